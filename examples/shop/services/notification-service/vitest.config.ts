@@ -1,0 +1,3 @@
+import { defineConfig } from 'vitest/config'
+
+export default defineConfig({ test: { name: '@shop/notification-service', include: ['src/**/*.test.ts'] } })

@@ -1,0 +1,12 @@
+import { defineConfig } from 'vitest/config'
+
+export default defineConfig({
+  test: {
+    projects: [
+      'packages/*',
+      'examples/shop/*/vitest.config.ts',
+      'examples/shop/services/*',
+      'scripts/vitest.config.ts',
+    ],
+  },
+})
