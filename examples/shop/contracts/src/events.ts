@@ -1,0 +1,25 @@
+import { defineEvents } from '@msx/messaging'
+import { z } from 'zod'
+import { orderItem } from './orders.js'
+
+const timestamp = z.iso.datetime()
+const user = z.object({ userId: z.string(), timestamp })
+const order = z.object({ orderId: z.string(), userId: z.string(), timestamp })
+
+/** Every event that crosses a service's border, with its schema. Whoever publishes it owns it. */
+export const shopEvents = defineEvents({
+  'user.registered': user,
+  'user.updated': user,
+  'user.deleted': user,
+
+  'order.created': order.extend({
+    items: z.array(orderItem).min(1),
+    total: z.int().nonnegative(),
+    currency: z.string(),
+  }),
+  'order.confirmed': order.extend({ total: z.int().nonnegative(), currency: z.string() }),
+  'order.cancelled': order.extend({ reason: z.string() }),
+})
+
+export type ShopEvents = typeof shopEvents
+export type EventName = keyof ShopEvents['events']

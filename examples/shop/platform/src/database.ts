@@ -1,0 +1,65 @@
+/** What a service asks of SQL. `query` takes one statement, `execute` a script of several without values. */
+export interface Sql {
+  query<R = Record<string, unknown>>(text: string, values?: unknown[]): Promise<{ rows: R[] }>
+  execute(script: string): Promise<void>
+}
+
+export interface Database extends Sql {
+  /**
+   * Runs `run` in one transaction, rolled back when it rejects. Inside it, ask `tx` and never the database itself: an
+   * embedded database has one connection, and the outer question would wait for the transaction that waits for it.
+   */
+  transaction<T>(run: (tx: Sql) => Promise<T>): Promise<T>
+}
+
+interface EmbeddedTransaction {
+  query<R>(text: string, values?: unknown[]): Promise<{ rows: R[] }>
+  exec(script: string): Promise<unknown>
+}
+
+/** The part of PGlite that is used here. */
+export interface Embedded {
+  exec(script: string): Promise<unknown>
+  transaction<T>(run: (tx: EmbeddedTransaction) => Promise<T>): Promise<T>
+}
+
+/**
+ * A service's view of the one embedded PostgreSQL: everything runs under the service's own role and schema, so that
+ * PostgreSQL itself refuses a look into another service's tables.
+ */
+export function embeddedDatabase(embedded: Embedded, role: string): Database {
+  const transaction: Database['transaction'] = (run) =>
+    embedded.transaction(async (tx) => {
+      await tx.exec(`SET LOCAL ROLE ${quoted(role)}; SET LOCAL search_path TO ${quoted(role)}`)
+      return run({
+        query: (text, values) => tx.query(text, values),
+        execute: async (script) => void (await tx.exec(script)),
+      })
+    })
+
+  return {
+    transaction,
+    query: (text, values) => transaction((tx) => tx.query(text, values)),
+    execute: (script) => transaction((tx) => tx.execute(script)),
+  }
+}
+
+/** Makes the role, its schema of the same name, and further schemas of its own. Safe to repeat. */
+export async function provision(embedded: Embedded, role: string, schemas: readonly string[] = []): Promise<void> {
+  const statements = [role, ...schemas].map(
+    (schema) => `CREATE SCHEMA IF NOT EXISTS ${quoted(schema)} AUTHORIZATION ${quoted(role)};`,
+  )
+  await embedded.exec(`
+    DO $$ BEGIN
+      IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = '${role}') THEN CREATE ROLE ${quoted(role)} NOLOGIN; END IF;
+    END $$;
+    ${statements.join('\n')}
+  `)
+}
+
+/** Names of roles and schemas come from our own code; anything else is a mistake worth an error. */
+function quoted(name: string): string {
+  if (!/^[a-z][a-z0-9_]*$/.test(name))
+    throw new TypeError(`'${name}' is not a name for a role or a schema (a-z, 0-9, _)`)
+  return `"${name}"`
+}

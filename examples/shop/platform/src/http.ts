@@ -1,0 +1,115 @@
+import type { Server } from 'node:http'
+import { createAdaptorServer } from '@hono/node-server'
+import { Hono } from 'hono'
+import { bodyLimit } from 'hono/body-limit'
+import { collectDefaultMetrics, Histogram, Registry } from 'prom-client'
+import type { Log } from './log.js'
+import { HttpProblem, notFound } from './problem.js'
+
+export type App = Hono
+
+export interface AppOptions {
+  readonly name: string
+  readonly log: Log
+  /** Says whether the service can do its work now; a rejection or `false` answers /health/ready with 503. */
+  readonly ready: () => boolean | Promise<boolean>
+  /** The service's own registry, for metrics beside those of HTTP. */
+  readonly registry?: Registry | undefined
+}
+
+const maxBody = 100 * 1024
+
+/** An HTTP application with what every service has: health, metrics, problems for errors, a limit on bodies. */
+export function createApp(options: AppOptions): App {
+  const registry = options.registry ?? new Registry()
+  collectDefaultMetrics({ register: registry })
+  const duration = new Histogram({
+    name: 'http_request_duration_seconds',
+    help: 'Time from request to answer, by route pattern',
+    labelNames: ['method', 'route', 'status'],
+    registers: [registry],
+  })
+
+  const app = new Hono()
+
+  app.use(async (context, next) => {
+    const started = performance.now()
+    await next()
+    const route = context.req.routePath === '*' || context.req.routePath === '/*' ? 'none' : context.req.routePath
+    duration.observe(
+      { method: context.req.method, route, status: context.res.status },
+      (performance.now() - started) / 1_000,
+    )
+  })
+  app.use(
+    bodyLimit({
+      maxSize: maxBody,
+      onError: () =>
+        new HttpProblem({
+          status: 413,
+          title: 'Content Too Large',
+          detail: `a body may have at most ${maxBody} bytes`,
+        }).toResponse(),
+    }),
+  )
+
+  app.get('/health/live', (context) => context.json({ status: 'ok', service: options.name }))
+  app.get('/health/ready', async (context) => {
+    const ready = await Promise.resolve()
+      .then(options.ready)
+      .catch(() => false)
+    return context.json({ status: ready ? 'ok' : 'unavailable', service: options.name }, ready ? 200 : 503)
+  })
+  app.get('/metrics', async () => {
+    return new Response(await registry.metrics(), { headers: { 'content-type': registry.contentType } })
+  })
+
+  app.notFound(() => notFound('such resource').toResponse())
+  app.onError((error) => {
+    if (error instanceof HttpProblem) return error.toResponse()
+
+    options.log.error({ err: error }, 'request failed')
+    return new HttpProblem({
+      status: 500,
+      title: 'Internal Server Error',
+      detail: 'the service failed to answer',
+    }).toResponse()
+  })
+
+  return app
+}
+
+export interface Listening {
+  readonly url: string
+  readonly port: number
+  /** Stops listening, lets running requests finish for `timeout` ms (default 5 000), then cuts them. */
+  close(timeout?: number): Promise<void>
+}
+
+/** Serves an application on loopback. Port 0, the default, takes a free one. */
+export async function listen(app: App, port = 0): Promise<Listening> {
+  const server = createAdaptorServer({ fetch: app.fetch }) as Server
+  await new Promise<void>((resolve, reject) => {
+    server.once('error', reject)
+    server.listen(port, '127.0.0.1', () => {
+      server.off('error', reject)
+      resolve()
+    })
+  })
+  const address = server.address()
+  if (address === null || typeof address === 'string') throw new Error('the server listens on no port')
+
+  return {
+    url: `http://127.0.0.1:${address.port}`,
+    port: address.port,
+    close: (timeout = 5_000) =>
+      new Promise<void>((resolve) => {
+        const cut = setTimeout(() => server.closeAllConnections(), timeout)
+        server.close(() => {
+          clearTimeout(cut)
+          resolve()
+        })
+        server.closeIdleConnections()
+      }),
+  }
+}

@@ -1,0 +1,7 @@
+export { type ServiceClient, type ServiceClientOptions, serviceClient } from './client.js'
+export { type Database, embeddedDatabase, provision, type Sql } from './database.js'
+export { type App, type AppOptions, createApp, type Listening, listen } from './http.js'
+export { createLog, type Log } from './log.js'
+export { applyMigrations } from './migrations.js'
+export { HttpProblem, notFound, type ProblemFields, readJson, unavailable } from './problem.js'
+export type { Service, ServiceDeps } from './service.js'

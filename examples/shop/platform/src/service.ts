@@ -1,0 +1,25 @@
+import type { Discovery } from '@msx/discovery'
+import type { Transport } from '@msx/messaging'
+import type { Database } from './database.js'
+import type { Log } from './log.js'
+
+/** What a service is given by whoever runs it: embedded in one process, or as a process of its own. */
+export interface ServiceDeps {
+  /** The service's own database. It sees nothing of the others'. */
+  readonly database: Database
+  readonly transport: Transport
+  /** Where the other services are. */
+  readonly discovery: Discovery
+  readonly log: Log
+  /** 127.0.0.1 and a free port unless told otherwise. */
+  readonly port?: number | undefined
+}
+
+/** One service of the shop. `start` and `stop` may each be called once. */
+export interface Service {
+  readonly name: string
+  /** Resolves with the address it answers on, once it does. */
+  start(): Promise<{ readonly url: string }>
+  /** Stops taking work, finishes what is running, closes what it opened. */
+  stop(): Promise<void>
+}
