@@ -1,3 +1,12 @@
 import { defineConfig } from 'vitest/config'
 
-export default defineConfig({ test: { name: '@shop/e2e', include: ['src/**/*.test.ts'] } })
+// Each file starts shops of its own; one file at a time keeps two cores from being shared by several of them.
+export default defineConfig({
+  test: {
+    name: '@shop/e2e',
+    include: ['src/**/*.test.ts'],
+    fileParallelism: false,
+    testTimeout: 60_000,
+    hookTimeout: 60_000,
+  },
+})

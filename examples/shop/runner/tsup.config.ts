@@ -1,4 +1,6 @@
 import { defineConfig } from 'tsup'
 import { application } from '../../../tooling/tsup.js'
 
-export default defineConfig(application({ main: 'src/main.ts', initialise: 'src/initialise.ts' }))
+export default defineConfig(
+  application({ main: 'src/main.ts', initialise: 'src/initialise.ts', reset: 'src/reset.ts' }),
+)

@@ -1,0 +1,67 @@
+// The embedded shop as a process: reads the settings, starts, says where it is, and ends with the first Ctrl-C.
+import { FolderInUseError } from './lock.js'
+import { readSettings, SettingError, type Settings } from './settings.js'
+import { type Shop, startShop } from './shop.js'
+
+/** A start that failed for a reason that can be mended from outside. */
+class StartError extends Error {
+  override readonly name = 'StartError'
+}
+
+/** A stop that takes longer than this is cut short; the data are safe at any moment. */
+const patience = 4_000
+
+let shop: Shop | undefined
+let stopping = false
+
+process.on('SIGINT', stop)
+process.on('SIGTERM', stop)
+
+try {
+  const settings = readSettings(process.env)
+  try {
+    shop = await startShop(settings, { onFirstStart: () => console.log('First start: making the database') })
+  } catch (error) {
+    throw explained(error, settings)
+  }
+  if (!stopping) console.log(`shop ready on ${shop.url}`)
+} catch (error) {
+  const known = error instanceof SettingError || error instanceof FolderInUseError || error instanceof StartError
+  console.error(known ? error.message : error)
+  process.exit(1)
+}
+
+/** The failures that a person can do something about, told so. */
+function explained(error: unknown, settings: Settings): unknown {
+  const { code, path } = error as NodeJS.ErrnoException
+  if (code === 'EADDRINUSE') {
+    return new StartError(`port ${settings.port} is taken by another program; stop it, or set PORT to another port`)
+  }
+  if (code === 'EACCES' && path === undefined) {
+    return new StartError(`this user may not listen on port ${settings.port}; set PORT to one above 1023`)
+  }
+  if (['EACCES', 'EPERM', 'EROFS', 'ENOTDIR', 'EEXIST', 'ENOSPC'].includes(code ?? '')) {
+    return new StartError(
+      `the data folder ${settings.dataDir} cannot be written (${code}); set DATA_DIR to another folder`,
+    )
+  }
+  return error
+}
+
+function stop(signal: NodeJS.Signals): void {
+  if (stopping) process.exit(130)
+  stopping = true
+
+  setTimeout(() => process.exit(1), patience).unref()
+  if (shop === undefined) {
+    // Still starting: there is nothing to finish, and a start cut short leaves nothing half-made.
+    process.exit(130)
+  }
+  shop.stop().then(
+    () => process.exit(0),
+    (error: unknown) => {
+      console.error(`the shop did not stop cleanly after ${signal}:`, error)
+      process.exit(1)
+    },
+  )
+}

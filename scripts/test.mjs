@@ -1,0 +1,15 @@
+// `npm test`: from a bare clone to a tested one. Arguments go to vitest: `npm test -- packages/retry`.
+import { build, checkNode, install, step } from './prepare.mjs'
+
+checkNode()
+await install()
+await build()
+
+await step('turbo', ['run', 'typecheck', '--output-logs=errors-only'], {
+  failed: 'The types do not hold.',
+  advice: 'The errors are above; `pnpm typecheck` shows them again.',
+})
+await step('vitest', ['run', ...process.argv.slice(2)], {
+  failed: 'Tests failed.',
+  advice: 'The failures are above; `npm test -- <path>` runs the tests of one folder.',
+})
