@@ -1,0 +1,48 @@
+import type { Message } from '@msx/messaging'
+import type { ShopEvents } from '@shop/contracts'
+
+export type Channel = 'email' | 'sms' | 'push'
+
+export interface Letter {
+  readonly channel: Channel
+  readonly subject: string
+  readonly text: string
+}
+
+/** What of an event a letter is made from. */
+export type OrderEvent = { readonly [K in OrderEventName]: Pick<EventMessage<K>, 'type' | 'data'> }[OrderEventName]
+
+type OrderEventName = 'order.created' | 'order.confirmed' | 'order.cancelled'
+type EventMessage<K extends OrderEventName> = Message<SchemasOf<ShopEvents>, K>
+type SchemasOf<C> = C extends { readonly events: { readonly [K in keyof (infer S)]: unknown } } ? S : never
+
+/** What a customer is told about an order. */
+export function compose(event: OrderEvent): Letter {
+  const order = `order ${event.data.orderId}`
+
+  switch (event.type) {
+    case 'order.created':
+      return {
+        channel: 'email',
+        subject: 'We have your order',
+        text: `Thank you. We have ${order} over ${money(event.data)} and are working on it.`,
+      }
+    case 'order.confirmed':
+      return {
+        channel: 'email',
+        subject: 'Your order is on its way',
+        text: `Good news: ${order} over ${money(event.data)} is paid and being packed.`,
+      }
+    case 'order.cancelled':
+      return {
+        channel: 'email',
+        subject: 'Your order was cancelled',
+        text: `We are sorry: ${order} was cancelled (${event.data.reason}). You have not been charged.`,
+      }
+  }
+}
+
+/** `64900 EUR` is kept, `€649.00` is said. */
+function money({ total, currency }: { readonly total: number; readonly currency: string }): string {
+  return new Intl.NumberFormat('en', { style: 'currency', currency }).format(total / 100)
+}

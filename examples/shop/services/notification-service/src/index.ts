@@ -1,0 +1,1 @@
+export { createNotificationService } from './service.js'

@@ -1,0 +1,1 @@
+export { createProductService } from './service.js'

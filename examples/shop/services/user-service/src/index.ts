@@ -1,0 +1,1 @@
+export { createUserService, type UserServiceOptions } from './service.js'

@@ -1,0 +1,45 @@
+import { type BinaryLike, randomBytes, type ScryptOptions, scrypt, timingSafeEqual } from 'node:crypto'
+
+/**
+ * Cost of a new hash: scrypt with N = 2^15, r = 8, p = 3, one of the settings of OWASP's password storage cheat sheet.
+ * It takes 32 MiB for a moment, which an embedded shop can spare; the stronger N = 2^17 would take 128.
+ */
+const cost = { N: 2 ** 15, r: 8, p: 3 }
+const saltBytes = 16
+const hashBytes = 32
+
+/** `scrypt$N$r$p$salt$hash`: what is needed to check a password is in the value, so the cost may change later. */
+export async function hashPassword(password: string): Promise<string> {
+  const salt = randomBytes(saltBytes)
+  const hash = await derive(normal(password), salt, hashBytes, cost)
+  return ['scrypt', cost.N, cost.r, cost.p, salt.toString('base64url'), hash.toString('base64url')].join('$')
+}
+
+export async function verifyPassword(password: string, stored: string): Promise<boolean> {
+  const [scheme, N, r, p, salt, hash] = stored.split('$')
+  if (scheme !== 'scrypt' || salt === undefined || hash === undefined) {
+    throw new Error('the stored password is not of the form scrypt$N$r$p$salt$hash')
+  }
+
+  const expected = Buffer.from(hash, 'base64url')
+  const parameters = { N: Number(N), r: Number(r), p: Number(p) }
+  const actual = await derive(normal(password), Buffer.from(salt, 'base64url'), expected.length, parameters)
+  return timingSafeEqual(actual, expected)
+}
+
+/** The same characters typed on another keyboard may come as other code points (RFC 8265, OpaqueString). */
+function normal(password: string): string {
+  return password.normalize('NFC')
+}
+
+function derive(
+  password: BinaryLike,
+  salt: Buffer,
+  length: number,
+  { N, r, p }: { readonly N: number; readonly r: number; readonly p: number },
+): Promise<Buffer> {
+  const options: ScryptOptions = { N, r, p, maxmem: 128 * r * (N + p + 2) }
+  return new Promise((resolve, reject) => {
+    scrypt(password, salt, length, options, (error, key) => (error === null ? resolve(key) : reject(error)))
+  })
+}

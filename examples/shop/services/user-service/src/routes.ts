@@ -1,0 +1,95 @@
+import { type App, type Database, HttpProblem, notFound, readJson } from '@shop/platform'
+import type { Context } from 'hono'
+import { type Account, deleteAccount, findAccount, findCredentials, insertAccount, updateAccount } from './accounts.js'
+import { hashPassword, verifyPassword } from './passwords.js'
+import { changes, credentials, registration } from './requests.js'
+import { publishedKeys, rotateSigningKey } from './signing-keys.js'
+
+export interface RouteOptions {
+  readonly database: Database
+  /** The hash that is compared where there is no account. */
+  decoy(): string
+  sign(userId: string): Promise<string>
+  /** How long a token is good for, in milliseconds. */
+  readonly tokenTtl: number
+  /** Tells the others what became of a user, once it is committed. */
+  announce(type: 'user.registered' | 'user.updated' | 'user.deleted', userId: string): Promise<void>
+}
+
+export function userRoutes(app: App, { database, decoy, sign, tokenTtl, announce }: RouteOptions): void {
+  app.post('/api/users', async (context) => {
+    const { email, name, password } = await readJson(context, registration)
+    const account = await insertAccount(database, { email, name, password: await hashPassword(password) })
+    if (account === undefined) {
+      throw new HttpProblem({ status: 409, title: 'Conflict', detail: `the address ${email} is taken` })
+    }
+
+    await announce('user.registered', account.id)
+    return context.json({ id: account.id, email: account.email, name: account.name }, 201, {
+      location: `/api/users/${account.id}`,
+    })
+  })
+
+  app.post('/api/sessions', async (context) => {
+    const { email, password } = await readJson(context, credentials)
+    const known = await findCredentials(database, email)
+
+    // Who has no account costs as much time as who has one, or the answer's time would tell which addresses are known.
+    const matches = await verifyPassword(password, known?.password ?? decoy())
+    if (known === undefined || !matches) {
+      throw new HttpProblem({
+        status: 401,
+        title: 'Unauthorized',
+        detail: 'the address or the password is wrong',
+        headers: { 'www-authenticate': 'Bearer' },
+      })
+    }
+
+    return context.json({ token: await sign(known.id) }, 200, { 'cache-control': 'no-store' })
+  })
+
+  app.get('/api/users/:id', async (context) => {
+    return context.json(existing(await findAccount(database, ownId(context))))
+  })
+
+  app.patch('/api/users/:id', async (context) => {
+    const id = ownId(context)
+    const account = existing(await updateAccount(database, id, await readJson(context, changes)))
+
+    await announce('user.updated', id)
+    return context.json(account)
+  })
+
+  app.delete('/api/users/:id', async (context) => {
+    const id = ownId(context)
+    if (!(await deleteAccount(database, id))) throw notFound('such account')
+
+    await announce('user.deleted', id)
+    return context.body(null, 204)
+  })
+
+  app.get('/.well-known/jwks.json', async (context) => context.json(await publishedKeys(database)))
+
+  app.get('/internal/users/:id', async (context) => {
+    const { id, name } = existing(await findAccount(database, context.req.param('id')))
+    return context.json({ id, name })
+  })
+
+  app.post('/internal/signing-keys', async (context) => {
+    return context.json({ kid: await rotateSigningKey(database, tokenTtl) }, 201)
+  })
+}
+
+/** The account that is asked for, if it is the asker's own. Somebody else's looks the same as none. */
+function ownId(context: Context): string {
+  const id = context.req.param('id')
+  if (id === undefined || context.req.header('x-user-id') !== id) throw notFound('such account')
+
+  return id
+}
+
+function existing(account: Account | undefined): Account {
+  if (account === undefined) throw notFound('such account')
+
+  return account
+}
