@@ -1,0 +1,96 @@
+// A Symbol.for brand lets the guards recognise errors made by another copy of this package.
+const circuitOpen = Symbol.for('@msx/circuit-breaker.CircuitOpenError')
+const bulkheadFull = Symbol.for('@msx/circuit-breaker.BulkheadFullError')
+
+/** Why a circuit rejected a call. */
+export type RejectingState = 'open' | 'half-open' | 'isolated'
+
+/** What a {@link CircuitOpenError} tells. */
+export interface CircuitOpenDetails {
+  readonly circuit: string
+  readonly state: RejectingState
+  /** Milliseconds. */
+  readonly retryAfter: number
+  /** The last failure the circuit saw. */
+  readonly cause?: unknown
+}
+
+/** The circuit did not let the call through; the operation was not called. `cause` is the last failure it saw. */
+export class CircuitOpenError extends Error {
+  static readonly code = 'MSX_CIRCUIT_OPEN'
+
+  override readonly name = 'CircuitOpenError'
+  readonly code = 'MSX_CIRCUIT_OPEN'
+  /** The name of the circuit. */
+  readonly circuit: string
+  /** `half-open`: the trials are taken; `isolated`: shut by hand. */
+  readonly state: RejectingState
+  /**
+   * Milliseconds until the circuit lets a trial through. 0 while half-open, when a running trial decides; the first open
+   * duration while isolated, when only a human knows.
+   */
+  readonly retryAfter: number
+
+  constructor({ circuit, state, retryAfter, cause }: CircuitOpenDetails) {
+    super(rejection(circuit, state, retryAfter), cause === undefined ? undefined : { cause })
+    this.circuit = circuit
+    this.state = state
+    this.retryAfter = retryAfter
+    Object.defineProperty(this, circuitOpen, { value: true })
+  }
+}
+
+/** Whether a circuit breaker made this error, whichever copy of the package it came from. */
+export function isCircuitOpenError(error: unknown): error is CircuitOpenError {
+  return isBranded(error, circuitOpen)
+}
+
+/** What a {@link BulkheadFullError} tells. */
+export interface BulkheadFullDetails {
+  readonly bulkhead: string
+  readonly concurrency: number
+  readonly queue: number
+  /** Milliseconds the call waited in the queue before it gave up; absent when it found the queue full. */
+  readonly waited?: number | undefined
+}
+
+/** No room in the bulkhead: all slots and queue places taken, or none came free in time. The operation was not called. */
+export class BulkheadFullError extends Error {
+  static readonly code = 'MSX_BULKHEAD_FULL'
+
+  override readonly name = 'BulkheadFullError'
+  readonly code = 'MSX_BULKHEAD_FULL'
+  /** The name of the bulkhead. */
+  readonly bulkhead: string
+  /** How many calls may run at once. */
+  readonly concurrency: number
+  /** How many calls may wait. */
+  readonly queue: number
+  /** Milliseconds the call waited in the queue before it gave up; undefined when it found the queue full. */
+  readonly waited: number | undefined
+
+  constructor({ bulkhead, concurrency, queue, waited }: BulkheadFullDetails) {
+    const full = `${concurrency} running, ${queue} waiting`
+    super(`Bulkhead "${bulkhead}" ${waited === undefined ? `is full (${full})` : `had no room for ${waited} ms`}`)
+    this.bulkhead = bulkhead
+    this.concurrency = concurrency
+    this.queue = queue
+    this.waited = waited
+    Object.defineProperty(this, bulkheadFull, { value: true })
+  }
+}
+
+/** Whether a bulkhead made this error, whichever copy of the package it came from. */
+export function isBulkheadFullError(error: unknown): error is BulkheadFullError {
+  return isBranded(error, bulkheadFull)
+}
+
+function rejection(circuit: string, state: RejectingState, retryAfter: number): string {
+  if (state === 'isolated') return `Circuit "${circuit}" is isolated by hand`
+  if (state === 'half-open') return `Circuit "${circuit}" is half-open and its trials are taken`
+  return `Circuit "${circuit}" is open, next trial in ${Math.ceil(retryAfter)} ms`
+}
+
+function isBranded(error: unknown, brand: symbol): boolean {
+  return typeof error === 'object' && error !== null && (error as Record<symbol, unknown>)[brand] === true
+}

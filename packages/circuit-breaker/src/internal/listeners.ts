@@ -1,0 +1,32 @@
+import type { Listener } from '../events.js'
+
+/** The listeners of one event. The array is replaced, never changed, so a listener may unsubscribe while being told. */
+export class Listeners<E> {
+  #listeners: readonly Listener<E>[] = []
+
+  get any(): boolean {
+    return this.#listeners.length > 0
+  }
+
+  add(listener: Listener<E>): () => void {
+    const entry: Listener<E> = (event) => listener(event)
+    this.#listeners = [...this.#listeners, entry]
+
+    return () => {
+      this.#listeners = this.#listeners.filter((other) => other !== entry)
+    }
+  }
+
+  emit(event: E): void {
+    for (const listener of this.#listeners) {
+      try {
+        const returned: unknown = listener(event)
+        if (returned instanceof Promise) returned.catch(drop)
+      } catch {
+        // A listener watches a call; it must not be able to break it.
+      }
+    }
+  }
+}
+
+function drop(): void {}

@@ -1,0 +1,80 @@
+import type { CircuitBreaker } from './circuit-breaker.js'
+import { integer, object, wrong } from './internal/validate.js'
+
+/** One circuit per key, each made when it is first asked for. */
+export interface CircuitRegistry {
+  /** The circuit of this key. The same one each time, unless it was dropped in between. */
+  get(key: string): CircuitBreaker
+  readonly size: number
+  /** The keys and circuits at hand, the one unused for longest first. */
+  entries(): IterableIterator<[key: string, circuit: CircuitBreaker]>
+}
+
+export interface CircuitRegistryOptions {
+  /**
+   * Above this many circuits, default 1_000, those unused for longest are dropped, but only while they know nothing: closed,
+   * no call running, no failure in the window. So there can be more when more are in trouble.
+   */
+  readonly max?: number | undefined
+}
+
+const DEFAULT_MAX = 1_000
+
+/** How many old circuits one `get` looks at for some to drop: keys without end must not make each call slow. */
+const LOOKED_AT = 16
+
+/**
+ * Keeps circuits by key, one per host for example.
+ *
+ * @example
+ * const circuits = circuitRegistry((name) => circuitBreaker({ name }))
+ * await circuits.get(url.host).execute(() => fetch(url))
+ *
+ * @throws {TypeError} an option is wrong
+ */
+export function circuitRegistry(
+  create: (key: string) => CircuitBreaker,
+  options: CircuitRegistryOptions = {},
+): CircuitRegistry {
+  if (typeof create !== 'function') throw wrong('create', create, 'a function')
+  const max = integer('max', object('options', options).max ?? DEFAULT_MAX, 1)
+
+  // In order of last use.
+  const circuits = new Map<string, CircuitBreaker>()
+
+  const makeRoom = (): void => {
+    let looked = 0
+    for (const [key, circuit] of circuits) {
+      if (circuits.size < max || looked++ === LOOKED_AT) return
+
+      circuits.delete(key)
+      // To the back of the queue, so that the next look is at others.
+      if (!knowsNothing(circuit)) circuits.set(key, circuit)
+    }
+  }
+
+  return {
+    get(key) {
+      let circuit = circuits.get(key)
+      if (circuit === undefined) {
+        circuit = create(key)
+        makeRoom()
+      } else {
+        circuits.delete(key)
+      }
+      circuits.set(key, circuit)
+      return circuit
+    },
+    get size() {
+      return circuits.size
+    },
+    entries: () => circuits.entries(),
+  }
+}
+
+function knowsNothing(circuit: CircuitBreaker): boolean {
+  if (circuit.state !== 'closed') return false
+
+  const { inFlight, failures } = circuit.metrics
+  return inFlight === 0 && failures === 0
+}
