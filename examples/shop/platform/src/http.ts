@@ -67,6 +67,13 @@ export function createApp(options: AppOptions): App {
   app.notFound(() => notFound('such resource').toResponse())
   app.onError((error) => {
     if (error instanceof HttpProblem) return error.toResponse()
+    if (isUnstorableText(error)) {
+      return new HttpProblem({
+        status: 422,
+        title: 'Unprocessable Content',
+        detail: 'the request holds text that cannot be stored, such as the character U+0000',
+      }).toResponse()
+    }
 
     options.log.error({ err: error }, 'request failed')
     return new HttpProblem({
@@ -79,6 +86,11 @@ export function createApp(options: AppOptions): App {
   return app
 }
 
+/** PostgreSQL's `character_not_in_repertoire`: JSON and paths may carry a NUL, its text may not. */
+function isUnstorableText(error: Error): boolean {
+  return 'code' in error && error.code === '22021'
+}
+
 export interface Listening {
   readonly url: string
   readonly port: number
@@ -89,6 +101,14 @@ export interface Listening {
 /** Serves an application on loopback. Port 0, the default, takes a free one. */
 export async function listen(app: App, port = 0): Promise<Listening> {
   const server = createAdaptorServer({ fetch: app.fetch }) as Server
+  let closing = false
+  server.on('request', (_request, response) => {
+    // A kept-alive connection that falls idle after `close` would hold the server open until the client lets go of it.
+    response.once('finish', () => {
+      if (closing) setImmediate(() => server.closeIdleConnections())
+    })
+  })
+
   await new Promise<void>((resolve, reject) => {
     server.once('error', reject)
     server.listen(port, '127.0.0.1', () => {
@@ -104,6 +124,7 @@ export async function listen(app: App, port = 0): Promise<Listening> {
     port: address.port,
     close: (timeout = 5_000) =>
       new Promise<void>((resolve) => {
+        closing = true
         const cut = setTimeout(() => server.closeAllConnections(), timeout)
         server.close(() => {
           clearTimeout(cut)

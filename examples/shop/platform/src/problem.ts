@@ -48,7 +48,7 @@ export function unavailable(service: string, retryAfter = 1_000): HttpProblem {
 /** The request's JSON body as the schema understands it: 400 when it is no JSON, 422 when it is not of the shape. */
 export async function readJson<S extends z.ZodType>(context: Context, schema: S): Promise<z.output<S>> {
   const type = context.req.header('content-type') ?? ''
-  if (!/^application\/json\b/i.test(type)) {
+  if (!/^application\/json\s*(;|$)/i.test(type)) {
     throw new HttpProblem({
       status: 415,
       title: 'Unsupported Media Type',

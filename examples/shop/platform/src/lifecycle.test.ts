@@ -1,0 +1,104 @@
+import { mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { pathToFileURL } from 'node:url'
+import { afterAll, beforeAll, expect, it } from 'vitest'
+import { createService, type ServiceBus, type ServiceOptions } from './lifecycle.js'
+import { type TestDeps, testDeps } from './testing.js'
+
+let deps: TestDeps
+let folder: string
+
+beforeAll(async () => {
+  deps = await testDeps({ role: 'lifecycle' })
+  folder = await mkdtemp(join(tmpdir(), 'lifecycle-'))
+  await writeFile(join(folder, '001_word.sql'), 'CREATE TABLE word (text text)')
+})
+
+afterAll(async () => {
+  await deps.close()
+  await rm(folder, { recursive: true })
+})
+
+interface FakeBus extends ServiceBus {
+  readonly calls: string[]
+  status: string
+}
+
+function fakeBus(): FakeBus {
+  const calls: string[] = []
+  return {
+    calls,
+    status: 'up',
+    start: async () => void calls.push('start'),
+    close: async () => void calls.push('close'),
+    health() {
+      return { status: this.status }
+    },
+  }
+}
+
+const service = (bus: ServiceBus, options: Partial<ServiceOptions> = {}) =>
+  createService({ name: 'test', deps, bus, migrations: pathToFileURL(`${folder}/`), routes: () => {}, ...options })
+
+it('starts from the inside out: schema, preparation, bus, HTTP', async () => {
+  const bus = fakeBus()
+  const steps = bus.calls
+  const started = service(bus, {
+    async prepare() {
+      await deps.database.query('SELECT text FROM word')
+      steps.push('prepare')
+    },
+    routes: (app) => app.get('/word', (context) => context.text('sesame')),
+  })
+
+  const { url } = await started.start()
+
+  expect(steps).toEqual(['prepare', 'start'])
+  expect(await (await fetch(`${url}/word`)).text()).toBe('sesame')
+  await started.stop()
+})
+
+it('is ready while its database answers and its bus is not down', async () => {
+  const bus = fakeBus()
+  let broken = false
+  const query: TestDeps['database']['query'] = (text, values) =>
+    broken ? Promise.reject(new Error('no database')) : deps.database.query(text, values)
+  const started = service(bus, { deps: { ...deps, database: { ...deps.database, query } } })
+  const { url } = await started.start()
+  const status = async (): Promise<number> => (await fetch(`${url}/health/ready`)).status
+
+  expect(await status()).toBe(200)
+
+  bus.status = 'down'
+  expect(await status()).toBe(503)
+
+  bus.status = 'degraded'
+  expect(await status()).toBe(200)
+
+  broken = true
+  expect(await status()).toBe(503)
+  await started.stop()
+})
+
+it('answers nobody after it has stopped, and closes its bus last', async () => {
+  const bus = fakeBus()
+  const started = service(bus)
+  const { url } = await started.start()
+
+  await started.stop()
+
+  expect(bus.calls).toEqual(['start', 'close'])
+  await expect(fetch(`${url}/health/live`)).rejects.toThrow()
+})
+
+it('leaves nothing open when it cannot start', async () => {
+  const first = service(fakeBus())
+  const port = Number(new URL((await first.start()).url).port)
+  const bus = fakeBus()
+
+  await expect(service(bus, { deps: { ...deps, port } }).start()).rejects.toMatchObject({ code: 'EADDRINUSE' })
+
+  expect(bus.calls).toEqual(['start', 'close'])
+  await first.stop()
+})
