@@ -1,0 +1,45 @@
+import type { Clock } from './clock.js'
+import type { Endpoint } from './endpoint.js'
+
+/** How a request to an endpoint ended. `cancelled`: the caller went away, which is nobody's failure. */
+export type Outcome = 'success' | 'failure' | 'cancelled'
+
+/** What narrows a pick. */
+export interface PickOptions {
+  /** Ids not to pick, such as those already tried. */
+  readonly exclude?: ReadonlySet<string> | undefined
+  /** Prefer endpoints of this zone, while there are any. */
+  readonly zone?: string | undefined
+}
+
+/** An endpoint as a balancer sees it. The same object from pick to pick, so a WeakMap can keep what a balancer learns. */
+export interface Node {
+  readonly endpoint: Endpoint
+  /** Leases that are not done yet. */
+  readonly inflight: number
+}
+
+/** What a finished request tells about its endpoint. */
+export interface Sample {
+  readonly outcome: Outcome
+  /** Milliseconds from the pick to the first byte, or to the end when there was none. */
+  readonly latency: number
+  /** How long the endpoint asked to be left alone, ms; 0 when it did not. */
+  readonly retryAfter: number
+}
+
+/** Decides who gets the next request. */
+export interface Balancer {
+  /** Picks one of `nodes`, which are never empty and all allowed. Called for every request: no waiting, little work. */
+  pick(nodes: readonly Node[], options: PickOptions): Node
+  /** Learns from a request. Called at most once per lease: at the first byte, or at the end of one without. */
+  settle?(node: Node, sample: Sample): void
+}
+
+/** Makes the balancer of one service. */
+export type BalancerFactory = (context: { readonly random: () => number; readonly clock: Clock }) => Balancer
+
+/** The weight to balance by. Endpoints of weight 0 are only ever offered among themselves, where they are equal. */
+export function weightOf(node: Node): number {
+  return node.endpoint.weight || 1
+}

@@ -1,0 +1,116 @@
+import type { BalancerFactory } from './balancer.js'
+import { peakEwma } from './balancers/peak-ewma.js'
+import { type Clock, systemClock } from './clock.js'
+import { DiscoveryClosedError } from './errors.js'
+import type { DiscoveryEvents } from './events.js'
+import { Emitter } from './internal/emitter.js'
+import { checkDuration, checkFunction, wrongOption } from './internal/options.js'
+import { type Service, WatchedService } from './service.js'
+import type { Source } from './source.js'
+
+export interface DiscoveryOptions {
+  /** Where endpoints come from. */
+  readonly source: Source
+  /** Who gets the next request. Default: `peakEwma()`. */
+  readonly balancer?: BalancerFactory | undefined
+  /**
+   * How long, ms, a service keeps its endpoints after the source said that it has none: a registry that restarts answers
+   * before it has heard from anybody. 0: believe it at once. Default: 10_000.
+   */
+  readonly emptyGrace?: number | undefined
+  /**
+   * How long, ms, endpoints stay in use after the source failed, counted from the failure. Default: without limit, so an
+   * outage of the registry is not one of the services.
+   */
+  readonly maxStale?: number | undefined
+  /** Default: the process's monotonic clock. */
+  readonly clock?: Clock | undefined
+  /** A number from 0 up to but not including 1. Default: `Math.random`. */
+  readonly random?: (() => number) | undefined
+}
+
+/** Knows where services are and spreads requests over them. */
+export interface Discovery extends AsyncDisposable {
+  /** The service of this name; the same name is the same object and one watch of the source, begun by the first call. */
+  service(name: string): Service
+  /** Listens; returns the function that stops listening. A listener that throws disturbs nobody. */
+  on<Name extends keyof DiscoveryEvents>(event: Name, listener: (event: DiscoveryEvents[Name]) => void): () => void
+  /** Ends all watches. Picks are refused from now on; leases that are out can still be ended. Can be called again. */
+  close(): Promise<void>
+}
+
+/**
+ * Watches services in a source and picks endpoints for requests.
+ *
+ * Throws a TypeError for a wrong option.
+ *
+ * @example
+ * ```ts
+ * const discovery = createDiscovery({ source: fixed({ 'user-service': ['http://127.0.0.1:3001'] }) })
+ * const lease = discovery.service('user-service').pick()
+ * ```
+ */
+export function createDiscovery(options: DiscoveryOptions): Discovery {
+  return new ServiceDiscovery(options)
+}
+
+class ServiceDiscovery implements Discovery {
+  readonly #options: DiscoveryOptions
+  readonly #emptyGrace: number
+  readonly #clock: Clock
+  readonly #services = new Map<string, WatchedService>()
+  readonly #events = new Emitter<DiscoveryEvents>()
+  #closed = false
+
+  constructor(options: DiscoveryOptions) {
+    const { source, balancer, emptyGrace = 10_000, maxStale, clock = systemClock, random } = options ?? {}
+
+    if (typeof source?.watch !== 'function') throw wrongOption('source', source, 'a Source, such as fixed({ … })')
+    checkFunction('balancer', balancer)
+    checkFunction('random', random)
+    if (typeof clock?.now !== 'function') throw wrongOption('clock', clock, 'an object with now()')
+    if (maxStale !== undefined) checkDuration('maxStale', maxStale)
+
+    this.#options = options
+    this.#emptyGrace = checkDuration('emptyGrace', emptyGrace)
+    this.#clock = clock
+  }
+
+  service(name: string): Service {
+    if (this.#closed) throw new DiscoveryClosedError()
+    if (typeof name !== 'string' || name === '') throw wrongOption('name', name, 'the name of a service')
+
+    const known = this.#services.get(name)
+    if (known !== undefined) return known
+
+    const { source, balancer = peakEwma(), random = Math.random, maxStale } = this.#options
+    const clock = this.#clock
+    const service = new WatchedService(name, {
+      source,
+      balancer: balancer({ random, clock }),
+      clock,
+      events: this.#events,
+      emptyGrace: this.#emptyGrace,
+      maxStale,
+    })
+
+    this.#services.set(name, service)
+    return service.start()
+  }
+
+  on<Name extends keyof DiscoveryEvents>(event: Name, listener: (event: DiscoveryEvents[Name]) => void): () => void {
+    return this.#events.on(event, listener)
+  }
+
+  async close(): Promise<void> {
+    if (this.#closed) return
+
+    this.#closed = true
+    for (const service of this.#services.values()) service.close()
+    this.#events.emit('close', { reason: 'closed' })
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close()
+  }
+}

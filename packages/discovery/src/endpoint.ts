@@ -1,0 +1,103 @@
+import { inspect } from 'node:util'
+
+/** The schemes an endpoint can be reached by. */
+export type Scheme = 'http' | 'https'
+
+/** One place where a service can be reached. Immutable; unchanged endpoints keep their identity from snapshot to snapshot. */
+export interface Endpoint {
+  /** Stable name of the instance: the registry's id where there is one, else `host:port`. */
+  readonly id: string
+  readonly host: string
+  readonly port: number
+  /** Share of the traffic among endpoints of the same priority. 0: only when nobody of that priority has more. */
+  readonly weight: number
+  /** Lower is preferred; higher tiers are used only when the lower ones have nobody left. */
+  readonly priority: number
+  readonly zone?: string | undefined
+  readonly tags: readonly string[]
+  readonly meta: Readonly<Record<string, string>>
+  /** `scheme://host:port`, with `http` where the source gives no scheme. */
+  readonly url: string
+  /** The scheme the source insists on; without it a request keeps its own. */
+  readonly scheme?: Scheme | undefined
+}
+
+/** What a source has to say about an endpoint. Everything but host and port has a default. */
+export interface EndpointInit {
+  /** Default: `host:port`. */
+  readonly id?: string | undefined
+  /** A name, an IPv4 address or an IPv6 address, with or without brackets. */
+  readonly host: string
+  /** 1 to 65535. */
+  readonly port: number
+  /** Default: 1. */
+  readonly weight?: number | undefined
+  /** Default: 0. */
+  readonly priority?: number | undefined
+  readonly zone?: string | undefined
+  /** Default: none. */
+  readonly tags?: readonly string[] | undefined
+  /** Default: none. */
+  readonly meta?: Readonly<Record<string, string>> | undefined
+  /** Only its scheme is read, when there is no `scheme`. */
+  readonly url?: string | undefined
+  /** Default: that of `url`, else the request's. */
+  readonly scheme?: Scheme | undefined
+}
+
+/** Completes what a source said. Throws a TypeError for an endpoint that nobody could connect to. */
+export function toEndpoint(init: EndpointInit): Endpoint {
+  const { port, weight = 1, priority = 0, zone, tags = [], meta = {} } = init
+
+  if (typeof init.host !== 'string' || init.host === '') throw unusable('host', 'a name or an address', init)
+  if (!Number.isInteger(port) || port < 1 || port > 65_535) throw unusable('port', 'between 1 and 65535', init)
+  if (!(Number.isFinite(weight) && weight >= 0)) throw unusable('weight', 'a number of at least 0', init)
+  if (!Number.isFinite(priority)) throw unusable('priority', 'a number', init)
+
+  const host = init.host.startsWith('[') ? init.host.slice(1, -1) : init.host
+  const authority = `${host.includes(':') ? `[${host}]` : host}:${port}`
+  const scheme = init.scheme ?? schemeOf(init)
+  if (scheme !== undefined && scheme !== 'http' && scheme !== 'https') throw unusable('scheme', 'http or https', init)
+
+  const url = `${scheme ?? 'http'}://${authority}`
+  if (!URL.canParse(url)) throw unusable('host', 'a name or an address', init)
+
+  const endpoint = { id: init.id ?? authority, host, port, weight, priority, tags, meta, url }
+  return Object.freeze({ ...endpoint, ...(zone !== undefined && { zone }), ...(scheme !== undefined && { scheme }) })
+}
+
+/** Whether two descriptions of one id say the same. */
+export function sameEndpoint(a: Endpoint, b: Endpoint): boolean {
+  return (
+    a.host === b.host &&
+    a.port === b.port &&
+    a.weight === b.weight &&
+    a.priority === b.priority &&
+    a.zone === b.zone &&
+    a.scheme === b.scheme &&
+    sameTags(a.tags, b.tags) &&
+    sameMeta(a.meta, b.meta)
+  )
+}
+
+function sameTags(a: readonly string[], b: readonly string[]): boolean {
+  return a === b || (a.length === b.length && a.every((tag, index) => tag === b[index]))
+}
+
+function sameMeta(a: Readonly<Record<string, string>>, b: Readonly<Record<string, string>>): boolean {
+  if (a === b) return true
+
+  const keys = Object.keys(a)
+  return keys.length === Object.keys(b).length && keys.every((key) => a[key] === b[key])
+}
+
+function schemeOf(init: EndpointInit): Scheme | undefined {
+  if (init.url === undefined) return undefined
+  if (!URL.canParse(init.url)) throw unusable('url', 'an absolute URL', init)
+
+  return new URL(init.url).protocol.slice(0, -1) as Scheme
+}
+
+function unusable(field: string, expected: string, init: EndpointInit): TypeError {
+  return new TypeError(`Unusable endpoint ${inspect(init, { depth: 0 })}: ${field} must be ${expected}`)
+}

@@ -1,0 +1,54 @@
+const NO_ENDPOINTS = Symbol.for('msx.discovery.NoEndpointsError')
+const DISCOVERY_CLOSED = Symbol.for('msx.discovery.DiscoveryClosedError')
+
+/**
+ * There is nobody to send a request to: the source does not know the service, could not be asked (see `cause`), lists no
+ * endpoint for it, or every endpoint was excluded.
+ */
+export class NoEndpointsError extends Error {
+  readonly code = 'MSX_NO_ENDPOINTS'
+  /** The service that was asked for. */
+  readonly service: string
+
+  constructor(service: string, reason: string, options?: ErrorOptions) {
+    super(`No endpoint for service "${service}": ${reason}`, options)
+    this.service = service
+  }
+
+  static {
+    brand(NoEndpointsError, 'NoEndpointsError', NO_ENDPOINTS)
+  }
+}
+
+/** The discovery was closed; it hands out no endpoints any more. */
+export class DiscoveryClosedError extends Error {
+  readonly code = 'MSX_DISCOVERY_CLOSED'
+
+  constructor() {
+    super('The discovery is closed. Close it last, after whatever sends requests through it.')
+  }
+
+  static {
+    brand(DiscoveryClosedError, 'DiscoveryClosedError', DISCOVERY_CLOSED)
+  }
+}
+
+/** Whether a value is a NoEndpointsError, of this copy of the package or another. */
+export function isNoEndpointsError(value: unknown): value is NoEndpointsError {
+  return isBranded(value, NO_ENDPOINTS)
+}
+
+/** Whether a value is a DiscoveryClosedError, of this copy of the package or another. */
+export function isDiscoveryClosedError(value: unknown): value is DiscoveryClosedError {
+  return isBranded(value, DISCOVERY_CLOSED)
+}
+
+/** Marks a class so that it is recognised across copies of the package, and names its instances. */
+function brand(type: abstract new (...args: never[]) => Error, name: string, symbol: symbol): void {
+  Object.defineProperty(type.prototype, symbol, { value: true })
+  Object.defineProperty(type.prototype, 'name', { value: name, configurable: true, writable: true })
+}
+
+function isBranded(value: unknown, brand: symbol): boolean {
+  return typeof value === 'object' && value !== null && (value as Record<symbol, unknown>)[brand] === true
+}

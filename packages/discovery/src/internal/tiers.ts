@@ -1,0 +1,39 @@
+import type { Node, PickOptions } from '../balancer.js'
+
+/**
+ * The endpoints of a snapshot in the order in which they may be used: by priority, and within one priority those without
+ * weight after the others. A later tier is used only when the ones before have nobody left.
+ */
+export type Tiers<N extends Node> = readonly (readonly N[])[]
+
+export function toTiers<N extends Node>(nodes: readonly N[]): Tiers<N> {
+  const ordered = [...nodes].sort((a, b) => compareRank(a, b))
+  const tiers: N[][] = []
+
+  for (const node of ordered) {
+    const tier = tiers.at(-1)
+    if (tier !== undefined && compareRank(tier[0]!, node) === 0) tier.push(node)
+    else tiers.push([node])
+  }
+  return tiers
+}
+
+/** Who may be picked: the first tier with somebody allowed, narrowed to the zone if it has any. Empty when nobody is. */
+export function candidates<N extends Node>(tiers: Tiers<N>, options: PickOptions): readonly N[] {
+  const { exclude, zone } = options
+
+  for (const tier of tiers) {
+    const allowed = exclude === undefined ? tier : tier.filter((node) => !exclude.has(node.endpoint.id))
+    if (allowed.length === 0) continue
+    if (zone === undefined) return allowed
+
+    const near = allowed.filter((node) => node.endpoint.zone === zone)
+    return near.length > 0 ? near : allowed
+  }
+  return []
+}
+
+function compareRank(a: Node, b: Node): number {
+  const difference = a.endpoint.priority - b.endpoint.priority
+  return difference !== 0 ? difference : Number(a.endpoint.weight === 0) - Number(b.endpoint.weight === 0)
+}

@@ -1,0 +1,342 @@
+import type { Balancer, PickOptions } from './balancer.js'
+import { type Clock, schedule } from './clock.js'
+import { type Endpoint, type EndpointInit, sameEndpoint, toEndpoint } from './endpoint.js'
+import { DiscoveryClosedError, NoEndpointsError } from './errors.js'
+import type { DiscoveryEvents } from './events.js'
+import { changesOf } from './internal/changes.js'
+import type { Emitter } from './internal/emitter.js'
+import { candidates, type Tiers, toTiers } from './internal/tiers.js'
+import { TrackedLease, TrackedNode } from './internal/tracked-node.js'
+import type { Lease } from './lease.js'
+import { diffEndpoints, type Snapshot } from './snapshot.js'
+import type { Source } from './source.js'
+
+/** One service by name: where it is, and who gets the next request. */
+export interface Service {
+  readonly name: string
+  /** What is known now. */
+  readonly snapshot: Snapshot
+  /** Requests per endpoint, as plain JSON. */
+  readonly metrics: ServiceMetrics
+  /**
+   * The first snapshot, or the present one. Rejects with NoEndpointsError when the source failed before it ever answered,
+   * and with the signal's reason when that aborts.
+   */
+  ready(signal?: AbortSignal): Promise<Snapshot>
+  /** An endpoint for one request. Throws NoEndpointsError when there is none. The lease must be ended with `done`. */
+  pick(options?: PickOptions): Lease
+  /**
+   * The snapshots from now on, the present one first if there is one. A slow reader gets the latest, not each. Ends when
+   * the discovery is closed; rejects with the signal's reason when it aborts.
+   */
+  changes(signal?: AbortSignal): AsyncIterable<Snapshot>
+}
+
+/** What a service knows about its endpoints. */
+export interface ServiceMetrics {
+  readonly service: string
+  readonly version: number
+  readonly stale: boolean
+  readonly endpoints: readonly EndpointMetrics[]
+}
+
+/** Requests of one endpoint: in flight now, and in total since it was first seen. */
+export interface EndpointMetrics {
+  readonly id: string
+  readonly url: string
+  readonly inflight: number
+  readonly picked: number
+  readonly failed: number
+  readonly cancelled: number
+}
+
+/** What a service needs of the discovery it belongs to. Durations in milliseconds. */
+export interface ServiceContext {
+  readonly source: Source
+  readonly balancer: Balancer
+  readonly clock: Clock
+  readonly events: Emitter<DiscoveryEvents>
+  readonly emptyGrace: number
+  readonly maxStale: number | undefined
+}
+
+/** Sources are asked to look again at most once in this time, ms. */
+const REFRESH_INTERVAL = 1_000
+
+/** An endpoint that comes back within this time, ms, comes back with its history. */
+const RETIRED_MEMORY = 60_000
+
+/** A service that is watched: the source writes, callers pick. */
+export class WatchedService implements Service {
+  readonly name: string
+  readonly balancer: Balancer
+  readonly clock: Clock
+  readonly #context: ServiceContext
+  readonly #watch = new AbortController()
+  readonly #waiting = new Set<() => void>()
+  readonly #retired = new Map<string, { node: TrackedNode; since: number }>()
+  #snapshot: Snapshot
+  #nodes = new Map<string, TrackedNode>()
+  #tiers: Tiers<TrackedNode> = []
+  #lastRefresh = Number.NEGATIVE_INFINITY
+  #endEmptyGrace: (() => void) | undefined
+  #endStaleness: (() => void) | undefined
+
+  constructor(name: string, context: ServiceContext) {
+    this.name = name
+    this.balancer = context.balancer
+    this.clock = context.clock
+    this.#context = context
+    this.#snapshot = Object.freeze({ service: name, endpoints: [], version: 0, stale: false })
+  }
+
+  get snapshot(): Snapshot {
+    return this.#snapshot
+  }
+
+  get closed(): boolean {
+    return this.#watch.signal.aborted
+  }
+
+  get metrics(): ServiceMetrics {
+    const { version, stale, endpoints } = this.#snapshot
+
+    return {
+      service: this.name,
+      version,
+      stale,
+      endpoints: endpoints.map(({ id, url }) => {
+        const { inflight, picked, failed, cancelled } = this.#nodes.get(id)! // one node per endpoint of the snapshot
+        return { id, url, inflight, picked, failed, cancelled }
+      }),
+    }
+  }
+
+  /** Begins to watch. Apart from the constructor, because a source may answer at once. */
+  start(): this {
+    const { signal } = this.#watch
+    const unlessClosed =
+      <T>(report: (value: T) => void) =>
+      (value: T) => {
+        if (!signal.aborted) report(value)
+      }
+    const update = unlessClosed((endpoints: readonly EndpointInit[]) => this.#update(endpoints))
+    const fail = unlessClosed((error: unknown) => this.#fail(toError(error)))
+
+    try {
+      this.#context.source.watch(this.name, { update, fail }, signal)
+    } catch (error) {
+      fail(error)
+    }
+    return this
+  }
+
+  close(): void {
+    this.#endEmptyGrace?.()
+    this.#endStaleness?.()
+    this.#watch.abort(new DiscoveryClosedError())
+    this.#wake()
+  }
+
+  async ready(signal?: AbortSignal): Promise<Snapshot> {
+    while (true) {
+      signal?.throwIfAborted()
+      if (this.closed) throw new DiscoveryClosedError()
+      if (this.#snapshot.version > 0) return this.#snapshot
+      if (this.#snapshot.error !== undefined) throw this.#nobody()
+
+      await this.#news(signal)
+    }
+  }
+
+  pick(options: PickOptions = {}): Lease {
+    if (this.closed) throw new DiscoveryClosedError()
+
+    const allowed = candidates(this.#tiers, options)
+    if (allowed.length === 0) {
+      this.#refresh()
+      throw this.#nobody()
+    }
+
+    const node = this.balancer.pick(allowed, options)
+    if (!(node instanceof TrackedNode)) throw new TypeError('balancer.pick must return one of the nodes it was given')
+    return new TrackedLease(node, this)
+  }
+
+  changes(signal?: AbortSignal): AsyncIterable<Snapshot> {
+    return changesOf(this, signal)
+  }
+
+  once(wake: () => void): () => void {
+    this.#waiting.add(wake)
+    return () => void this.#waiting.delete(wake)
+  }
+
+  /** A lease ended in a failure: perhaps the endpoint is gone and the source knows better already. */
+  failed(): void {
+    this.#refresh()
+  }
+
+  #update(reported: readonly EndpointInit[]): void {
+    const known = this.#snapshot.version > 0
+    const endpoints = this.#complete(reported)
+    this.#endStaleness?.()
+    this.#endStaleness = undefined
+
+    if (endpoints.length === 0 && this.#snapshot.endpoints.length > 0 && this.#context.emptyGrace > 0) {
+      // A registry that restarts answers before it has heard from anybody again. Believe in "nobody" only if it lasts.
+      this.#endEmptyGrace ??= schedule(this.clock, this.#context.emptyGrace, () => this.#believeEmpty())
+      if (this.#snapshot.stale) this.#publish(this.#snapshot.endpoints)
+      return
+    }
+
+    this.#endEmptyGrace?.()
+    this.#endEmptyGrace = undefined
+    const unchanged = known && endpoints === this.#snapshot.endpoints && !this.#snapshot.stale
+    if (!unchanged) this.#publish(endpoints)
+  }
+
+  #fail(error: Error): void {
+    const { events, maxStale } = this.#context
+    const turnedStale = !this.#snapshot.stale
+
+    // The grace counts only time in which the source is heard.
+    this.#endEmptyGrace?.()
+    this.#endEmptyGrace = undefined
+
+    const { endpoints, version } = this.#snapshot
+    this.#snapshot = Object.freeze({
+      service: this.name,
+      endpoints,
+      version: version === 0 || !turnedStale ? version : version + 1,
+      stale: true,
+      error,
+    })
+
+    if (turnedStale && version > 0) {
+      events.emit('stale', { service: this.name, snapshot: this.#snapshot, error })
+      if (maxStale !== undefined) this.#endStaleness = schedule(this.clock, maxStale, () => this.#expire())
+    }
+    events.emit('error', { service: this.name, error })
+    this.#wake()
+  }
+
+  #believeEmpty(): void {
+    this.#endEmptyGrace = undefined
+    this.#publish([])
+  }
+
+  /** The source has been silent for too long. */
+  #expire(): void {
+    const { error } = this.#snapshot
+    this.#publish([], error)
+  }
+
+  /** Makes the endpoints the current ones, in one step: whoever picks next picks from them. */
+  #publish(endpoints: readonly Endpoint[], error?: Error): void {
+    const before = this.#snapshot
+    this.#retire(endpoints)
+    this.#tiers = toTiers([...this.#nodes.values()])
+    this.#snapshot = Object.freeze({
+      service: this.name,
+      endpoints,
+      version: before.version + 1,
+      stale: error !== undefined,
+      ...(error !== undefined && { error }),
+    })
+
+    const { added, removed } = diffEndpoints(before.endpoints, endpoints)
+    this.#context.events.emit('change', { service: this.name, snapshot: this.#snapshot, added, removed })
+    this.#wake()
+  }
+
+  /** Gives each endpoint its node: the present one, one that left a short while ago, or a new one. */
+  #retire(endpoints: readonly Endpoint[]): void {
+    const now = this.clock.now()
+    const before = this.#nodes
+    this.#nodes = new Map()
+
+    for (const endpoint of endpoints) {
+      const known = before.get(endpoint.id) ?? this.#retired.get(endpoint.id)?.node
+      const moved = known?.endpoint.host !== endpoint.host || known.endpoint.port !== endpoint.port
+      const node = known === undefined || moved ? new TrackedNode(endpoint) : known
+
+      node.endpoint = endpoint
+      this.#nodes.set(endpoint.id, node)
+      this.#retired.delete(endpoint.id)
+    }
+
+    for (const [id, node] of before) if (!this.#nodes.has(id)) this.#retired.set(id, { node, since: now })
+    for (const [id, { since }] of this.#retired) if (now - since > RETIRED_MEMORY) this.#retired.delete(id)
+  }
+
+  /** What was reported, usable entries only, each id once, unchanged ones as the objects they were before. */
+  #complete(reported: readonly EndpointInit[]): readonly Endpoint[] {
+    const before = this.#snapshot.endpoints
+    const endpoints = new Map<string, Endpoint>()
+    let unusable: unknown
+
+    for (const init of reported) {
+      try {
+        const endpoint = toEndpoint(init)
+        const known = this.#nodes.get(endpoint.id)?.endpoint
+        endpoints.set(endpoint.id, known !== undefined && sameEndpoint(known, endpoint) ? known : endpoint)
+      } catch (error) {
+        unusable = error
+      }
+    }
+
+    if (unusable !== undefined) this.#context.events.emit('error', { service: this.name, error: toError(unusable) })
+    const same = endpoints.size === before.length && before.every((endpoint) => endpoints.get(endpoint.id) === endpoint)
+    return same ? before : Object.freeze([...endpoints.values()])
+  }
+
+  #refresh(): void {
+    const now = this.clock.now()
+    const { source } = this.#context
+    if (source.refresh === undefined || this.closed || now - this.#lastRefresh < REFRESH_INTERVAL) return
+
+    this.#lastRefresh = now
+    try {
+      source.refresh(this.name)
+    } catch (error) {
+      this.#context.events.emit('error', { service: this.name, error: toError(error) })
+    }
+  }
+
+  #nobody(): NoEndpointsError {
+    const { endpoints, version, error } = this.#snapshot
+    const options = error === undefined ? undefined : { cause: error }
+
+    if (endpoints.length > 0) return new NoEndpointsError(this.name, 'all of them are excluded', options)
+    if (error !== undefined) return new NoEndpointsError(this.name, error.message, options)
+    if (version === 0) return new NoEndpointsError(this.name, 'the source has not answered yet; wait for ready()')
+    return new NoEndpointsError(this.name, 'the source lists none')
+  }
+
+  #wake(): void {
+    const waiting = [...this.#waiting]
+    this.#waiting.clear()
+    for (const wake of waiting) wake()
+  }
+
+  async #news(signal: AbortSignal | undefined): Promise<void> {
+    let wake!: () => void
+    const woken = new Promise<void>((resolve) => {
+      wake = resolve
+    })
+    const forget = this.once(wake)
+    signal?.addEventListener('abort', wake, { once: true })
+
+    try {
+      await woken
+    } finally {
+      forget()
+      signal?.removeEventListener('abort', wake)
+    }
+  }
+}
+
+function toError(value: unknown): Error {
+  return value instanceof Error ? value : new Error(`The source failed with ${String(value)}`, { cause: value })
+}

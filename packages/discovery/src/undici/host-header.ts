@@ -1,0 +1,23 @@
+import type { Dispatcher } from 'undici'
+
+type Headers = NonNullable<Dispatcher.DispatchOptions['headers']>
+
+/** The headers with `host` set, unless the caller set one. undici takes three forms; each stays what it is or becomes flat. */
+export function withHost(headers: Headers | null | undefined, host: string): Headers {
+  if (headers === null || headers === undefined) return { host }
+  if (Array.isArray(headers)) return hasHost(everySecond(headers)) ? headers : [...headers, 'host', host]
+
+  if (Symbol.iterator in headers) {
+    const pairs = [...(headers as Iterable<[string, string]>)]
+    return hasHost(pairs.map(([name]) => name)) ? pairs : [...pairs, ['host', host]]
+  }
+  return hasHost(Object.keys(headers)) ? headers : { ...headers, host }
+}
+
+function hasHost(names: readonly string[]): boolean {
+  return names.some((name) => name.length === 4 && name.toLowerCase() === 'host')
+}
+
+function everySecond(flat: readonly string[]): string[] {
+  return flat.filter((_, index) => index % 2 === 0)
+}

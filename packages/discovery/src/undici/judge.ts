@@ -1,0 +1,29 @@
+import type { IncomingHttpHeaders } from 'node:http'
+
+/** Errors of undici that say something about this side: what was asked for, or that it was called off. */
+const CALLERS_FAULT = new Set([
+  'UND_ERR_ABORTED',
+  'UND_ERR_CLOSED',
+  'UND_ERR_DESTROYED',
+  'UND_ERR_INVALID_ARG',
+  'UND_ERR_NOT_SUPPORTED',
+  'UND_ERR_REQ_CONTENT_LENGTH_MISMATCH',
+])
+
+export function isCallersFault(error: Error): boolean {
+  return CALLERS_FAULT.has((error as NodeJS.ErrnoException).code ?? '')
+}
+
+/** Whether a status says that the endpoint is unwell or too busy. 501 and 505 are about the request. */
+export function isFailure(status: number): boolean {
+  return status === 429 || (status >= 500 && status !== 501 && status !== 505)
+}
+
+/** Retry-After in ms, from seconds or an HTTP date (RFC 9110, 10.2.3); 0 when there is none or it has passed. */
+export function retryAfterOf(headers: IncomingHttpHeaders): number {
+  const value = headers['retry-after']
+  if (value === undefined) return 0
+
+  const delay = /^\d+$/.test(value) ? Number(value) * 1_000 : Date.parse(value) - Date.now()
+  return Number.isNaN(delay) ? 0 : Math.max(delay, 0)
+}

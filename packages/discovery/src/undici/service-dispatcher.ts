@@ -1,0 +1,219 @@
+import { Agent, Dispatcher, errors, type Pool } from 'undici'
+import type { Discovery } from '../discovery.js'
+import { checkCount, checkFunction, wrongOption } from '../internal/options.js'
+import type { Lease } from '../lease.js'
+import { ServiceCall } from './call.js'
+import { CallController } from './controller.js'
+import { withHost } from './host-header.js'
+import { toHandler } from './legacy-handler.js'
+import { Pools } from './pools.js'
+
+export interface ServiceDispatcherOptions {
+  /**
+   * Which hosts are services: a list of names, or a function from the host name of a URL to the service's name (undefined:
+   * none). The others go to `fallback`. Default: every host is a service of that name.
+   */
+  readonly services?: readonly string[] | ((host: string) => string | undefined) | undefined
+  /** Options of the pool each endpoint gets, such as `connections` or `connect.timeout`. Default: undici's. */
+  readonly pool?: Pool.Options | undefined
+  /** Takes requests to hosts that are no services; it stays yours to close. Default: an Agent of its own. */
+  readonly fallback?: Dispatcher | undefined
+  /**
+   * The Host header, and with https the name the certificate must have: the service as the URL has it, or the endpoint's
+   * host and port. A Host header of the request's own wins. Default: `service`.
+   */
+  readonly hostHeader?: 'service' | 'endpoint' | undefined
+  /**
+   * How often a request is tried again, each time at an endpoint that was not tried yet. By default once, and only when it
+   * never left: no connection was made. When set, idempotent requests without a stream as body are also tried again when the
+   * connection broke before the response began. 0: never. Statuses are not retried.
+   */
+  readonly retries?: number | undefined
+}
+
+/** Methods that may be sent twice (RFC 9110, 9.2.2). */
+const IDEMPOTENT: ReadonlySet<string> = new Set(['GET', 'HEAD', 'PUT', 'DELETE', 'OPTIONS', 'TRACE'])
+
+/**
+ * An undici Dispatcher that takes the host of a URL for the name of a service and sends each request to an endpoint the
+ * discovery picks. Works wherever undici takes a dispatcher: `request(url, { dispatcher })`, `fetch`, `compose`.
+ *
+ * Requests fail with NoEndpointsError when there is nobody to send them to. Closes itself when the discovery is closed.
+ * Throws a TypeError for a wrong option.
+ */
+export class ServiceDispatcher extends Dispatcher {
+  readonly #discovery: Discovery
+  readonly #serviceOf: (host: string) => string | undefined
+  readonly #hostHeader: 'service' | 'endpoint'
+  readonly #retries: number | undefined
+  readonly #pools: Pools
+  readonly #fallback: Dispatcher | undefined
+  readonly #stopListening: () => void
+  #ownFallback: Agent | undefined
+  #closing: Promise<void> | undefined
+  #destroying: Promise<void> | undefined
+
+  constructor(discovery: Discovery, options: ServiceDispatcherOptions = {}) {
+    super()
+    const { services, pool = {}, fallback, hostHeader = 'service', retries } = options
+
+    if (typeof discovery?.service !== 'function') throw wrongOption('discovery', discovery, 'a Discovery')
+    if (!Array.isArray(services)) checkFunction('services', services)
+    if (typeof pool !== 'object' || pool === null) throw wrongOption('pool', pool, 'options of undici.Pool')
+    if (fallback !== undefined && typeof fallback?.dispatch !== 'function') {
+      throw wrongOption('fallback', fallback, 'a Dispatcher')
+    }
+    if (hostHeader !== 'service' && hostHeader !== 'endpoint') {
+      throw wrongOption('hostHeader', hostHeader, "'service' or 'endpoint'")
+    }
+
+    this.#discovery = discovery
+    this.#serviceOf = toServiceOf(services)
+    this.#hostHeader = hostHeader
+    this.#retries = retries === undefined ? undefined : checkCount('retries', retries)
+    this.#pools = new Pools(pool, (opened) => this.#forward(opened))
+    this.#fallback = fallback
+
+    const stopKeeping = discovery.on('change', (event) => this.#pools.keep(event.service, event.snapshot.endpoints))
+    const stopWaiting = discovery.on('close', () => this.close(() => {}))
+    this.#stopListening = () => {
+      stopKeeping()
+      stopWaiting()
+    }
+  }
+
+  /** `true` once `close` or `destroy` was called. */
+  get closed(): boolean {
+    return this.#closing !== undefined || this.destroyed
+  }
+
+  /** `true` once `destroy` was called. */
+  get destroyed(): boolean {
+    return this.#destroying !== undefined
+  }
+
+  override dispatch(options: Dispatcher.DispatchOptions, handler: Dispatcher.DispatchHandler): boolean {
+    if (typeof handler !== 'object' || handler === null) {
+      throw new errors.InvalidArgumentError('handler must be an object')
+    }
+
+    const receiver = toHandler(handler)
+    try {
+      return this.#dispatch(options, receiver)
+    } catch (error) {
+      if (receiver.onResponseError === undefined) throw error
+      receiver.onResponseError(new CallController(() => {}), error as Error)
+      return false
+    }
+  }
+
+  /** Takes no more requests, lets those in flight end, closes the connections. */
+  override close(callback: () => void): void
+  override close(): Promise<void>
+  override close(callback?: () => void): Promise<void> | undefined {
+    this.#closing ??= this.#close()
+    return settle(this.#closing, callback)
+  }
+
+  /** Takes no more requests and aborts those in flight. */
+  override destroy(error: Error | null, callback: () => void): void
+  override destroy(callback: () => void): void
+  override destroy(error: Error | null): Promise<void>
+  override destroy(): Promise<void>
+  override destroy(error?: Error | null | (() => void), callback?: () => void): Promise<void> | undefined {
+    if (typeof error === 'function') {
+      callback = error
+      error = null
+    }
+    this.#destroying ??= this.#destroy(error ?? null)
+    return settle(this.#destroying, callback)
+  }
+
+  #dispatch(options: Dispatcher.DispatchOptions, handler: Dispatcher.DispatchHandler): boolean {
+    if (this.destroyed) throw new errors.ClientDestroyedError()
+    if (this.closed) throw new errors.ClientClosedError()
+
+    const { hostname, host, protocol } = toUrl(options?.origin)
+    const name = this.#serviceOf(hostname)
+    if (name === undefined) return this.#fallbackDispatcher().dispatch(options, handler)
+
+    const request = this.#hostHeader === 'endpoint' ? options : { ...options, headers: withHost(options.headers, host) }
+    const call = new ServiceCall({
+      service: this.#discovery.service(name),
+      handler,
+      retries: { max: this.#retries ?? 1, repeatable: this.#retries !== undefined && isRepeatable(options) },
+      send: (lease, attempt) => this.#send(name, lease, protocol, request, attempt),
+    })
+    return call.start()
+  }
+
+  #send(
+    service: string,
+    lease: Lease,
+    protocol: string,
+    request: Dispatcher.DispatchOptions,
+    attempt: ServiceCall,
+  ): boolean {
+    if (!this.closed) return this.#pools.of(service, lease.endpoint, protocol).dispatch(request, attempt)
+
+    // The call waited for the source, or for another attempt to fail, while this was closed.
+    attempt.onResponseError(undefined, new errors.ClientClosedError())
+    return false
+  }
+
+  #fallbackDispatcher(): Dispatcher {
+    if (this.#fallback !== undefined) return this.#fallback
+
+    this.#ownFallback ??= new Agent()
+    return this.#ownFallback
+  }
+
+  async #close(): Promise<void> {
+    this.#stopListening()
+    await Promise.all([this.#pools.close(), this.#ownFallback?.close()])
+  }
+
+  async #destroy(error: Error | null): Promise<void> {
+    this.#stopListening()
+    await Promise.all([this.#pools.destroy(error), this.#ownFallback?.destroy(error)])
+  }
+
+  /** What happens in a pool happens in this dispatcher, too. */
+  #forward(pool: Pool): void {
+    pool.on('drain', (origin) => this.emit('drain', origin))
+    pool.on('connect', (origin, targets) => this.emit('connect', origin, [this, ...targets]))
+    pool.on('disconnect', (origin, targets, error) => this.emit('disconnect', origin, [this, ...targets], error))
+    pool.on('connectionError', (origin, targets, error) =>
+      this.emit('connectionError', origin, [this, ...targets], error),
+    )
+  }
+}
+
+function toServiceOf(services: ServiceDispatcherOptions['services']): (host: string) => string | undefined {
+  if (services === undefined) return (host) => host
+  if (typeof services === 'function') return services
+
+  const names = new Set(services)
+  return (host) => (names.has(host) ? host : undefined)
+}
+
+function toUrl(origin: string | URL | undefined): URL {
+  const url = URL.canParse(String(origin)) ? new URL(String(origin)) : undefined
+  if (url?.protocol === 'http:' || url?.protocol === 'https:') return url
+
+  throw new errors.InvalidArgumentError(`origin must be an http or https URL, got ${String(origin)}`)
+}
+
+/** Whether a request can be sent twice: nothing happens twice, and the body is still there. */
+function isRepeatable({ method, body }: Dispatcher.DispatchOptions): boolean {
+  const isAtHand = body === null || body === undefined || typeof body === 'string' || body instanceof Uint8Array
+  return IDEMPOTENT.has(method) && isAtHand
+}
+
+/** undici's two ways of waiting. Only a callback swallows: closing does not fail. */
+function settle(ending: Promise<void>, callback: (() => void) | undefined): Promise<void> | undefined {
+  if (callback === undefined) return ending
+
+  ending.then(callback, callback)
+  return undefined
+}
