@@ -18,8 +18,11 @@ export interface ServiceDeps {
 /** One service of the shop. `start` and `stop` may each be called once. */
 export interface Service {
   readonly name: string
-  /** Resolves with the address it answers on, once it does. */
-  start(): Promise<{ readonly url: string }>
+  /**
+   * Resolves with the address it answers on, once it does. A service that speaks something else than HTTP there says
+   * under `http` where its health and metrics are.
+   */
+  start(): Promise<{ readonly url: string; readonly http?: string | undefined }>
   /** Stops taking work, finishes what is running, closes what it opened. */
   stop(): Promise<void>
 }

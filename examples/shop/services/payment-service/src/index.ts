@@ -1,0 +1,1 @@
+export { createPaymentService, type PaymentService, type PaymentServiceOptions } from './service.js'

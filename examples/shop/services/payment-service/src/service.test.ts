@@ -1,0 +1,326 @@
+import { status } from '@grpc/grpc-js'
+import { createBus, memory } from '@msx/messaging'
+import { type AuthorizeRequest, shopEvents } from '@shop/contracts'
+import { createLog } from '@shop/platform'
+import { testDatabase } from '@shop/platform/testing'
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest'
+import { createPaymentService, type PaymentService } from './index.js'
+import { type PaymentClient, paymentClient } from './testing/payment-client.js'
+
+type TestDatabase = Awaited<ReturnType<typeof testDatabase>>
+
+let storage: TestDatabase
+let transport: ReturnType<typeof memory>
+let service: PaymentService
+let http: string
+let client: PaymentClient
+let orders = 0
+
+beforeAll(async () => {
+  storage = await testDatabase('payment_service')
+})
+
+beforeEach(async () => {
+  transport = memory()
+  service = createPaymentService({
+    database: storage.database,
+    transport,
+    discovery: undefined as never,
+    log: createLog('payment-service', 'silent'),
+  })
+  const address = await service.start()
+  http = address.http
+  client = paymentClient(address.url)
+})
+
+afterEach(async () => {
+  client.close()
+  await service.stop()
+})
+
+afterAll(() => storage.close())
+
+function authorization(changes: Partial<AuthorizeRequest> = {}): AuthorizeRequest {
+  orders += 1
+  return {
+    orderId: `order-${orders}`,
+    userId: 'user-1',
+    amount: 4_200,
+    currency: 'EUR',
+    paymentMethod: 'card-ok',
+    ...changes,
+  }
+}
+
+async function ledgerOf(orderId: string): Promise<{ entry: string; amount: number }[]> {
+  const { rows } = await storage.database.query<{ entry: string; amount: number }>(
+    'SELECT entry, amount FROM payment_ledger WHERE order_id = $1 ORDER BY id',
+    [orderId],
+  )
+  return rows
+}
+
+describe('Authorize', () => {
+  test('reserves the money and writes it down', async () => {
+    const request = authorization()
+
+    const payment = await client.authorize(request)
+
+    expect(payment).toEqual({
+      transactionId: expect.stringMatching(/^[0-9a-f-]{36}$/),
+      orderId: request.orderId,
+      status: 'AUTHORISED',
+      amount: 4_200,
+      currency: 'EUR',
+    })
+    expect(await ledgerOf(request.orderId)).toEqual([{ entry: 'authorise', amount: 4_200 }])
+  })
+
+  test('answers a repeat with the stored transaction', async () => {
+    const request = authorization()
+    const first = await client.authorize(request)
+
+    expect(await client.authorize(request)).toEqual(first)
+    expect(await ledgerOf(request.orderId)).toHaveLength(1)
+  })
+
+  test('charges once when the same order is authorised many times at once', async () => {
+    const request = authorization()
+
+    const payments = await Promise.all(Array.from({ length: 20 }, () => client.authorize(request)))
+
+    expect(new Set(payments.map((payment) => payment.transactionId)).size).toBe(1)
+    expect(await ledgerOf(request.orderId)).toHaveLength(1)
+  })
+
+  test.each<Partial<AuthorizeRequest>>([{ amount: 4_201 }, { currency: 'USD' }, { userId: 'user-2' }])(
+    'refuses %o for an order that was authorised for other money',
+    async (changes) => {
+      const request = authorization()
+      await client.authorize(request)
+
+      await expect(client.authorize({ ...request, ...changes })).rejects.toMatchObject({
+        code: status.ALREADY_EXISTS,
+        details: expect.stringContaining(Object.keys(changes)[0]!),
+      })
+    },
+  )
+
+  test('declines without moving money', async () => {
+    const request = authorization({ paymentMethod: 'card-declined' })
+
+    expect(await client.authorize(request)).toMatchObject({ status: 'DECLINED' })
+    expect(await ledgerOf(request.orderId)).toEqual([])
+  })
+
+  test('keeps largest safe amounts exact', async () => {
+    const request = authorization({ amount: Number.MAX_SAFE_INTEGER })
+
+    expect((await client.authorize(request)).amount).toBe(Number.MAX_SAFE_INTEGER)
+    expect((await client.getPayment(request)).amount).toBe(Number.MAX_SAFE_INTEGER)
+  })
+
+  test.each<[string, Partial<AuthorizeRequest>]>([
+    ['orderId', { orderId: '' }],
+    ['orderId', { orderId: 'x'.repeat(101) }],
+    ['userId', { userId: '' }],
+    ['amount', { amount: 0 }],
+    ['amount', { amount: -1 }],
+    ['amount', { amount: Number.MAX_SAFE_INTEGER + 1 }],
+    ['currency', { currency: '' }],
+    ['currency', { currency: 'euro' }],
+    ['paymentMethod', { paymentMethod: '' }],
+    ['paymentMethod', { paymentMethod: 'cash' }],
+    ['paymentMethod', { paymentMethod: 'toString' }],
+  ])('refuses a request and names %s: %o', async (field, changes) => {
+    await expect(client.authorize(authorization(changes))).rejects.toMatchObject({
+      code: status.INVALID_ARGUMENT,
+      details: expect.stringMatching(new RegExp(`^${field}: `)),
+    })
+  })
+
+  test('names every field of an empty request', async () => {
+    const failure = await client.authorize({}).catch((error: { details: string }) => error.details)
+
+    for (const field of ['orderId', 'userId', 'amount', 'currency', 'paymentMethod']) expect(failure).toContain(field)
+  })
+})
+
+describe('a card network that charges and stays silent', () => {
+  const silent = () => authorization({ paymentMethod: 'card-timeout-after-charge' })
+  const soon = () => ({ deadline: Date.now() + 150 })
+
+  test('has charged when the caller gives up, and hangs again for a repeat', async () => {
+    const request = silent()
+
+    await expect(client.authorize(request, soon())).rejects.toMatchObject({ code: status.DEADLINE_EXCEEDED })
+    await expect(client.authorize(request, soon())).rejects.toMatchObject({ code: status.DEADLINE_EXCEEDED })
+
+    expect(await client.getPayment(request)).toMatchObject({ status: 'AUTHORISED', amount: 4_200 })
+    expect(await ledgerOf(request.orderId)).toHaveLength(1)
+  })
+
+  test('lets a cancelled caller go', async () => {
+    const caller = new AbortController()
+    const request = silent()
+    const answer = client.authorize(request, { signal: caller.signal })
+    const outcome = expect(answer).rejects.toMatchObject({ code: status.CANCELLED })
+    await vi.waitFor(async () => expect(await ledgerOf(request.orderId)).toHaveLength(1))
+
+    caller.abort()
+
+    await outcome
+  })
+
+  test('gives the money back when asked', async () => {
+    const request = silent()
+    await client.authorize(request, soon()).catch(() => undefined)
+
+    expect(await client.void(request)).toMatchObject({ status: 'VOIDED' })
+    expect((await ledgerOf(request.orderId)).map((row) => row.entry)).toEqual(['authorise', 'void'])
+    expect(await client.authorize(request)).toMatchObject({ status: 'VOIDED' })
+  })
+
+  test('does not keep the service from stopping', async () => {
+    const request = silent()
+    const outcome = expect(client.authorize(request)).rejects.toMatchObject({ code: status.UNAVAILABLE })
+    await vi.waitFor(async () => expect(await ledgerOf(request.orderId)).toHaveLength(1))
+
+    const started = performance.now()
+    await service.stop()
+
+    await outcome
+    expect(performance.now() - started).toBeLessThan(2_000)
+  })
+})
+
+describe('Capture', () => {
+  test('takes the money once, however often it is asked', async () => {
+    const request = authorization()
+    await client.authorize(request)
+
+    expect(await client.capture(request)).toMatchObject({ status: 'CAPTURED', amount: 4_200 })
+    expect(await client.capture(request)).toMatchObject({ status: 'CAPTURED' })
+
+    expect(await ledgerOf(request.orderId)).toEqual([
+      { entry: 'authorise', amount: 4_200 },
+      { entry: 'capture', amount: 4_200 },
+    ])
+  })
+
+  test('refuses what was declined or voided', async () => {
+    const declined = authorization({ paymentMethod: 'card-declined' })
+    await client.authorize(declined)
+    const voided = authorization()
+    await client.void(voided)
+
+    await expect(client.capture(declined)).rejects.toMatchObject({ code: status.FAILED_PRECONDITION })
+    await expect(client.capture(voided)).rejects.toMatchObject({ code: status.FAILED_PRECONDITION })
+  })
+
+  test('does not know an order that was never authorised', async () => {
+    await expect(client.capture({ orderId: 'nobody' })).rejects.toMatchObject({ code: status.NOT_FOUND })
+    await expect(client.capture({ orderId: '' })).rejects.toMatchObject({ code: status.INVALID_ARGUMENT })
+  })
+})
+
+describe('Void', () => {
+  test('gives the money back once', async () => {
+    const request = authorization()
+    await client.authorize(request)
+
+    await Promise.all([client.void(request), client.void(request)])
+
+    expect(await client.getPayment(request)).toMatchObject({ status: 'VOIDED', amount: 4_200 })
+    expect((await ledgerOf(request.orderId)).map((row) => row.entry)).toEqual(['authorise', 'void'])
+  })
+
+  test('of an unknown order keeps a late authorisation from charging', async () => {
+    const request = authorization()
+
+    expect(await client.void(request)).toMatchObject({ status: 'VOIDED', amount: 0 })
+    expect(await client.authorize(request)).toMatchObject({ status: 'VOIDED' })
+    expect(await ledgerOf(request.orderId)).toEqual([])
+  })
+
+  test('leaves a declined payment declined', async () => {
+    const request = authorization({ paymentMethod: 'card-declined' })
+    await client.authorize(request)
+
+    expect(await client.void(request)).toMatchObject({ status: 'DECLINED' })
+  })
+
+  test('refuses what was captured', async () => {
+    const request = authorization()
+    await client.authorize(request)
+    await client.capture(request)
+
+    await expect(client.void(request)).rejects.toMatchObject({ code: status.FAILED_PRECONDITION })
+    expect(await client.getPayment(request)).toMatchObject({ status: 'CAPTURED' })
+  })
+})
+
+describe('the orders it knows', () => {
+  test('come from order.created, once per event', async () => {
+    const bus = createBus({ events: shopEvents, transport, source: 'order-service' })
+    await bus.start()
+    const created = {
+      orderId: 'known-1',
+      userId: 'user-1',
+      items: [{ productId: 'p', quantity: 1 }],
+      total: 4_200,
+      currency: 'EUR',
+      timestamp: '2026-01-01T00:00:00.000Z',
+    }
+
+    await bus.publish('order.created', created, { id: 'event-1' })
+    await bus.publish('order.created', { ...created, orderId: 'known-2' }, { id: 'event-1' })
+    await bus.publish('order.created', { ...created, total: 1 }, { id: 'event-2' })
+    await transport.drain()
+
+    const { rows } = await storage.database.query('SELECT order_id, user_id, total, currency FROM known_orders')
+    expect(rows).toEqual([{ order_id: 'known-1', user_id: 'user-1', total: 4_200, currency: 'EUR' }])
+    expect(transport.deadLetters('payment')).toEqual([])
+    await bus.close()
+  })
+})
+
+describe('over HTTP', () => {
+  test('says when both sides serve', async () => {
+    expect((await fetch(`${http}/health/ready`)).status).toBe(200)
+    expect((await fetch(`${http}/health/live`)).status).toBe(200)
+    expect(await (await fetch(`${http}/metrics`)).text()).toContain('http_request_duration_seconds')
+  })
+
+  test('shows a payment with its ledger', async () => {
+    const request = authorization()
+    await client.authorize(request)
+
+    const answer = await fetch(`${http}/internal/payments/${request.orderId}`)
+
+    expect(await answer.json()).toMatchObject({
+      status: 'AUTHORISED',
+      amount: 4_200,
+      ledger: [{ entry: 'authorise', amount: 4_200, currency: 'EUR', at: expect.any(String) }],
+    })
+    expect((await fetch(`${http}/internal/payments/nobody`)).status).toBe(404)
+  })
+})
+
+test('starts again on the same database', async () => {
+  const request = authorization()
+  const first = await client.authorize(request)
+  await service.stop()
+  client.close()
+
+  service = createPaymentService({
+    database: storage.database,
+    transport,
+    discovery: undefined as never,
+    log: createLog('payment-service', 'silent'),
+  })
+  const address = await service.start()
+  client = paymentClient(address.url)
+
+  expect(await client.authorize(request)).toEqual(first)
+})
