@@ -1,4 +1,11 @@
-import { defineConfig } from 'tsup'
+import type { Options } from 'tsup'
 import { library } from '../../tooling/tsup.js'
 
-export default defineConfig(library({ index: 'src/index.ts' }))
+const options = library({ index: 'src/index.ts' })
+
+// Bundling the declarations drops the reference that index.ts begins with; without it AsyncDisposable has no meaning.
+const banner = '/// <reference lib="esnext.disposable" preserve="true" />'
+
+const config: Options = { ...options, dts: { ...(options.dts as object), banner } }
+
+export default config

@@ -1,0 +1,334 @@
+import type { Catalogue, EventName, Input, Output, Schemas } from './catalogue.js'
+import { timekeeper } from './clock.js'
+import { MessagingError } from './errors.js'
+import type { BusEvents, BusListener } from './events.js'
+import { checkDuration, checkFunction, checkText, refuse } from './internal/check.js'
+import { createDecoder } from './internal/decode.js'
+import { createEmitter } from './internal/emitter.js'
+import { createEncoder, type Prepared } from './internal/encode.js'
+import { InFlight } from './internal/in-flight.js'
+import { closedError, Line } from './internal/line.js'
+import { compose, type Handle } from './internal/middleware.js'
+import { Processor } from './internal/processor.js'
+import { Replies } from './internal/replies.js'
+import { within } from './internal/settle.js'
+import type { Pattern } from './match.js'
+import type { AnyMessage, BusMiddleware, Context, Handler, Outgoing, PublishOptions } from './message.js'
+import { checkRedriveOptions, type RedriveOptions, type RedriveResult, redriveQueue } from './redrive.js'
+import { completeSettings, type SubscribeOptions } from './subscribe-options.js'
+import { GroupSubscription, type Subscription, type SubscriptionHealth } from './subscription.js'
+import type { Transport, TransportHealth, WireMessage } from './transport.js'
+
+/** Where events are checked against their schemas. */
+export type ValidateMode = 'both' | 'publish' | 'consume' | 'off'
+
+export interface BusOptions<S extends Schemas> {
+  readonly events: Catalogue<S>
+  readonly transport: Transport
+  /** The name of the service; travels with each of its messages. */
+  readonly source: string
+  /** Default `'both'`. Without validation handlers receive the bare JSON. */
+  readonly validate?: ValidateMode | undefined
+  /** Around every handler, the first one outermost. Default none. */
+  readonly use?: readonly BusMiddleware[] | undefined
+}
+
+export interface RequestOptions<R extends string> {
+  /** The event that is the answer. */
+  readonly reply: R
+  /** How long to wait for it, in ms; then MSX_REQUEST_TIMEOUT. */
+  readonly timeout: number
+}
+
+export interface CloseOptions {
+  /** How long handlers and publishes may take to finish, in ms. Default 10,000. */
+  readonly timeout?: number | undefined
+}
+
+export interface Health {
+  /** `up`: connected and every subscription works or is paused. `down`: not connected. Else `degraded`. */
+  readonly status: TransportHealth
+  readonly publisher: {
+    readonly status: TransportHealth
+    /** Publishes and requests that are not settled. */
+    readonly inFlight: number
+  }
+  readonly subscriptions: readonly SubscriptionHealth[]
+}
+
+/** A typed event bus. {@link createBus} makes it. */
+export interface Bus<S extends Schemas> extends AsyncDisposable {
+  /**
+   * Connects, and resolves when every subscription made so far receives. Rejects when that fails, and may be called
+   * again. The first publish, request or redrive starts a bus that nobody started.
+   */
+  start(): Promise<void>
+
+  /**
+   * Resolves when the broker has the event. Rejects with MSX_VALIDATION, MSX_NOT_JSON or MSX_UNKNOWN_EVENT without
+   * sending it, with MSX_UNROUTABLE when no group listens and the event is not `optional`.
+   */
+  publish<K extends EventName<S>>(type: K, data: Input<S, K>, options?: PublishOptions): Promise<void>
+
+  /** Publishes all at once, in order. Nothing is sent when one of them is not valid. */
+  publishMany(batch: Iterable<Outgoing<S>>): Promise<void>
+
+  /**
+   * Handles the events that match, sharing them with the other processes of the group. Every group gets every event.
+   *
+   * @throws MessagingError MSX_GROUP_TAKEN when this bus has a subscription of the group; TypeError for a wrong option.
+   */
+  subscribe<const P extends string>(
+    group: string,
+    pattern: Pattern<S, P>,
+    handler: Handler<S, P>,
+    options?: SubscribeOptions,
+  ): Subscription
+  subscribe<const P extends string>(
+    group: string,
+    patterns: readonly Pattern<S, P>[],
+    handler: Handler<S, P>,
+    options?: SubscribeOptions,
+  ): Subscription
+
+  /** Publishes and waits for the answer that a handler gives with `context.reply`. The first answer counts. */
+  request<K extends EventName<S>, R extends EventName<S>>(
+    type: K,
+    data: Input<S, K>,
+    options: RequestOptions<R>,
+  ): Promise<Output<S, R>>
+
+  /** Moves the dead letters of a group back to its queue, to be handled as if for the first time. */
+  redrive(group: string, options?: RedriveOptions): Promise<RedriveResult>
+
+  /** Returns what ends the listening. */
+  on<E extends keyof BusEvents>(event: E, listener: BusListener<E>): () => void
+
+  /** How the bus is: plain JSON. */
+  health(): Health
+
+  /**
+   * Takes nothing more from the queues, waits for handlers and publishes, then disconnects. Handlers that are not
+   * done by the deadline see `message.signal` aborted; their messages are delivered again. Idempotent.
+   */
+  close(options?: CloseOptions): Promise<void>
+}
+
+const CLOSE_TIMEOUT = 10_000
+const MODES: readonly ValidateMode[] = ['both', 'publish', 'consume', 'off']
+
+/**
+ * Makes a bus: events of a catalogue over a transport.
+ *
+ * @throws TypeError for a wrong option.
+ * @example
+ * const bus = createBus({ events, transport: memory(), source: 'order-service' })
+ * bus.subscribe('mails', 'order.*', async (message) => send(message.data.orderId))
+ * await bus.start()
+ * await bus.publish('order.created', { orderId: 'o-1' })
+ */
+export function createBus<S extends Schemas>(options: BusOptions<S>): Bus<S> {
+  const { events: catalogue, transport, source, validate = 'both', use = [] } = options
+  checkBusOptions(options as BusOptions<never>)
+
+  const time = timekeeper(transport.clock)
+  const events = createEmitter<BusEvents>(['published', 'handled', 'retry', 'deadLetter'])
+  const validatesPublished = validate === 'both' || validate === 'publish'
+  const validatesReceived = validate === 'both' || validate === 'consume'
+  const encoder = createEncoder(catalogue as unknown as Catalogue, source, validatesPublished)
+  const decode = createDecoder(catalogue as unknown as Catalogue, validatesReceived)
+  const subscriptions = new Set<GroupSubscription>()
+  const line = new Line(transport, source, subscriptions)
+  const replies = new Replies(decode, time)
+  const inFlight = new InFlight()
+  let closing: Promise<void> | undefined
+  let isClosed = false
+
+  async function publishPrepared({ wire, mandatory, delay }: Prepared): Promise<void> {
+    const startedAt = time.now()
+    const connection = line.readyNow ?? (await line.ready())
+    await connection.publish(wire, { mandatory, delay })
+    events.emit('published', { type: wire.type, id: wire.id as string, duration: time.now() - startedAt })
+  }
+
+  async function publishNow(type: string, data: unknown, terms: PublishOptions): Promise<void> {
+    if (isClosed) throw closedError(source)
+    if (terms.signal?.aborted) throw terms.signal.reason
+
+    const prepared = encoder.encode(type, data, terms)
+    await publishPrepared(prepared instanceof Promise ? await prepared : prepared)
+  }
+
+  function publish(type: string, data: unknown, terms: PublishOptions = {}): Promise<void> {
+    const { signal, timeout } = terms
+    const published = inFlight.add(publishNow(type, data, terms))
+    if (signal === undefined && timeout === undefined) return published
+
+    return within(published, time, { signal, timeout, onTimeout: () => unconfirmed(type, timeout) })
+  }
+
+  async function publishMany(batch: Iterable<Outgoing<S>>): Promise<void> {
+    if (isClosed) throw closedError(source)
+
+    const items = [...batch] as readonly { type: string; data: unknown; options?: PublishOptions | undefined }[]
+    const prepared = await Promise.all(
+      items.map(async ({ type, data, options: terms = {} }) => encoder.encode(type, data, terms)),
+    )
+    const outcomes = await Promise.allSettled(prepared.map(publishPrepared))
+    const failed = outcomes.flatMap((outcome, index) =>
+      outcome.status === 'rejected' ? [{ index, id: prepared[index]?.wire.id, error: outcome.reason as unknown }] : [],
+    )
+    if (failed.length > 0) throw batchFailed(failed, items.length)
+  }
+
+  function contextFor(message: AnyMessage, wire: WireMessage): Context<Schemas> {
+    const cause = { correlationId: message.correlationId ?? message.id, causationId: message.id }
+
+    return {
+      publish: (type, data, terms) => publish(type, data, { ...cause, ...terms }),
+      reply: (type, data) => inFlight.add(reply(type, data, cause, wire.replyTo)),
+    }
+  }
+
+  async function reply(type: string, data: unknown, cause: PublishOptions, queue: string | undefined): Promise<void> {
+    const { wire } = await encoder.encode(type, data, cause)
+    if (queue === undefined) return
+
+    const connection = line.readyNow ?? (await line.ready())
+    await connection.send(queue, wire).catch((error) => {
+      // The one who asked is gone.
+      if ((error as { code?: unknown }).code !== 'MSX_QUEUE_NOT_FOUND') throw error
+    })
+  }
+
+  async function request(type: string, data: unknown, { reply: expected, timeout }: RequestOptions<string>) {
+    if (isClosed) throw closedError(source)
+    if (!(expected in catalogue.events)) refuse(`request '${type}'`, 'reply', expected, 'an event of the catalogue')
+    if (timeout === undefined) refuse(`request '${type}'`, 'timeout', timeout, 'a number of milliseconds')
+    checkDuration(`request '${type}'`, 'timeout', timeout)
+
+    const encoded = await encoder.encode(type, data, {})
+    const id = encoded.wire.id as string
+    return replies.answerTo(id, expected, timeout, async () => {
+      const replyTo = await replies.queue(await line.ready())
+      await publishPrepared({ wire: { ...encoded.wire, replyTo }, mandatory: true, delay: undefined })
+    })
+  }
+
+  function subscribe(
+    group: string,
+    patterns: string | readonly string[],
+    handler: Handle,
+    terms: SubscribeOptions = {},
+  ): Subscription {
+    if (closing !== undefined) throw closedError(source)
+    const list = typeof patterns === 'string' ? [patterns] : [...patterns]
+    const settings = completeSettings(group, list, handler, terms, Object.keys(catalogue.events))
+    for (const { settings: other } of subscriptions) {
+      if (other.group === group || other.queue.name === settings.queue.name) throw groupTaken(group, other.group)
+    }
+
+    const handle = compose(use, handler)
+    const processor = new Processor({ settings, handle, decode, contextFor, events, time })
+    const subscription: GroupSubscription = new GroupSubscription(settings, processor, () => {
+      subscriptions.delete(subscription)
+    })
+    subscriptions.add(subscription)
+    line.added(subscription)
+    return subscription
+  }
+
+  async function redrive(group: string, terms: RedriveOptions = {}): Promise<RedriveResult> {
+    if (isClosed) throw closedError(source)
+    checkText('redrive', 'group', group)
+    checkRedriveOptions(group, terms)
+
+    const own = [...subscriptions].find((subscription) => subscription.group === group)
+    return redriveQueue(await line.ready(), own?.settings.queue.name ?? group, time, terms)
+  }
+
+  function health(): Health {
+    const status = isClosed ? 'down' : line.health()
+    const list = [...subscriptions].map((subscription) => subscription.health())
+    const isWhole = list.every(({ state }) => state === 'running' || state === 'paused')
+
+    return {
+      status: status === 'up' && !isWhole ? 'degraded' : status,
+      publisher: { status, inFlight: inFlight.count },
+      subscriptions: list,
+    }
+  }
+
+  function close({ timeout = CLOSE_TIMEOUT }: CloseOptions = {}): Promise<void> {
+    checkDuration('close', 'timeout', timeout)
+    closing ??= drainAndDisconnect(timeout)
+
+    return closing
+  }
+
+  async function drainAndDisconnect(timeout: number): Promise<void> {
+    const open = [...subscriptions]
+    const drained = Promise.allSettled(open.map((subscription) => subscription.close())).then(() => inFlight.none())
+    const late = new MessagingError('MSX_CLOSED', `the bus of '${source}' was closed without waiting any longer`, {
+      retryable: true,
+    })
+    await within(drained, time, { timeout, onTimeout: () => late }).catch(() => {
+      for (const subscription of open) subscription.abandon(late)
+    })
+
+    isClosed = true
+    replies.rejectAll(late)
+    await line.close()
+  }
+
+  return {
+    start: () => line.start(),
+    publish,
+    publishMany: (batch) => inFlight.add(publishMany(batch)),
+    subscribe: subscribe as Bus<S>['subscribe'],
+    request: ((type, data, terms) => inFlight.add(request(type, data, terms))) as Bus<S>['request'],
+    redrive: (group, terms) => inFlight.add(redrive(group, terms)),
+    on: (event, listener) => events.on(event, listener),
+    health,
+    close,
+    [Symbol.asyncDispose]: () => close(),
+  }
+}
+
+function checkBusOptions({ events, transport, source, validate, use }: BusOptions<never>): void {
+  if (typeof events?.events !== 'object') refuse('createBus', 'events', events, 'what defineEvents returns')
+  checkFunction('createBus', 'transport.connect', transport?.connect)
+  checkText('createBus', 'source', source)
+  if (validate !== undefined && !MODES.includes(validate)) refuse('createBus', 'validate', validate, MODES.join(', '))
+  if (use === undefined) return
+  if (!Array.isArray(use)) refuse('createBus', 'use', use, 'an array of middleware')
+  for (const [index, middleware] of use.entries()) checkFunction('createBus', `use[${index}]`, middleware)
+}
+
+function groupTaken(group: string, by: string): MessagingError {
+  const problem =
+    group === by
+      ? `group '${group}' has a subscription on this bus already: give all its patterns to one subscribe`
+      : `the queue of group '${group}' is the one of group '${by}' on this bus`
+
+  return new MessagingError('MSX_GROUP_TAKEN', problem, { retryable: false, details: { group } })
+}
+
+function unconfirmed(type: string, timeout: number | undefined): MessagingError {
+  const problem = `the broker did not confirm '${type}' within ${timeout} ms; it may have it all the same`
+
+  return new MessagingError('MSX_CONFIRM_TIMEOUT', problem, { retryable: true, details: { type, timeout } })
+}
+
+function batchFailed(
+  failed: readonly { index: number; id: string | undefined; error: unknown }[],
+  size: number,
+): MessagingError {
+  const problem = `${failed.length} of ${size} messages were not published`
+
+  return new MessagingError('MSX_BATCH_FAILED', problem, {
+    retryable: true,
+    cause: failed[0]?.error,
+    details: { failed },
+  })
+}

@@ -1,0 +1,34 @@
+/** What a bus tells its listeners. Durations are in ms. */
+export interface BusEvents {
+  /** The broker has a message. */
+  published: { readonly type: string; readonly id: string; readonly duration: number }
+  /** A handler finished and the message was acknowledged. */
+  handled: {
+    readonly group: string
+    readonly type: string
+    readonly id: string
+    readonly attempt: number
+    readonly duration: number
+  }
+  /** An attempt failed and another follows after `delay`; `attempt` is the one that failed. */
+  retry: {
+    readonly group: string
+    readonly type: string
+    readonly id: string
+    readonly attempt: number
+    readonly delay: number
+    readonly error: unknown
+  }
+  /** No further attempt follows. `kept` is false when the group has no dead letters, so that the message is gone. */
+  deadLetter: {
+    readonly group: string
+    readonly type: string
+    readonly id: string
+    readonly attempt: number
+    readonly code: string
+    readonly error: unknown
+    readonly kept: boolean
+  }
+}
+
+export type BusListener<E extends keyof BusEvents> = (event: BusEvents[E]) => void

@@ -1,0 +1,67 @@
+/// <reference lib="esnext.disposable" preserve="true" />
+
+export {
+  type Bus,
+  type BusOptions,
+  type CloseOptions,
+  createBus,
+  type Health,
+  type RequestOptions,
+  type ValidateMode,
+} from './bus.js'
+export {
+  type Catalogue,
+  defineEvents,
+  type EventName,
+  type EventSpec,
+  type Input,
+  type Output,
+  type Schemas,
+  type SchemasOf,
+} from './catalogue.js'
+export type { Clock } from './clock.js'
+export type { DeadLetter } from './dead-letter.js'
+export {
+  isMessagingError,
+  isNonRetryableError,
+  MessagingError,
+  type MessagingErrorCode,
+  type MessagingErrorOptions,
+  NonRetryableError,
+} from './errors.js'
+export type { BusEvents, BusListener } from './events.js'
+export type { Match, Matches, Matching, Pattern, Words } from './match.js'
+export {
+  type MemoryOptions,
+  type MemoryTransport,
+  memory,
+  type PublishedMessage,
+  type QueueSnapshot,
+} from './memory/memory.js'
+export type {
+  AnyMessage,
+  BusMiddleware,
+  Context,
+  Handler,
+  Message,
+  MessageHeaders,
+  Outgoing,
+  PublishOptions,
+  Received,
+} from './message.js'
+export type { RedriveOptions, RedriveResult } from './redrive.js'
+export type { RetryPlan } from './retry-plan.js'
+export type { QueueOptions, SubscribeOptions } from './subscribe-options.js'
+export type { Subscription, SubscriptionHealth } from './subscription.js'
+export type {
+  Consumer,
+  ConsumeTerms,
+  Delivery,
+  PublishTerms,
+  QueueSpec,
+  Transport,
+  TransportConnection,
+  TransportHealth,
+  WireHeaders,
+  WireMessage,
+} from './transport.js'

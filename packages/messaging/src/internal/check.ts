@@ -1,0 +1,44 @@
+/** The longest delay a Node timer keeps, in ms; above it setTimeout fires at once. */
+export const LONGEST_DELAY: number = 2 ** 31 - 1
+
+/** Refuses a wrong option, naming it, what was given and what was expected. */
+export function refuse(where: string, option: string, value: unknown, expected: string): never {
+  throw new TypeError(`${where}: ${option} must be ${expected}, got ${show(value)}`)
+}
+
+export function checkDuration(where: string, option: string, value: number | undefined): void {
+  if (value === undefined) return
+  if (typeof value === 'number' && value >= 0 && value <= LONGEST_DELAY) return
+
+  refuse(where, option, value, `a number of milliseconds from 0 to ${LONGEST_DELAY}`)
+}
+
+export function checkCount(where: string, option: string, value: number | undefined, least: number): void {
+  if (value === undefined) return
+  if (Number.isSafeInteger(value) && value >= least) return
+
+  refuse(where, option, value, `an integer from ${least}`)
+}
+
+export function checkText(where: string, option: string, value: unknown): void {
+  if (typeof value !== 'string' || value === '') refuse(where, option, value, 'a string that is not empty')
+}
+
+export function checkOptionalText(where: string, option: string, value: unknown): void {
+  if (value !== undefined) checkText(where, option, value)
+}
+
+export function checkFunction(where: string, option: string, value: unknown): void {
+  if (typeof value !== 'function') refuse(where, option, value, 'a function')
+}
+
+function show(value: unknown): string {
+  if (typeof value === 'string') return `'${value}'`
+  if (typeof value === 'function') return 'a function'
+  if (typeof value !== 'object' || value === null) return String(value)
+  try {
+    return JSON.stringify(value)
+  } catch {
+    return 'an object'
+  }
+}

@@ -1,0 +1,164 @@
+import { randomUUID } from 'node:crypto'
+import type { StandardSchemaV1 } from '@standard-schema/spec'
+import type { Catalogue, EventSpec } from '../catalogue.js'
+import { MessagingError } from '../errors.js'
+import type { MessageHeaders, PublishOptions } from '../message.js'
+import type { WireMessage } from '../transport.js'
+import { checkDuration, checkOptionalText, refuse } from './check.js'
+import { HEADER, isReserved } from './envelope.js'
+import { invalid, summary, validate } from './schema.js'
+
+export interface Prepared {
+  readonly wire: WireMessage
+  readonly mandatory: boolean
+  readonly delay: number | undefined
+}
+
+export interface Encoder {
+  /** Answers at once when the event's schema does. */
+  encode(
+    type: string,
+    data: unknown,
+    options: PublishOptions,
+    extra?: Partial<WireMessage>,
+  ): Prepared | Promise<Prepared>
+}
+
+type Result = StandardSchemaV1.Result<unknown>
+
+/** Turns an event into what travels: validated, keyed, encoded. */
+export function createEncoder({ events }: Catalogue, source: string, validates: boolean): Encoder {
+  const specs = new Map<string, EventSpec>(Object.entries(events))
+  const knownToBeJson = new Set<string>()
+
+  const withoutCheck = (value: unknown): Result => ({ value })
+
+  return {
+    encode(type, data, options, extra) {
+      const spec = specs.get(type)
+      if (spec === undefined) throw unknownEvent(type)
+      checkPublishOptions(type, options)
+
+      const body = stringify(type, data)
+      const finish = (result: Result): Prepared => {
+        if (result.issues !== undefined) throw invalid(type, 'published', result)
+
+        const key = options.key ?? (spec.key as ((data: unknown) => string) | undefined)?.(result.value)
+        return {
+          wire: { ...wireMessage(type, spec, source, body, key, options), ...extra },
+          mandatory: spec.optional !== true,
+          delay: options.delay,
+        }
+      }
+
+      if (!validates) return finish(withoutCheck(data))
+      const result = validate(spec.schema, data)
+      if (knownToBeJson.has(type) && !(result instanceof Promise)) return finish(result)
+
+      return checkRoundTrip(result, finish)
+
+      /** For the first event of a type: what the consumer will parse must be valid too. */
+      function checkRoundTrip(
+        given: Result | Promise<Result>,
+        done: (r: Result) => Prepared,
+      ): Prepared | Promise<Prepared> {
+        if (given instanceof Promise) return given.then((settled) => checkRoundTrip(settled, done))
+
+        const prepared = done(given)
+        if (knownToBeJson.has(type)) return prepared
+        const again = validate((spec as EventSpec).schema, JSON.parse(body))
+        return again instanceof Promise ? again.then(judge) : judge(again)
+
+        function judge(travelled: Result): Prepared {
+          if (travelled.issues !== undefined) throw notJson(type, summary(travelled))
+          knownToBeJson.add(type)
+          return prepared
+        }
+      }
+    },
+  }
+}
+
+function wireMessage(
+  type: string,
+  spec: EventSpec,
+  source: string,
+  body: string,
+  key: string | undefined,
+  options: PublishOptions,
+): WireMessage {
+  const id = options.id ?? randomUUID()
+  const now = new Date()
+  const headers: Record<string, unknown> = {
+    ...options.headers,
+    [HEADER.specversion]: '1.0',
+    [HEADER.id]: id,
+    [HEADER.source]: source,
+    [HEADER.type]: type,
+    [HEADER.time]: now.toISOString(),
+  }
+  if (spec.version !== undefined && spec.version !== 1) headers[HEADER.version] = spec.version
+  if (key !== undefined) headers[HEADER.key] = key
+  if (options.causationId !== undefined) headers[HEADER.causation] = options.causationId
+
+  return {
+    type,
+    body: Buffer.from(body),
+    headers,
+    id,
+    contentType: 'application/json',
+    timestamp: now.getTime(),
+    correlationId: options.correlationId ?? id,
+    ttl: options.ttl ?? spec.ttl,
+  }
+}
+
+function stringify(type: string, data: unknown): string {
+  let body: string | undefined
+  try {
+    body = JSON.stringify(data)
+  } catch (cause) {
+    throw notJson(type, String(cause), cause)
+  }
+  if (body === undefined) throw notJson(type, `${typeof data} has no JSON form`)
+
+  return body
+}
+
+function notJson(type: string, why: string, cause?: unknown): MessagingError {
+  const advice =
+    'what travels is the input of its schema as JSON, so that input must be JSON (a date as its ISO string)'
+
+  return new MessagingError('MSX_NOT_JSON', `'${type}' does not survive being sent as JSON: ${why}; ${advice}`, {
+    retryable: false,
+    cause,
+    details: { type },
+  })
+}
+
+export function unknownEvent(type: string): MessagingError {
+  return new MessagingError('MSX_UNKNOWN_EVENT', `'${type}' is not in the catalogue of this bus`, {
+    retryable: false,
+    details: { type },
+  })
+}
+
+function checkPublishOptions(type: string, options: PublishOptions): void {
+  const where = `publish '${type}'`
+  checkOptionalText(where, 'id', options.id)
+  checkOptionalText(where, 'key', options.key)
+  checkOptionalText(where, 'correlationId', options.correlationId)
+  checkOptionalText(where, 'causationId', options.causationId)
+  checkDuration(where, 'delay', options.delay)
+  checkDuration(where, 'ttl', options.ttl)
+  checkDuration(where, 'timeout', options.timeout)
+  if (options.headers !== undefined) checkHeaders(where, options.headers)
+}
+
+function checkHeaders(where: string, headers: MessageHeaders): void {
+  for (const [name, value] of Object.entries(headers)) {
+    if (isReserved(name)) refuse(where, 'header name', name, 'outside of msx-* and cloudEvents*')
+    const isPlain = typeof value === 'string' || typeof value === 'boolean' || Number.isFinite(value)
+    if (!isPlain) refuse(where, `header '${name}'`, value, 'a string, a finite number or a boolean')
+  }
+}

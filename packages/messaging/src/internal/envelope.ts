@@ -1,0 +1,117 @@
+import type { MessageHeaders } from '../message.js'
+import type { WireHeaders, WireMessage } from '../transport.js'
+
+/**
+ * The envelope: CloudEvents 1.0 attributes as message headers, the body being the event's bare JSON. AMQP 0-9-1 has
+ * no binding of its own; this is the binary mode of the AMQP 1.0 binding, with its `cloudEvents_` prefix. What
+ * CloudEvents has no attribute for travels as `msx-…`.
+ */
+export const HEADER = {
+  specversion: 'cloudEvents_specversion',
+  id: 'cloudEvents_id',
+  source: 'cloudEvents_source',
+  type: 'cloudEvents_type',
+  time: 'cloudEvents_time',
+  key: 'cloudEvents_partitionkey',
+  version: 'msx-version',
+  causation: 'msx-causation-id',
+  /** How many attempts to handle the message were made. */
+  attempts: 'msx-attempts',
+  group: 'msx-group',
+  errorCode: 'msx-error-code',
+  errorMessage: 'msx-error-message',
+  firstFailedAt: 'msx-first-failed-at',
+  failedAt: 'msx-failed-at',
+  /** How often it was taken back from the dead letters. */
+  redriven: 'msx-redriven',
+} as const
+
+/** An envelope as it was read. The data is not validated yet. */
+export interface Envelope {
+  readonly id: string | undefined
+  readonly source: string
+  readonly time: Date
+  readonly key: string | undefined
+  readonly version: number
+  readonly correlationId: string | undefined
+  readonly causationId: string | undefined
+  readonly headers: MessageHeaders
+}
+
+const STRUCTURED = 'application/cloudevents+json'
+
+/** Prefixes of the envelope's own headers; `cloudEvents:` is the other spelling the binding allows. */
+const RESERVED = /^(msx-|cloudEvents[_:])/
+
+export function isReserved(header: string): boolean {
+  return RESERVED.test(header)
+}
+
+/** Reads the envelope of any publisher: ours, a CloudEvent in either mode, or a plain JSON message. */
+export function readEnvelope(wire: WireMessage, json: unknown): Envelope {
+  const attribute = isStructured(wire) ? bodyAttributes(json) : headerAttributes(wire.headers)
+
+  return {
+    id: attribute('id') ?? wire.id,
+    source: attribute('source') ?? 'unknown',
+    time: readTime(attribute('time'), wire.timestamp),
+    key: attribute('partitionkey'),
+    version: readCount(wire.headers, HEADER.version) ?? 1,
+    correlationId: wire.correlationId,
+    causationId: readText(wire.headers, HEADER.causation),
+    headers: applicationHeaders(wire.headers),
+  }
+}
+
+/** The JSON of the event, out of a body that a structured CloudEvent shares with its attributes. */
+export function readData(wire: WireMessage, json: unknown): unknown {
+  return isStructured(wire) ? (json as { data?: unknown } | null)?.data : json
+}
+
+/** Throws a SyntaxError for a body that is no JSON. */
+export function parseBody(wire: WireMessage): unknown {
+  const { buffer, byteOffset, byteLength } = wire.body
+
+  return JSON.parse(Buffer.from(buffer, byteOffset, byteLength).toString())
+}
+
+export function readText(headers: WireHeaders, name: string): string | undefined {
+  const value = headers[name]
+
+  return typeof value === 'string' ? value : undefined
+}
+
+export function readCount(headers: WireHeaders, name: string): number | undefined {
+  const value = Number(headers[name])
+
+  return Number.isSafeInteger(value) && value >= 0 ? value : undefined
+}
+
+function isStructured(wire: WireMessage): boolean {
+  return wire.contentType?.startsWith(STRUCTURED) ?? false
+}
+
+function headerAttributes(headers: WireHeaders): (name: string) => string | undefined {
+  return (name) => readText(headers, `cloudEvents_${name}`) ?? readText(headers, `cloudEvents:${name}`)
+}
+
+function bodyAttributes(json: unknown): (name: string) => string | undefined {
+  return (name) => (typeof json === 'object' && json !== null ? readText(json as WireHeaders, name) : undefined)
+}
+
+function readTime(iso: string | undefined, timestamp: number | undefined): Date {
+  const time = new Date(iso ?? timestamp ?? Date.now())
+
+  return Number.isNaN(time.getTime()) ? new Date(timestamp ?? Date.now()) : time
+}
+
+function applicationHeaders(headers: WireHeaders): MessageHeaders {
+  const own: Record<string, string | number | boolean> = {}
+  for (const name in headers) {
+    const value = headers[name]
+    const isPlain = typeof value === 'string' || typeof value === 'number' || typeof value === 'boolean'
+    if (isPlain && !RESERVED.test(name)) own[name] = value
+  }
+
+  return own
+}

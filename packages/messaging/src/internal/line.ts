@@ -1,0 +1,98 @@
+import { MessagingError } from '../errors.js'
+import type { GroupSubscription } from '../subscription.js'
+import type { Transport, TransportConnection, TransportHealth } from '../transport.js'
+
+/**
+ * A bus's connection: opened once, on first need, and shared. Whoever publishes waits until the queues of the bus's
+ * own subscriptions are there, so that nothing published after `subscribe` misses them.
+ */
+export class Line {
+  readonly #transport: Transport
+  readonly #name: string
+  readonly #subscriptions: ReadonlySet<GroupSubscription>
+  #opening: Promise<TransportConnection> | undefined
+  #connection: TransportConnection | undefined
+  /** Subscriptions on their way to be attached, by their promise. */
+  readonly #attaching = new Set<Promise<void>>()
+  #waiting = 0
+  #closed = false
+
+  constructor(transport: Transport, name: string, subscriptions: ReadonlySet<GroupSubscription>) {
+    this.#transport = transport
+    this.#name = name
+    this.#subscriptions = subscriptions
+  }
+
+  /** Rejects with the first thing that does not work: the connection, or one subscription's queue. */
+  async start(): Promise<void> {
+    await this.#open()
+    await Promise.all([...this.#subscriptions].map((subscription) => this.#attach(subscription)))
+  }
+
+  /** A subscription made while the bus runs begins at once; if the broker refuses it, `health` and `start` tell. */
+  added(subscription: GroupSubscription): void {
+    if (this.#connection !== undefined) this.#attach(subscription).catch(() => {})
+  }
+
+  /** The connection at once, when there is nothing to wait for and nobody who came earlier is waiting. */
+  get readyNow(): TransportConnection | undefined {
+    if (this.#closed || this.#attaching.size > 0 || this.#waiting > 0) return undefined
+
+    return this.#connection
+  }
+
+  /** The connection once everything is in place. Those who wait go on in the order they came. */
+  async ready(): Promise<TransportConnection> {
+    this.#waiting += 1
+    try {
+      const connection = await this.#open()
+      while (this.#attaching.size > 0) await Promise.allSettled(this.#attaching)
+      return connection
+    } finally {
+      this.#waiting -= 1
+    }
+  }
+
+  health(): TransportHealth {
+    return this.#connection?.health() ?? 'down'
+  }
+
+  async close(): Promise<void> {
+    this.#closed = true
+    const connection = await this.#opening?.catch(() => undefined)
+    await connection?.close()
+  }
+
+  async #open(): Promise<TransportConnection> {
+    if (this.#closed) throw closedError(this.#name)
+
+    this.#opening ??= this.#transport.connect({ name: this.#name }).then(
+      (connection) => {
+        this.#connection = connection
+        for (const subscription of this.#subscriptions) this.added(subscription)
+        return connection
+      },
+      (error) => {
+        this.#opening = undefined
+        throw error
+      },
+    )
+
+    return this.#opening
+  }
+
+  async #attach(subscription: GroupSubscription): Promise<void> {
+    const connection = await this.#open()
+    const attached = subscription.attach(connection)
+    this.#attaching.add(attached)
+    try {
+      await attached
+    } finally {
+      this.#attaching.delete(attached)
+    }
+  }
+}
+
+export function closedError(name: string): MessagingError {
+  return new MessagingError('MSX_CLOSED', `the bus of '${name}' is closed`, { retryable: false })
+}

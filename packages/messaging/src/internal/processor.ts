@@ -1,0 +1,191 @@
+import { randomUUID } from 'node:crypto'
+import type { Schemas } from '../catalogue.js'
+import { sleep, type Timekeeper } from '../clock.js'
+import { describeError, withFailure } from '../dead-letter.js'
+import { MessagingError } from '../errors.js'
+import type { BusEvents } from '../events.js'
+import { topicMatcher } from '../match.js'
+import type { Context } from '../message.js'
+import { judge } from '../retry-plan.js'
+import type { SubscriptionSettings } from '../subscribe-options.js'
+import type { Delivery, TransportConnection, WireMessage } from '../transport.js'
+import type { Decoder } from './decode.js'
+import type { Emitter } from './emitter.js'
+import { HEADER, readCount, readText } from './envelope.js'
+import type { Handle } from './middleware.js'
+import { ReceivedMessage } from './received-message.js'
+import { within } from './settle.js'
+
+export interface ProcessorParts {
+  readonly settings: SubscriptionSettings
+  readonly handle: Handle
+  readonly decode: Decoder
+  readonly contextFor: (message: ReceivedMessage, wire: WireMessage) => Context<Schemas>
+  readonly events: Emitter<BusEvents>
+  readonly time: Timekeeper
+}
+
+interface Failed {
+  readonly error: unknown
+  /** Whether the handler was called, or the message did not get that far. */
+  readonly handled: boolean
+}
+
+/** How long a message is kept when the broker would take neither its retry nor its dead letter, in ms. */
+const HOLD = 1_000
+
+/** Takes one delivery to its end: handled, to be tried again, or a dead letter. */
+export class Processor {
+  readonly #parts: ProcessorParts
+  readonly #matchers: readonly ((type: string) => boolean)[]
+  readonly #inHand = new Set<ReceivedMessage>()
+  #abandoned = false
+
+  constructor(parts: ProcessorParts) {
+    this.#parts = parts
+    this.#matchers = parts.settings.queue.patterns.map(topicMatcher)
+  }
+
+  /** Never rejects. */
+  async process(delivery: Delivery, connection: TransportConnection): Promise<void> {
+    const { settings, events, time } = this.#parts
+    const { group, plan } = settings
+    const wire = withId(delivery.message)
+    const { type, id } = wire
+
+    for (let attempt = (readCount(wire.headers, HEADER.attempts) ?? 0) + 1; ; attempt += 1) {
+      const startedAt = time.now()
+      const failed = await this.#attempt(wire, attempt, delivery.redelivered)
+      // Nobody waits for it any more: the connection closes, and the queue gives the message to another consumer.
+      if (this.#abandoned) return
+
+      if (failed === undefined) {
+        delivery.ack()
+        events.emit('handled', { group, type, id, attempt, duration: time.now() - startedAt })
+        return
+      }
+
+      const { error } = failed
+      const verdict = judge(error, attempt, plan)
+      if (verdict.next === 'never') return this.#giveUp(wire, attempt, failed, delivery, connection)
+      if (verdict.next === 'later') return this.#postpone(wire, attempt, verdict.delay, error, delivery, connection)
+      events.emit('retry', { group, type, id, attempt, delay: 0, error })
+    }
+  }
+
+  /** From now on outcomes count for nothing, and handlers are told to stop. */
+  abandon(reason: unknown): void {
+    this.#abandoned = true
+    for (const message of this.#inHand) message.abort(reason)
+  }
+
+  /** Every attempt parses the message again, so that none sees what another one made of it. */
+  async #attempt(wire: IdentifiedMessage, attempt: number, redelivered: boolean): Promise<Failed | undefined> {
+    const { settings, decode, handle, contextFor, time } = this.#parts
+    let message: ReceivedMessage | undefined
+    try {
+      this.#checkMatch(wire)
+      const decoded = decode(wire)
+      message = new ReceivedMessage(
+        wire.type,
+        wire.id,
+        decoded instanceof Promise ? await decoded : decoded,
+        attempt,
+        redelivered,
+      )
+      this.#inHand.add(message)
+
+      const work = handle(message, contextFor(message, wire))
+      if (settings.timeout === undefined || !isPromiseLike(work)) await work
+      else await within(work, time, { timeout: settings.timeout, onTimeout: this.#timeOut(message, settings.timeout) })
+      return undefined
+    } catch (error) {
+      return { error, handled: message !== undefined }
+    } finally {
+      if (message !== undefined) this.#inHand.delete(message)
+    }
+  }
+
+  #checkMatch({ type }: WireMessage): void {
+    if (this.#matchers.some((matches) => matches(type))) return
+
+    const { group, queue } = this.#parts.settings
+    const problem = `'${type}' came through a binding of group '${group}' that none of its patterns match: ${queue.patterns.join(', ')}`
+    throw new MessagingError('MSX_UNMATCHED', problem, { retryable: false, details: { type, group } })
+  }
+
+  #timeOut(message: ReceivedMessage, timeout: number): () => MessagingError {
+    return () => {
+      const { group } = this.#parts.settings
+      const problem = `the handler of group '${group}' took longer than ${timeout} ms for '${message.type}'`
+      const error = new MessagingError('MSX_HANDLER_TIMEOUT', problem, { retryable: true, details: { group, timeout } })
+      message.abort(error)
+      return error
+    }
+  }
+
+  async #postpone(
+    wire: IdentifiedMessage,
+    attempt: number,
+    delay: number,
+    error: unknown,
+    delivery: Delivery,
+    connection: TransportConnection,
+  ): Promise<void> {
+    const { settings, events } = this.#parts
+    const firstFailedAt = readText(wire.headers, HEADER.firstFailedAt) ?? new Date().toISOString()
+    const headers = { ...wire.headers, [HEADER.attempts]: attempt, [HEADER.firstFailedAt]: firstFailedAt }
+    // Its ttl was for the wait until the first attempt.
+    const again = { ...wire, headers, ttl: undefined }
+
+    if (!(await this.#handOver(connection.send(settings.queue.name, again, { delay }), delivery))) return
+    events.emit('retry', { group: settings.group, type: wire.type, id: wire.id, attempt, delay, error })
+  }
+
+  async #giveUp(
+    wire: IdentifiedMessage,
+    attempt: number,
+    { error, handled }: Failed,
+    delivery: Delivery,
+    connection: TransportConnection,
+  ): Promise<void> {
+    const { settings, events } = this.#parts
+    const { group, queue } = settings
+    const { code, reason } = describeError(error)
+    const attempts = handled ? attempt : attempt - 1
+    const { deadLetterQueue } = queue
+
+    if (deadLetterQueue === undefined) delivery.ack()
+    else {
+      const letter = withFailure(wire, { group, code, reason, attempts })
+      if (!(await this.#handOver(connection.send(deadLetterQueue, letter), delivery))) return
+    }
+    const kept = deadLetterQueue !== undefined
+    events.emit('deadLetter', { group, type: wire.type, id: wire.id, attempt: attempts, code, error, kept })
+  }
+
+  /** First the broker has the copy, then the original goes: a crash in between leaves two messages, never none. */
+  async #handOver(sent: Promise<void>, delivery: Delivery): Promise<boolean> {
+    try {
+      await sent
+      delivery.ack()
+      return true
+    } catch {
+      // Back to the queue, but not in a circle as fast as the machine can run.
+      if (!this.#abandoned) await sleep(this.#parts.time, HOLD)
+      delivery.release()
+      return false
+    }
+  }
+}
+
+type IdentifiedMessage = WireMessage & { readonly id: string }
+
+/** A foreign message may lack an id; it keeps the one it is given here through all its retries. */
+function withId(wire: WireMessage): IdentifiedMessage {
+  return { ...wire, id: readText(wire.headers, HEADER.id) ?? wire.id ?? randomUUID() }
+}
+
+function isPromiseLike(value: unknown): value is PromiseLike<unknown> {
+  return typeof value === 'object' && value !== null && 'then' in value && typeof value.then === 'function'
+}

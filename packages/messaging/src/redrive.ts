@@ -1,0 +1,73 @@
+import { sleep, type Timekeeper } from './clock.js'
+import { type DeadLetter, readDeadLetter, withoutFailure } from './dead-letter.js'
+import { checkCount, checkFunction, refuse } from './internal/check.js'
+import { deadLetterQueueOf } from './subscribe-options.js'
+import type { Delivery, TransportConnection } from './transport.js'
+
+export interface RedriveOptions {
+  /** Which ones to take back. Default: all. */
+  readonly filter?: ((letter: DeadLetter) => boolean) | undefined
+  /** How many at most. Default: no limit. */
+  readonly limit?: number | undefined
+  /** How many per second at most. Default: as fast as the broker takes them. */
+  readonly rate?: number | undefined
+  /** Only count. Default false. */
+  readonly dryRun?: boolean | undefined
+}
+
+export interface RedriveResult {
+  /** How many were moved; in a dry run, how many would have been. */
+  readonly moved: number
+  /** How many of those that were there are still there. */
+  readonly left: number
+}
+
+/** In messages per second. */
+const SLOWEST = 0.001
+
+/**
+ * Moves dead letters back to the queue they came from, as if they had never been tried. Looks at as many as there
+ * were at the start, so that what fails again meanwhile is not moved in circles. Those that stay are held until the
+ * end, which keeps their order.
+ */
+export async function redriveQueue(
+  connection: TransportConnection,
+  queue: string,
+  time: Timekeeper,
+  { filter, limit = Number.POSITIVE_INFINITY, rate, dryRun = false }: RedriveOptions,
+): Promise<RedriveResult> {
+  const deadLetterQueue = deadLetterQueueOf(queue)
+  const depth = await connection.depth(deadLetterQueue)
+  const held: Delivery[] = []
+  let moved = 0
+
+  try {
+    for (let seen = 0; seen < depth && moved < limit; seen += 1) {
+      if (moved > 0 && rate !== undefined && !dryRun) await sleep(time, 1_000 / rate)
+      const delivery = await connection.get(deadLetterQueue)
+      if (delivery === undefined) break
+
+      held.push(delivery)
+      if (filter !== undefined && !filter(readDeadLetter(delivery.message))) continue
+      if (!dryRun) {
+        await connection.send(queue, withoutFailure(delivery.message))
+        delivery.ack()
+        held.pop()
+      }
+      moved += 1
+    }
+  } finally {
+    for (const delivery of held) delivery.release()
+  }
+
+  return { moved, left: depth - moved }
+}
+
+export function checkRedriveOptions(group: string, { filter, limit, rate, dryRun }: RedriveOptions): void {
+  const where = `redrive '${group}'`
+  if (filter !== undefined) checkFunction(where, 'filter', filter)
+  if (limit !== Number.POSITIVE_INFINITY) checkCount(where, 'limit', limit, 0)
+  const isRate = rate === undefined || (typeof rate === 'number' && rate >= SLOWEST && rate < Number.POSITIVE_INFINITY)
+  if (!isRate) refuse(where, 'rate', rate, `a number of messages per second from ${SLOWEST}`)
+  if (dryRun !== undefined && typeof dryRun !== 'boolean') refuse(where, 'dryRun', dryRun, 'true or false')
+}

@@ -1,0 +1,172 @@
+import { refuse } from './internal/check.js'
+import type { Processor } from './internal/processor.js'
+import type { SubscriptionSettings } from './subscribe-options.js'
+import type { Consumer, Delivery, TransportConnection } from './transport.js'
+
+/** A group's part in a bus: what one process does for it. */
+export interface Subscription extends AsyncDisposable {
+  readonly group: string
+  /** Takes nothing more; what was fetched and not begun goes back to the queue. Running handlers finish. */
+  pause(): Promise<void>
+  resume(): Promise<void>
+  /** Pauses for good and waits for the running handlers. The queue stays, and collects messages. Idempotent. */
+  close(): Promise<void>
+}
+
+export interface SubscriptionHealth {
+  readonly group: string
+  /** `idle` before the bus is started; `failed` when the broker refused the queue. */
+  readonly state: 'idle' | 'running' | 'paused' | 'failed' | 'closed'
+  /** Messages being handled. */
+  readonly running: number
+}
+
+/**
+ * Keeps up to `concurrency` handlers busy out of the `prefetch` messages that the broker hands over. Steps that talk
+ * to the broker (attach, pause, resume, close) run one after the other, in the order they were asked for.
+ */
+export class GroupSubscription implements Subscription {
+  readonly settings: SubscriptionSettings
+  readonly #processor: Processor
+  readonly #onClosed: () => void
+  #connection: TransportConnection | undefined
+  #consumer: Consumer | undefined
+  #fetched: Delivery[] = []
+  #running = 0
+  #paused = false
+  #failed = false
+  #abandoned = false
+  #closed: Promise<void> | undefined
+  #steps: Promise<unknown> = Promise.resolve()
+  #whenIdle: (() => void)[] = []
+
+  constructor(settings: SubscriptionSettings, processor: Processor, onClosed: () => void) {
+    this.settings = settings
+    this.#processor = processor
+    this.#onClosed = onClosed
+  }
+
+  get group(): string {
+    return this.settings.group
+  }
+
+  /** Makes the queue be there and begins to take messages from it. */
+  attach(connection: TransportConnection): Promise<void> {
+    return this.#step(async () => {
+      if (this.#connection !== undefined || this.#closed !== undefined) return
+      try {
+        await connection.declare(this.settings.queue)
+        this.#connection = connection
+        this.#failed = false
+        await this.#consume()
+      } catch (error) {
+        this.#failed = true
+        throw error
+      }
+    })
+  }
+
+  pause(): Promise<void> {
+    this.#paused = true
+
+    return this.#step(() => this.#cancel())
+  }
+
+  resume(): Promise<void> {
+    if (this.#closed !== undefined) refuse(`subscription '${this.group}'`, 'resume', 'closed', 'called before close')
+    this.#paused = false
+
+    return this.#step(() => this.#consume())
+  }
+
+  close(): Promise<void> {
+    this.#paused = true
+    this.#closed ??= this.#step(async () => {
+      await this.#cancel()
+      await this.#idle()
+      this.#onClosed()
+    })
+
+    return this.#closed
+  }
+
+  /** Stops waiting for the running handlers; their messages are the queue's again once the connection is closed. */
+  abandon(reason: unknown): void {
+    this.#processor.abandon(reason)
+    this.#abandoned = true
+    this.#tellIfIdle()
+  }
+
+  health(): SubscriptionHealth {
+    return { group: this.group, state: this.#state(), running: this.#running }
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close()
+  }
+
+  #state(): SubscriptionHealth['state'] {
+    if (this.#closed !== undefined) return 'closed'
+    if (this.#failed) return 'failed'
+    if (this.#paused) return 'paused'
+    return this.#consumer === undefined ? 'idle' : 'running'
+  }
+
+  async #consume(): Promise<void> {
+    if (this.#paused || this.#consumer !== undefined || this.#connection === undefined) return
+
+    const { queue, prefetch } = this.settings
+    this.#consumer = await this.#connection.consume(queue.name, { prefetch }, (delivery) => {
+      this.#fetched.push(delivery)
+      this.#startHandlers()
+    })
+  }
+
+  async #cancel(): Promise<void> {
+    await this.#consumer?.cancel()
+    this.#consumer = undefined
+
+    const untouched = this.#fetched
+    this.#fetched = []
+    for (const delivery of untouched) delivery.release()
+  }
+
+  #startHandlers(): void {
+    while (!this.#paused && this.#running < this.settings.concurrency) {
+      const delivery = this.#fetched.shift()
+      if (delivery === undefined) return
+
+      this.#running += 1
+      void this.#run(delivery)
+    }
+  }
+
+  async #run(delivery: Delivery): Promise<void> {
+    // Deliveries only come through a connection.
+    await this.#processor.process(delivery, this.#connection as TransportConnection)
+    this.#running -= 1
+    this.#startHandlers()
+    this.#tellIfIdle()
+  }
+
+  async #idle(): Promise<void> {
+    if (this.#isBusy()) await new Promise<void>((resolve) => this.#whenIdle.push(resolve))
+  }
+
+  #tellIfIdle(): void {
+    if (this.#isBusy()) return
+
+    for (const resolve of this.#whenIdle.splice(0)) resolve()
+  }
+
+  #isBusy(): boolean {
+    return this.#running > 0 && !this.#abandoned
+  }
+
+  #step(work: () => Promise<void>): Promise<void> {
+    const done = this.#steps.then(work)
+    this.#steps = done.catch(() => {})
+
+    return done
+  }
+}

@@ -1,0 +1,98 @@
+import type { Clock } from './clock.js'
+
+/**
+ * What a bus needs of a broker. The words are AMQP's: messages are published to one topic exchange with their type as
+ * routing key; each group has a queue bound with its patterns; a message stays the queue's until it is acknowledged.
+ *
+ * One transport is one broker, which several buses may share; each opens a connection of its own.
+ */
+export interface Transport {
+  /** The time the broker lives in; a bus uses the same. Default: the machine's. */
+  readonly clock?: Clock | undefined
+  /** Rejects when the broker cannot be reached. What breaks later is the connection's to repair. */
+  connect(options: { readonly name: string }): Promise<TransportConnection>
+}
+
+/**
+ * A bus's own line to the broker. It outlives broken sockets: a transport that reconnects declares the queues and
+ * resumes the consumers again by itself.
+ */
+export interface TransportConnection {
+  /** Makes the queue, its dead-letter queue and its bindings be there. Bindings are added, never removed. */
+  declare(queue: QueueSpec): Promise<void>
+  /** To the exchange. Resolves when the broker has it; calls reach a queue in the order they were made. */
+  publish(message: WireMessage, options: PublishTerms): Promise<void>
+  /** Straight to one queue and no other, keeping the type. Resolves when the broker has it. */
+  send(queue: string, message: WireMessage, terms?: { readonly delay?: number | undefined }): Promise<void>
+  /** Hands over at most `prefetch` messages that are not settled yet. Never calls back before it has resolved. */
+  consume(queue: string, terms: ConsumeTerms, receive: (delivery: Delivery) => void): Promise<Consumer>
+  /** One message without subscribing, or undefined when the queue is empty. */
+  get(queue: string): Promise<Delivery | undefined>
+  /** How many messages the queue has ready. Rejects with MSX_QUEUE_NOT_FOUND when there is no such queue. */
+  depth(queue: string): Promise<number>
+  health(): TransportHealth
+  /** Cancels the consumers of this connection; what they have not settled goes back to its queue. Idempotent. */
+  close(): Promise<void>
+}
+
+/** A message on its way: bytes and plain headers, so that nothing is shared with the one who published it. */
+export interface WireMessage {
+  /** The routing key it was first published with; `send` keeps it. */
+  readonly type: string
+  readonly body: Uint8Array
+  readonly headers: WireHeaders
+  /** Missing in a message of a foreign publisher, as is each optional field. */
+  readonly id?: string | undefined
+  readonly contentType?: string | undefined
+  /** When it was published, in ms since 1970. */
+  readonly timestamp?: number | undefined
+  readonly correlationId?: string | undefined
+  /** The queue that waits for an answer. */
+  readonly replyTo?: string | undefined
+  /** How long it may wait in a queue, in ms. */
+  readonly ttl?: number | undefined
+}
+
+export type WireHeaders = Readonly<Record<string, unknown>>
+
+export interface QueueSpec {
+  readonly name: string
+  /** Topic patterns that bind it to the exchange. */
+  readonly patterns: readonly string[]
+  /** Where the broker puts what is rejected or expires. Without one such messages are gone. */
+  readonly deadLetterQueue?: string | undefined
+  /** Lives and dies with the connection that declared it. Default false: it outlives every connection. */
+  readonly temporary?: boolean | undefined
+}
+
+export interface PublishTerms {
+  /** Reject with MSX_UNROUTABLE when no queue takes it. Cannot be known of a delayed message. */
+  readonly mandatory: boolean
+  /** How long the broker keeps it back before routing it, in ms. */
+  readonly delay?: number | undefined
+}
+
+export interface ConsumeTerms {
+  readonly prefetch: number
+}
+
+/** A message in the hands of a consumer. Only the first settlement counts, and none once the connection is gone. */
+export interface Delivery {
+  readonly message: WireMessage
+  /** It was given to a consumer before. */
+  readonly redelivered: boolean
+  /** Done: the queue forgets it. */
+  ack(): void
+  /** Back to its place in the queue. */
+  release(): void
+  /** To the queue's dead letters, or gone when it has none. */
+  reject(): void
+}
+
+export interface Consumer {
+  /** Ends deliveries. Those already made can still be settled. Idempotent. */
+  cancel(): Promise<void>
+}
+
+/** `degraded`: it works, or soon will again, but not everything is as it should be. */
+export type TransportHealth = 'up' | 'degraded' | 'down'
