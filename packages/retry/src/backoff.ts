@@ -1,0 +1,91 @@
+import { atLeast, duration, optionsObject, wrong } from './internal/validate.js'
+
+/**
+ * How long to wait before a retry, in milliseconds.
+ *
+ * @param retry 0 before the first retry.
+ * @param previous what the back-off returned before, 0 at first.
+ * @param random a number in [0, 1).
+ */
+export type Backoff = (retry: number, previous: number, random: () => number) => number
+
+/** Where in its range the delay falls. See {@link exponential}. */
+export type Jitter = 'full' | 'equal' | 'decorrelated' | 'none'
+
+export interface ExponentialOptions {
+  /** The range before the first retry, in milliseconds. Default 100. */
+  readonly base?: number | undefined
+  /** What the range grows by with each retry, at least 1. Default 2. */
+  readonly factor?: number | undefined
+  /** No delay is longer, in milliseconds. Default 20_000. */
+  readonly max?: number | undefined
+  /** Default 'full'. */
+  readonly jitter?: Jitter | undefined
+}
+
+/**
+ * Waits the same `delay` (milliseconds) before each retry. Clients that failed together come back together: prefer
+ * {@link exponential} where many share a server.
+ */
+export function constant(delay: number): Backoff {
+  duration('constant: delay', delay)
+
+  return function constantBackoff() {
+    return delay
+  }
+}
+
+/**
+ * Waits longer with each retry: the range is `min(max, base * factor ** retry)`, and `jitter` says where in it the
+ * delay falls. The range is capped before the jitter, so clients stay spread also at the cap.
+ *
+ * - `full`: anywhere in it. Spreads clients best, and the default.
+ * - `equal`: in its upper half, so that there is always some wait.
+ * - `decorrelated`: between `base` and three times the delay before, up to `max`; `factor` plays no part.
+ * - `none`: at its end. For tests.
+ *
+ * The jitters are those of "Exponential Backoff And Jitter" (AWS Architecture Blog, 2015).
+ *
+ * @throws TypeError for options out of range.
+ * @example
+ * const policy = retry({ backoff: exponential({ base: 50, max: 1_000 }) })
+ */
+export function exponential(options: ExponentialOptions = {}): Backoff {
+  optionsObject('exponential', options)
+  const base = duration('exponential: base', options.base ?? 100)
+  const factor = atLeast(1, 'exponential: factor', options.factor ?? 2)
+  const max = duration('exponential: max', options.max ?? 20_000)
+  const spread = jitters[options.jitter ?? 'full']
+  if (spread === undefined || !Object.hasOwn(jitters, options.jitter ?? 'full')) {
+    throw wrong('exponential: jitter', options.jitter, `one of ${Object.keys(jitters).join(', ')}`)
+  }
+
+  return function exponentialBackoff(retry, previous, random) {
+    return spread({ base, factor, max, retry, previous }, random)
+  }
+}
+
+interface Step {
+  readonly base: number
+  readonly factor: number
+  readonly max: number
+  readonly retry: number
+  readonly previous: number
+}
+
+const jitters: Record<Jitter, (step: Step, random: () => number) => number> = {
+  full: (step, random) => random() * range(step),
+  equal: (step, random) => range(step) * (0.5 + random() / 2),
+  decorrelated({ base, max, previous }, random) {
+    const low = Math.min(base, max)
+    const high = Math.min(max, 3 * Math.max(base, previous))
+
+    return low + random() * (high - low)
+  },
+  none: range,
+}
+
+function range({ base, factor, max, retry }: Step): number {
+  // 0 * Infinity, after very many retries, would be NaN.
+  return base === 0 ? 0 : Math.min(max, base * factor ** retry)
+}

@@ -1,0 +1,51 @@
+/** Something that wants to hear of an abort. */
+export interface AbortListener {
+  aborted(reason: unknown): void
+}
+
+/**
+ * Waits for aborts with one event listener per signal, however many calls share it: a process-wide shutdown signal
+ * collects neither thousands of listeners nor Node's warning about them. The listener goes with the last waiting call.
+ */
+export class AbortWatch {
+  readonly #groups = new WeakMap<AbortSignal, Group>()
+
+  add(signal: AbortSignal, listener: AbortListener): void {
+    let group = this.#groups.get(signal)
+    if (group === undefined) {
+      group = new Group(signal)
+      this.#groups.set(signal, group)
+      signal.addEventListener('abort', group, { once: true })
+    }
+
+    group.listeners.add(listener)
+  }
+
+  remove(signal: AbortSignal, listener: AbortListener): void {
+    const group = this.#groups.get(signal)
+    if (group === undefined) return
+
+    group.listeners.delete(listener)
+    if (group.listeners.size > 0) return
+
+    this.#groups.delete(signal)
+    signal.removeEventListener('abort', group)
+  }
+}
+
+class Group implements EventListenerObject {
+  readonly listeners = new Set<AbortListener>()
+  readonly #signal: AbortSignal
+
+  constructor(signal: AbortSignal) {
+    this.#signal = signal
+  }
+
+  handleEvent(): void {
+    for (const listener of [...this.listeners]) listener.aborted(this.#signal.reason)
+  }
+}
+
+interface EventListenerObject {
+  handleEvent(event: Event): void
+}

@@ -1,0 +1,90 @@
+import type { ExecuteOptions, PolicyContext } from '../policy.js'
+
+/** Marks the contexts of every @msx package: their `aborted` and `reason` can be asked without making a controller. */
+const CONTEXT: unique symbol = Symbol.for('msx.context')
+
+/** Options that are the context of an outer policy. */
+interface BrandedContext extends PolicyContext {
+  readonly [CONTEXT]: true
+  readonly aborted: boolean
+  readonly reason: unknown
+}
+
+/**
+ * What an operation sees. It answers for the caller's signal, makes one of its own only when it is read and the caller
+ * gave none, and carries on every further field of the options it was made from (`attempt`).
+ */
+export class CallContext implements PolicyContext {
+  static {
+    Object.defineProperty(CallContext.prototype, CONTEXT, { value: true })
+  }
+
+  readonly #caller: ExecuteOptions | undefined
+  #signal: AbortSignal | undefined
+
+  constructor(caller: ExecuteOptions | undefined) {
+    this.#caller = caller
+    if (caller !== undefined) carryOn(caller, this)
+  }
+
+  get aborted(): boolean {
+    return isAborted(this.#caller)
+  }
+
+  get reason(): unknown {
+    return abortReason(this.#caller)
+  }
+
+  get signal(): AbortSignal {
+    this.#signal ??= this.#caller?.signal ?? new AbortController().signal
+    return this.#signal
+  }
+
+  /** The signal that `signal` would return, as long as none has to be made for it. */
+  static existingSignal(options: ExecuteOptions | undefined): AbortSignal | undefined {
+    if (options === undefined) return undefined
+    if (!isBranded(options)) return options.signal
+    if (!(#caller in options)) return undefined
+
+    return options.#signal ?? CallContext.existingSignal(options.#caller)
+  }
+}
+
+/** The context to call an operation with: that of the outer policy as it is, or a new one. */
+export function contextOf(options: ExecuteOptions | undefined): PolicyContext {
+  return options !== undefined && isBranded(options) ? options : new CallContext(options)
+}
+
+/** Whether the caller gave up; makes no controller. */
+export function isAborted(options: ExecuteOptions | undefined): boolean {
+  if (options === undefined) return false
+
+  return isBranded(options) ? options.aborted : options.signal?.aborted === true
+}
+
+export function abortReason(options: ExecuteOptions | undefined): unknown {
+  if (options === undefined) return undefined
+
+  return isBranded(options) ? options.reason : options.signal?.reason
+}
+
+export function isBranded(options: ExecuteOptions): options is BrandedContext {
+  return (options as Partial<BrandedContext>)[CONTEXT] === true
+}
+
+/** A context that says of its work: this must not be done twice. */
+export class OnceContext extends CallContext {
+  readonly repeatable = false
+}
+
+/** Whether the work may be repeated: see {@link OnceContext}, which may have been carried on by contexts in between. */
+export function isRepeatable(options: ExecuteOptions | undefined): boolean {
+  return (options as { readonly repeatable?: unknown } | undefined)?.repeatable !== false
+}
+
+/** Copies the fields that are not a context's own. `for in` sees no accessors of a prototype, so `signal` is not read. */
+function carryOn(from: object, to: object): void {
+  for (const field in from) {
+    if (!(field in to)) Reflect.set(to, field, Reflect.get(from, field))
+  }
+}

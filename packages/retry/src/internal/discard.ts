@@ -1,0 +1,69 @@
+/** A body nobody wants is read up to here, so that its connection can be used again; above it, the connection goes. */
+const MAX_BYTES = 64 * 1024
+/** And for so long, in milliseconds. */
+const MAX_TIME = 1_000
+
+/**
+ * Lets go of a response that nobody will read. An unread body holds its connection until garbage collection.
+ * Does nothing for what has no body, or one that somebody reads.
+ */
+export function discardBody(response: unknown): void {
+  const { body } = Object(response) as { body?: unknown }
+  if (isWebStream(body)) {
+    if (!body.locked) void drain(body.getReader())
+  } else if (isNodeStream(body)) {
+    body.on('error', ignore)
+    body.resume()
+  }
+}
+
+async function drain(reader: Reader): Promise<void> {
+  const timer = setTimeout(() => void reader.cancel().catch(ignore), MAX_TIME)
+  unref(timer)
+
+  try {
+    let bytes = 0
+    while (bytes <= MAX_BYTES) {
+      const chunk = await reader.read()
+      if (chunk.done) return
+      bytes += chunk.value.byteLength
+    }
+    await reader.cancel()
+  } catch {
+    // It failed while it was thrown away: it is gone, which is all we wanted.
+  } finally {
+    clearTimeout(timer)
+  }
+}
+
+interface Reader {
+  read(): Promise<{ done: true } | { done: false; value: Uint8Array }>
+  cancel(): Promise<void>
+}
+
+interface WebStream {
+  readonly locked: boolean
+  getReader(): Reader
+}
+
+interface NodeStream {
+  on(event: 'error', listener: () => void): void
+  resume(): void
+}
+
+function isWebStream(body: unknown): body is WebStream {
+  return typeof (Object(body) as Partial<WebStream>).getReader === 'function'
+}
+
+function isNodeStream(body: unknown): body is NodeStream {
+  const { on, resume } = Object(body) as Partial<NodeStream>
+  return typeof on === 'function' && typeof resume === 'function'
+}
+
+/** Outside Node a timer is a number. */
+function unref(timer: unknown): void {
+  const { unref } = Object(timer) as { unref?: () => void }
+  if (typeof unref === 'function') unref.call(timer)
+}
+
+function ignore(): void {}
