@@ -1,4 +1,14 @@
 import { defineConfig } from 'tsup'
 import { library } from '../../tooling/tsup.js'
 
-export default defineConfig(library({ index: 'src/index.ts', jwt: 'src/jwt.ts' }))
+const options = library({ index: 'src/index.ts', jwt: 'src/jwt.ts' })
+
+// The bundled declarations lose the reference that the sources begin with; without it `AsyncDisposable` has no meaning there.
+const banner = '/// <reference lib="esnext.disposable" preserve="true" />'
+
+const config: ReturnType<typeof defineConfig> = defineConfig({
+  ...options,
+  dts: { ...(options.dts as object), banner },
+})
+
+export default config

@@ -1,0 +1,96 @@
+import type { IncomingMessage } from 'node:http'
+import type { CircuitBreaker, CircuitBreakerOptions } from '@msx/circuit-breaker'
+import type { TrustConfig } from './address.js'
+import type { HeaderRules } from './headers.js'
+import type { ProxyRetry } from './retrying.js'
+import type { Rewrite } from './rewrite.js'
+import type { Timeouts } from './timeouts.js'
+
+/** Which verifier a route asks, by its name in `deps.verifiers`. */
+export type AuthPolicy =
+  | string
+  | {
+      readonly verifier: string
+      /** Which claims the upstream is told, by header; names begin with `x-user-`. Default `{ 'x-user-id': 'sub' }`. */
+      readonly identity?: Readonly<Record<string, string>> | undefined
+    }
+
+interface LimitedBy {
+  /**
+   * Who is counted. Default: the address, before the token is looked at. With a key of your own the limit comes after
+   * authentication, so that `authOf(req)` can be read.
+   */
+  readonly key?: ((req: IncomingMessage) => string) | undefined
+  /** Default 1. */
+  readonly cost?: number | ((req: IncomingMessage) => number) | undefined
+}
+
+/** The name of a limiter in `deps.limiters`, which routes may share, or a limit of the route's own (GCRA, in this process). */
+export type RateLimitPolicy =
+  | string
+  | ({ readonly limiter: string } & LimitedBy)
+  | ({
+      /** Requests per window. */
+      readonly limit: number
+      /** Milliseconds. */
+      readonly window: number
+      /** How many may come at once. Default: `limit`. */
+      readonly burst?: number | undefined
+    } & LimitedBy)
+
+export interface RouteConfig {
+  /** What the route is called in logs, and what its breaker and limiter are kept under at a reload. Default: methods, host and path. */
+  readonly id?: string | undefined
+  /** `/users/me`, `/users/:id`, `/files/*` (one segment), `/files/**` (the rest, be it nothing). A slash at the end makes no difference. */
+  readonly path: string
+  /** `shop.example`, or `*.shop.example`. Default: every host. */
+  readonly host?: string | undefined
+  /** Default: every method. `GET` includes `HEAD`. */
+  readonly methods?: readonly string[] | undefined
+  /** `http://127.0.0.1:3000`, with or without a base path, or the name of a service. */
+  readonly upstream: string
+  /** `/v2/:id`, `/v2/**`, or a function from path to path. Default: the path as it came. */
+  readonly rewrite?: Rewrite | undefined
+  readonly auth?: AuthPolicy | false | undefined
+  readonly rateLimit?: RateLimitPolicy | false | undefined
+  readonly timeout?: Timeouts | undefined
+  /** Default `false`: every request is sent once. */
+  readonly retry?: ProxyRetry | false | undefined
+  /** A breaker for this route, by its options, or one that is shared. Default `false`. */
+  readonly breaker?: CircuitBreakerOptions | CircuitBreaker | false | undefined
+  /** Bytes of a request body; more is a 413. Default: no limit. */
+  readonly maxBody?: number | undefined
+  readonly headers?: HeaderRules | undefined
+}
+
+export interface GatewayConfig {
+  readonly routes: readonly RouteConfig[]
+  /** Where `listen()` listens when it is not told. */
+  readonly listen?: { readonly port: number; readonly host?: string | undefined } | undefined
+  /** Whose X-Forwarded-* are believed. Default `false`: nobody's. */
+  readonly trust?: TrustConfig | undefined
+  /** For routes that do not say otherwise. Timeouts are merged one by one, everything else as a whole. */
+  readonly defaults?: Partial<RouteConfig> | undefined
+}
+
+/** A route over the defaults. */
+export function withDefaults(route: RouteConfig, defaults: Partial<RouteConfig> = {}): RouteConfig {
+  const merged: Record<string, unknown> = { ...defaults }
+  for (const [name, value] of Object.entries(route)) if (value !== undefined) merged[name] = value
+  if (defaults.timeout !== undefined && route.timeout !== undefined) {
+    merged['timeout'] = { ...defaults.timeout, ...defined(route.timeout) }
+  }
+
+  return merged as unknown as RouteConfig
+}
+
+const defined = (timeouts: Timeouts): Timeouts =>
+  Object.fromEntries(Object.entries(timeouts).filter(([, value]) => value !== undefined))
+
+/** What a route is known by. */
+export function routeId(route: RouteConfig): string {
+  if (route.id !== undefined) return route.id
+
+  const methods = route.methods === undefined ? '' : `${[...route.methods].sort().join(',')} `
+  return `${methods}${route.host ?? ''}${route.path}`
+}

@@ -1,0 +1,187 @@
+import type { IncomingMessage, ServerResponse } from 'node:http'
+import { clientAddress, forwardedFor, peerAddress, type TrustConfig, trustsPeer } from './address.js'
+import { contextOf } from './context.js'
+
+/** What a route changes in headers: a string sets, null removes. */
+export interface HeaderRules {
+  /** Towards the upstream. */
+  readonly request?: Readonly<Record<string, string | null>> | undefined
+  /** Towards the client. */
+  readonly response?: Readonly<Record<string, string | null>> | undefined
+}
+
+/** RFC 9110, 7.6.1, with those that older software still sends. They concern one connection and end here. */
+const hopByHop = new Set([
+  'connection',
+  'keep-alive',
+  'proxy-connection',
+  'proxy-authenticate',
+  'proxy-authorization',
+  'te',
+  'transfer-encoding',
+  'upgrade',
+  'http2-settings',
+])
+
+/** What a `Connection` header cannot take away: a client must not be able to strip what the gateway relies on. */
+const notNominable =
+  /^(?:host|content-length|content-type|authorization|cookie|set-cookie|cache-control|via|forwarded|x-forwarded-.*|x-real-ip|x-request-id|x-user-.*|traceparent|tracestate|idempotency-key)$/
+
+/** Set by the gateway, so that what a client sends under these names never arrives. */
+const ours = new Set([
+  'host',
+  'expect',
+  'via',
+  'forwarded',
+  'x-forwarded-for',
+  'x-forwarded-host',
+  'x-forwarded-proto',
+  'x-forwarded-port',
+  'x-real-ip',
+])
+
+export interface ForwardingRules {
+  readonly trust: TrustConfig
+  /** The name this gateway goes by in `Via`. */
+  readonly via: string
+  readonly rules: Readonly<Record<string, string | null>> | undefined
+}
+
+/** Whether the request has been through the gateway of this name before. */
+export function loops(req: IncomingMessage, via: string): boolean {
+  const header = req.headers['via']
+
+  return header !== undefined && header.split(',').some((hop) => hop.trim().split(/\s+/)[1] === via)
+}
+
+/** The headers for the upstream, flat and in order, in one pass over what was received. */
+export function requestHeaders(
+  req: IncomingMessage,
+  host: string,
+  { trust, via, rules }: ForwardingRules,
+  bodyLength?: number,
+): string[] {
+  const raw = req.rawHeaders
+  const dropped = nominated(req.headers.connection)
+  const context = contextOf(req)
+  const headers: string[] = ['host', host]
+
+  for (let index = 0; index < raw.length; index += 2) {
+    const name = raw[index]!
+    const lower = name.toLowerCase()
+    if (hopByHop.has(lower) || ours.has(lower) || lower.startsWith(':')) continue
+    if (isIdentity(lower) || dropped?.has(lower)) continue
+    if (lower === 'x-request-id' && context.requestId !== undefined) continue
+    if (rules !== undefined && Object.hasOwn(rules, lower)) continue
+    if (bodyLength !== undefined && (lower === 'content-length' || lower === 'content-encoding')) continue
+
+    headers.push(name, raw[index + 1]!)
+  }
+
+  if (bodyLength !== undefined) headers.push('content-length', String(bodyLength))
+  pushForwarded(headers, req, trust)
+  const before = req.headers['via']
+  const hop = `${req.httpVersion} ${via}`
+  headers.push('via', before === undefined ? hop : `${before}, ${hop}`)
+
+  if (context.requestId !== undefined) headers.push('x-request-id', context.requestId)
+  for (const [name, value] of Object.entries(context.identity?.headers ?? {})) headers.push(name, value)
+  for (const [name, value] of Object.entries(rules ?? {})) if (value !== null) headers.push(name, value)
+
+  return headers
+}
+
+/** A peer we do not trust tells us nothing: what it claims is dropped, and the chain begins with itself. */
+function pushForwarded(headers: string[], req: IncomingMessage, trust: TrustConfig): void {
+  const peer = peerAddress(req)
+  const trusted = trustsPeer(req, trust)
+  const chain = trusted ? [...forwardedFor(req).filter((entry) => entry !== ''), peer] : [peer]
+  const proto = 'encrypted' in req.socket && req.socket.encrypted === true ? 'https' : 'http'
+  const told = trusted
+    ? { host: one(req.headers['x-forwarded-host']), proto: one(req.headers['x-forwarded-proto']) }
+    : {}
+  const host = told.host ?? req.headers.host
+
+  headers.push('x-forwarded-for', chain.join(', '))
+  if (host !== undefined) headers.push('x-forwarded-host', host)
+  headers.push('x-forwarded-proto', told.proto ?? proto)
+  headers.push('x-real-ip', clientAddress(req, trust))
+}
+
+const one = (value: string | string[] | undefined): string | undefined => (Array.isArray(value) ? value[0] : value)
+
+/** `x-user-…`, in any spelling that some framework reads as the same. */
+export function isIdentity(lower: string): boolean {
+  return lower.startsWith('x') && lower.replaceAll('_', '-').startsWith('x-user-')
+}
+
+function nominated(connection: string | undefined): Set<string> | undefined {
+  if (connection === undefined) return undefined
+
+  const names = connection
+    .toLowerCase()
+    .split(',')
+    .map((name) => name.trim())
+    .filter((name) => name !== '' && name !== 'close' && name !== 'keep-alive' && !notNominable.test(name))
+  return names.length === 0 ? undefined : new Set(names)
+}
+
+/** The raw headers of an upstream's response as strings. */
+export function rawPairs(raw: unknown): string[] {
+  if (!Array.isArray(raw)) return []
+
+  return raw.flatMap((item: unknown) => {
+    if (Array.isArray(item)) return [item.map(text).join(', ')]
+    return [text(item)]
+  })
+}
+
+const text = (item: unknown): string => (Buffer.isBuffer(item) ? item.toString('latin1') : String(item))
+
+/** Where both have something to say, both are heard. */
+const combined = new Set(['vary', 'set-cookie', 'link', 'server-timing'])
+
+/**
+ * The headers for the client. What the gateway itself has already set on the response (its request id, its limits,
+ * its CORS) stands; `Vary` and the like are added up.
+ */
+export function responseHeaders(
+  res: ServerResponse,
+  pairs: readonly string[],
+  rules: HeaderRules['response'],
+): string[] {
+  const set = res.getHeaderNames()
+  const own = set.length === 0 ? undefined : new Set(set)
+  const connection = pairs.flatMap((item, index) =>
+    index % 2 === 0 && item.toLowerCase() === 'connection' ? [pairs[index + 1]!] : [],
+  )
+  const dropped = connection.length === 0 ? undefined : nominated(connection.join(','))
+  const headers: string[] = []
+
+  for (let index = 0; index < pairs.length; index += 2) {
+    const name = pairs[index]!
+    const lower = name.toLowerCase()
+    if (hopByHop.has(lower) || dropped?.has(lower)) continue
+    if (rules !== undefined && Object.hasOwn(rules, lower)) continue
+    if (own?.has(lower) && !combined.has(lower)) continue
+
+    headers.push(name, pairs[index + 1]!)
+  }
+
+  for (const name of own === undefined ? [] : combined) {
+    const value = res.getHeader(name)
+    if (value !== undefined) for (const item of [value].flat()) headers.push(name, String(item))
+  }
+  for (const [name, value] of Object.entries(rules ?? {})) if (value !== null) headers.push(name, value)
+
+  return headers
+}
+
+/** The same rules under lower-case names. */
+export function lowerCaseRules(
+  rules: Readonly<Record<string, string | null>> | undefined,
+): Readonly<Record<string, string | null>> | undefined {
+  if (rules === undefined) return undefined
+
+  return Object.fromEntries(Object.entries(rules).map(([name, value]) => [name.toLowerCase(), value]))
+}

@@ -1,0 +1,143 @@
+import { hash } from 'node:crypto'
+import { errors, jwtVerify } from 'jose'
+import type { Claims, Verify } from './authenticate.js'
+import { AuthError, isAuthError } from './errors.js'
+import { aFunction, aString, checkOption, duration, listOfStrings, positiveInteger } from './internal/checks.js'
+import { type JwksSource, remoteJwks } from './jwks.js'
+import { RecentMap } from './limit/recent-map.js'
+
+export type { Claims, Verify } from './authenticate.js'
+export { AuthError, isAuthError } from './errors.js'
+export { type JwksSource, type RemoteJwksOptions, remoteJwks } from './jwks.js'
+
+export interface JwtVerifierOptions {
+  /** What `iss` must be. */
+  readonly issuer: string | readonly string[]
+  /** What `aud` must be, or have among its values. */
+  readonly audience: string | readonly string[]
+  /** The signatures that are accepted, such as `['ES256']`; there is no default, and never `none`. */
+  readonly algorithms: readonly string[]
+  /** Where the keys are, or who has them. */
+  readonly jwks: string | URL | JwksSource
+  /** What `typ` in the header must be, such as `at+jwt`. Default: not looked at. */
+  readonly typ?: string | undefined
+  /** How far the issuer's clock may be off, in milliseconds. Default 5_000. */
+  readonly clockTolerance?: number | undefined
+  /**
+   * How many verified tokens are remembered, and for how long in milliseconds; never longer than the token is valid
+   * or the key set stands. Default `{ max: 10_000, ttl: 60_000 }`. `false`: every token is verified anew.
+   */
+  readonly cache?: { readonly max?: number | undefined; readonly ttl?: number | undefined } | false | undefined
+  /** The wall clock, in milliseconds. Default `Date.now`. */
+  readonly now?: (() => number) | undefined
+}
+
+interface Verified {
+  readonly claims: Claims
+  /** Until when this is believed without looking again. */
+  readonly until: number
+  readonly notBefore: number
+  readonly version: number | undefined
+}
+
+/**
+ * Verifies signed tokens with jose: algorithm, signature, issuer, audience, `exp` (which must be there) and `nbf`.
+ * A token that was verified a moment ago costs one hash.
+ *
+ * @throws {AuthError} `MSX_AUTH_INVALID_TOKEN`, or `MSX_AUTH_KEYS_UNAVAILABLE` when the keys are not to be had.
+ *
+ * @example
+ * const verify = jwtVerifier({
+ *   issuer: 'https://id.example', audience: 'shop', algorithms: ['ES256'],
+ *   jwks: 'https://id.example/.well-known/jwks.json',
+ * })
+ */
+export function jwtVerifier(options: JwtVerifierOptions): Verify {
+  checkOptions(options)
+  const { typ, clockTolerance = 5_000, now = Date.now } = options
+  const source = typeof options.jwks === 'function' ? options.jwks : remoteJwks(options.jwks)
+  const { max = 10_000, ttl = 60_000 } = options.cache === false ? { ttl: 0 } : (options.cache ?? {})
+  const recent = new RecentMap<Verified>(max)
+  const expected = {
+    issuer: [options.issuer].flat() as string[],
+    audience: [options.audience].flat() as string[],
+    algorithms: [...options.algorithms],
+    requiredClaims: ['exp'],
+    clockTolerance: clockTolerance / 1_000,
+    ...(typ !== undefined && { typ }),
+  }
+
+  return function verify(token) {
+    if (ttl === 0) return look(token)
+
+    const key = hash('sha256', token, 'base64')
+    const known = recent.get(key)
+    const at = now()
+    if (known !== undefined && at < known.until && at >= known.notBefore && known.version === source.version)
+      return known.claims
+
+    return look(token, key)
+  }
+
+  async function look(token: string, key?: string): Promise<Claims> {
+    const at = now()
+    const { version } = source
+    try {
+      const { payload } = await jwtVerify(token, source, { ...expected, currentDate: new Date(at) })
+      if (key !== undefined) {
+        recent.set(key, {
+          claims: payload,
+          until: Math.min(payload.exp! * 1_000 + clockTolerance, at + ttl),
+          notBefore: payload.nbf === undefined ? 0 : payload.nbf * 1_000 - clockTolerance,
+          // A set that changed while we looked may no longer have the key we used; then the entry never matches.
+          version: version === source.version || version === 0 ? source.version : version,
+        })
+      }
+      return payload
+    } catch (error) {
+      throw explain(error)
+    }
+  }
+}
+
+function explain(error: unknown): AuthError {
+  if (isAuthError(error)) return error
+  if (error instanceof errors.JOSEError)
+    return new AuthError('MSX_AUTH_INVALID_TOKEN', describe(error), { cause: error })
+
+  // Not about the token: a source of keys that failed. Nobody may come in, and nobody is told that the token is bad.
+  return new AuthError('MSX_AUTH_KEYS_UNAVAILABLE', 'The token could not be verified.', { cause: error })
+}
+
+function describe(error: Error): string {
+  if (error instanceof errors.JWTExpired) return 'The token has expired.'
+  if (error instanceof errors.JWTClaimValidationFailed)
+    return `The token's claim '${error.claim}' is not what it has to be.`
+  if (error instanceof errors.JOSEAlgNotAllowed) return 'The token is signed with an algorithm that is not allowed.'
+
+  return 'The token is not valid.'
+}
+
+function checkOptions(options: JwtVerifierOptions): void {
+  for (const name of ['issuer', 'audience', 'algorithms', 'jwks'] as const) {
+    if (options[name] === undefined) throw new TypeError(`jwtVerifier: ${name} is required`)
+  }
+
+  const stringOrList = (value: unknown) =>
+    aString(value) === undefined || listOfStrings(value) === undefined
+      ? undefined
+      : 'a text or a non-empty list of texts'
+  checkOption('jwtVerifier', 'issuer', options.issuer, stringOrList)
+  checkOption('jwtVerifier', 'audience', options.audience, stringOrList)
+  checkOption('jwtVerifier', 'algorithms', options.algorithms, listOfStrings)
+  if (options.algorithms.some((algorithm) => algorithm.toLowerCase() === 'none')) {
+    throw new TypeError("jwtVerifier: algorithms must not have 'none': such tokens are not signed")
+  }
+  checkOption('jwtVerifier', 'typ', options.typ, aString)
+  checkOption('jwtVerifier', 'clockTolerance', options.clockTolerance, duration)
+  checkOption('jwtVerifier', 'now', options.now, aFunction)
+  if (options.cache !== undefined && options.cache !== false) {
+    checkOption('jwtVerifier', 'cache.max', options.cache.max, positiveInteger)
+    checkOption('jwtVerifier', 'cache.ttl', options.cache.ttl, duration)
+  }
+}

@@ -1,0 +1,144 @@
+import { randomBytes } from 'node:crypto'
+import type { IncomingMessage } from 'node:http'
+import type { CircuitBreaker } from '@msx/circuit-breaker'
+import type { Discovery } from '@msx/discovery'
+import { Agent, type Dispatcher } from 'undici'
+import { checkTrust, type TrustConfig } from './address.js'
+import { type Clock, systemClock } from './clock.js'
+import type { ProxyError } from './errors.js'
+import { Exchange, type Forwarding } from './exchange.js'
+import { type HeaderRules, lowerCaseRules } from './headers.js'
+import { aFunction, checkOption, duration, isRecord, orFalse, wholeNumber } from './internal/checks.js'
+import type { Middleware } from './middleware.js'
+import { problem } from './problem.js'
+import { createRetryPlan, type ProxyRetry } from './retrying.js'
+import { inspect, type Target } from './target.js'
+import { resolveTimeouts, type Timeouts } from './timeouts.js'
+import { checkUpstream, createUpstream, isServiceName } from './upstream.js'
+
+export interface ProxyOptions {
+  /** From the path that came to the path that goes; the query stays. */
+  readonly rewrite?: ((path: string) => string) | undefined
+  readonly timeout?: Timeouts | undefined
+  /** Default `false`: every request is sent once. */
+  readonly retry?: ProxyRetry | false | undefined
+  /** Asked before each attempt, and told how it went. Statuses from 500 on, but 501, are failures. */
+  readonly breaker?: CircuitBreaker | false | undefined
+  /** Bytes of a request body; more is a 413. Default: no limit. */
+  readonly maxBody?: number | undefined
+  readonly headers?: HeaderRules | undefined
+  /** Whether the upstream sees the client's Host. Default `false`: it sees its own; the other is in X-Forwarded-Host. */
+  readonly preserveHost?: boolean | undefined
+  /** Whose X-Forwarded-* are believed. Default `false`: nobody's. */
+  readonly trust?: TrustConfig | undefined
+  /** Finds services by name. */
+  readonly discovery?: Pick<Discovery, 'service'> | undefined
+  /** An undici 7 dispatcher. Default: an Agent of one's own. */
+  readonly dispatcher?: Dispatcher | undefined
+  /** The name in `Via`, by which loops are found: it must be this process's own. Default: a random one. */
+  readonly via?: string | undefined
+  readonly clock?: Clock | undefined
+  /** Hears what the client is not told: `error.cause` has the transport's words. */
+  onError?(error: ProxyError, req: IncomingMessage): void
+}
+
+/**
+ * Forwards requests to an upstream and streams both bodies, each no faster than its reader takes it. Every failure
+ * becomes a problem document; a response that breaks off half-way is cut, never completed.
+ *
+ * @param target A URL (`http://127.0.0.1:3000/base`), or the name of a service to be looked up in `discovery`.
+ *
+ * @example
+ * app.use('/api', proxy('http://127.0.0.1:3000', { timeout: { headers: 5_000 } }))
+ */
+export function proxy(target: string, options: ProxyOptions = {}): Middleware {
+  checkProxyOptions(target, options)
+  const forwarding = createForwarding(target, options, options.dispatcher ?? createAgent(), options.via ?? createVia())
+  const { rewrite } = options
+
+  return function forward(req, res) {
+    const inspected = inspect(req)
+    if ('status' in inspected) {
+      refuse(res, inspected)
+      return
+    }
+
+    let path = inspected.path
+    try {
+      if (rewrite !== undefined) path = rewrite(path)
+    } catch (error) {
+      process.emitWarning(error instanceof Error ? error : new Error(String(error)))
+      problem(res, 500)
+      return
+    }
+    new Exchange(req, res, forwarding, withQuery(path, inspected)).run()
+  }
+}
+
+/** Answers what the checks of the target refused. */
+export function refuse(
+  res: Parameters<Middleware>[1],
+  refusal: { readonly status: 400 | 405; readonly detail: string },
+): void {
+  if (refusal.status === 405) res.setHeader('allow', 'DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT')
+  res.setHeader('connection', 'close')
+  problem(res, refusal.status, { detail: refusal.detail })
+}
+
+/** The query follows the path, unless a rewrite has made one of its own. */
+export function withQuery(path: string, { query }: Target): string {
+  return path.includes('?') ? path : path + query
+}
+
+/** A pool per origin; the phases are timed by the exchange, only a connection nobody waits for any more is timed here. */
+export function createAgent(): Agent {
+  return new Agent({ connect: { timeout: 10_000 }, headersTimeout: 0, bodyTimeout: 0 })
+}
+
+/** A name no other gateway has, so that only our own requests look like a loop. */
+export function createVia(): string {
+  return `msx-${randomBytes(6).toString('hex')}`
+}
+
+/** What stays the same from request to request. */
+export function createForwarding(
+  target: string,
+  options: Omit<ProxyOptions, 'rewrite' | 'dispatcher' | 'via'>,
+  dispatcher: Dispatcher,
+  via: string,
+): Forwarding {
+  const timeouts = resolveTimeouts(options.timeout)
+
+  return {
+    upstream: createUpstream(target, options.discovery, timeouts.connect),
+    dispatcher,
+    timeouts,
+    retry: options.retry ? createRetryPlan(options.retry) : undefined,
+    breaker: options.breaker || undefined,
+    maxBody: options.maxBody ?? Number.POSITIVE_INFINITY,
+    preserveHost: options.preserveHost ?? false,
+    request: { trust: options.trust ?? false, via, rules: lowerCaseRules(options.headers?.request) },
+    response: lowerCaseRules(options.headers?.response),
+    clock: options.clock ?? systemClock,
+    onError: options.onError,
+  }
+}
+
+function checkProxyOptions(target: string, options: ProxyOptions): void {
+  checkOption('proxy', 'target', target, checkUpstream)
+  if (isServiceName(target) && options.discovery === undefined) {
+    throw new TypeError(`proxy: '${target}' is the name of a service, so discovery is needed to find it`)
+  }
+  checkOption('proxy', 'rewrite', options.rewrite, aFunction)
+  checkOption('proxy', 'maxBody', options.maxBody, wholeNumber)
+  checkOption('proxy', 'trust', options.trust, checkTrust)
+  checkOption('proxy', 'onError', options.onError, aFunction)
+  for (const phase of ['connect', 'headers', 'idle', 'total'] as const) {
+    checkOption('proxy', `timeout.${phase}`, options.timeout?.[phase], orFalse(duration))
+  }
+  for (const side of ['request', 'response'] as const) {
+    checkOption('proxy', `headers.${side}`, options.headers?.[side], (value) =>
+      isRecord(value) ? undefined : 'an object of names and values',
+    )
+  }
+}

@@ -1,0 +1,90 @@
+import type { IncomingMessage, ServerResponse } from 'node:http'
+import { addressKey, peerAddress } from './address.js'
+import { contextOf } from './context.js'
+import { aFunction, checkOption } from './internal/checks.js'
+import type { Decision, RateLimiter } from './limit/limiter.js'
+import type { Middleware } from './middleware.js'
+import { problem } from './problem.js'
+
+export interface RateLimitOptions {
+  readonly limiter: RateLimiter
+  /**
+   * Who is counted. Default: the address the request came from, IPv6 by its /64. Behind proxies of your own, use
+   * `clientAddress(req, trust)`.
+   */
+  readonly key?: ((req: IncomingMessage) => string) | undefined
+  /** What the request takes from the quota. Default 1. */
+  readonly cost?: number | ((req: IncomingMessage) => number) | undefined
+  /** The name of the policy in the headers. Default `default`. */
+  readonly name?: string | undefined
+}
+
+/** What the type of a problem says when a quota is used up (draft-ietf-httpapi-ratelimit-headers). */
+const quotaExceeded = 'https://iana.org/assignments/http-problem-types#quota-exceeded'
+
+/**
+ * Answers 429 with `Retry-After` to whoever comes too often; tells everybody by `RateLimit` and `RateLimit-Policy`
+ * (draft-ietf-httpapi-ratelimit-headers-10) where they stand.
+ *
+ * @example
+ * app.use(rateLimit({ limiter: gcra({ limit: 100, window: 60_000 }) }))
+ */
+export function rateLimit(options: RateLimitOptions): Middleware {
+  const { limiter, key = defaultKey, cost = 1, name = 'default' } = options
+  if (typeof limiter?.take !== 'function') throw new TypeError('rateLimit: limiter must have a method take')
+  checkOption('rateLimit', 'key', key, aFunction)
+  checkOption('rateLimit', 'cost', cost, (value) =>
+    typeof value === 'function' || (typeof value === 'number' && value >= 0 && Number.isFinite(value))
+      ? undefined
+      : 'a number, 0 or more, or a function',
+  )
+  checkOption('rateLimit', 'name', name, (value) =>
+    typeof value === 'string' && /^[\x20\x21\x23-\x5b\x5d-\x7e]+$/.test(value)
+      ? undefined
+      : 'printable ASCII without quotes',
+  )
+
+  return function limitRate(req, res, next) {
+    let decision: Decision | Promise<Decision>
+    try {
+      decision = limiter.take(key(req), typeof cost === 'function' ? cost(req) : cost)
+    } catch (error) {
+      next(error)
+      return
+    }
+
+    if (decision instanceof Promise) decision.then(apply, next)
+    else apply(decision)
+
+    function apply(decided: Decision): void {
+      announce(res, name, limiter.window, decided)
+      if (decided.allowed) next()
+      else refuse(res, name, decided)
+    }
+  }
+}
+
+function defaultKey(req: IncomingMessage): string {
+  return addressKey(contextOf(req).address ?? peerAddress(req))
+}
+
+const seconds = (ms: number): number => Math.max(1, Math.ceil(ms / 1_000))
+
+function announce(res: ServerResponse, name: string, window: number | undefined, decision: Decision): void {
+  const policy = `"${name}";q=${decision.limit}${window === undefined ? '' : `;w=${seconds(window)}`}`
+  const state = `"${name}";r=${decision.remaining};t=${Math.ceil(decision.resetAfter / 1_000)}`
+
+  // A list: several limits on one route are all told.
+  res.appendHeader('RateLimit-Policy', policy)
+  res.appendHeader('RateLimit', state)
+}
+
+function refuse(res: ServerResponse, name: string, { retryAfter }: Decision): void {
+  if (Number.isFinite(retryAfter)) res.setHeader('Retry-After', seconds(retryAfter))
+  problem(res, 429, {
+    type: quotaExceeded,
+    title: 'Quota exceeded',
+    detail: 'Too many requests; try again later.',
+    'violated-policies': [name],
+  })
+}

@@ -1,0 +1,91 @@
+import type { Discovery, Lease } from '@msx/discovery'
+import { ProxyError } from './errors.js'
+
+/** Where an attempt goes. Whoever picks tells the outcome, once. */
+export interface Pick {
+  readonly origin: string
+  /** Identifies the instance, so that a retry can go to another one. */
+  readonly id: string
+  readonly lease?: Lease | undefined
+}
+
+export interface Upstream {
+  /** The Host header it is asked with. */
+  readonly host: string
+  /** Before every path; without a slash at its end. */
+  readonly basePath: string
+  /** Throws a ProxyError when there is nowhere to go. */
+  pick(exclude: ReadonlySet<string> | undefined): Pick | Promise<Pick>
+}
+
+const isUrl = /^[a-z][a-z0-9+.-]*:\/\//i
+const serviceName = /^[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?$/
+
+/** What is wrong with an upstream, or nothing. */
+export function checkUpstream(upstream: unknown): string | undefined {
+  const expected = "a URL such as 'http://127.0.0.1:3000', or the name of a service"
+  if (typeof upstream !== 'string') return expected
+  if (!isUrl.test(upstream)) return serviceName.test(upstream) ? undefined : expected
+  if (!URL.canParse(upstream)) return expected
+
+  const url = new URL(upstream)
+  if (url.protocol !== 'http:' && url.protocol !== 'https:') return 'an http or https URL'
+  if (url.search !== '' || url.hash !== '' || url.username !== '' || url.password !== '') {
+    return 'a URL without credentials, query or hash'
+  }
+
+  return undefined
+}
+
+/** Whether this names a service, to be looked up, rather than a URL. */
+export const isServiceName = (upstream: string): boolean => !isUrl.test(upstream)
+
+/** `ready` bounds the wait of the first requests for the first answer of the registry, in milliseconds. */
+export function createUpstream(
+  upstream: string,
+  discovery: Pick_<Discovery> | undefined,
+  ready: number | false,
+): Upstream {
+  return isServiceName(upstream) ? fromService(upstream, discovery!, ready) : fromUrl(new URL(upstream))
+}
+
+type Pick_<D extends Discovery> = { readonly service: D['service'] }
+
+function fromUrl({ origin, host, pathname }: URL): Upstream {
+  const pick = { origin, id: origin }
+
+  return { host, basePath: pathname.replace(/\/+$/, ''), pick: () => pick }
+}
+
+function fromService(name: string, discovery: Pick_<Discovery>, ready: number | false): Upstream {
+  const service = discovery.service(name)
+
+  const take = (exclude: ReadonlySet<string> | undefined): Pick => {
+    try {
+      const lease = service.pick(exclude === undefined ? {} : { exclude })
+      return { origin: lease.endpoint.url, id: lease.endpoint.id, lease }
+    } catch (cause) {
+      throw new ProxyError('no-endpoint', 'request', { cause })
+    }
+  }
+
+  const takeWhenReady = async (): Promise<Pick> => {
+    try {
+      await service.ready(ready === false ? undefined : AbortSignal.timeout(ready))
+    } catch (cause) {
+      throw new ProxyError('no-endpoint', 'request', { cause })
+    }
+    return take(undefined)
+  }
+
+  return {
+    host: name,
+    basePath: '',
+    pick(exclude) {
+      // The registry has not answered for the first time yet: that is not "nobody is there".
+      if (service.snapshot.version === 0 && service.snapshot.endpoints.length === 0) return takeWhenReady()
+
+      return take(exclude)
+    },
+  }
+}
