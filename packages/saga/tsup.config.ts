@@ -1,4 +1,6 @@
-import { defineConfig } from 'tsup'
+import type { Options } from 'tsup'
 import { library } from '../../tooling/tsup.js'
 
-export default defineConfig(library({ index: 'src/index.ts', postgres: 'src/postgres.ts' }))
+const config: Options = library({ index: 'src/index.ts', postgres: 'src/postgres.ts' })
+
+export default config

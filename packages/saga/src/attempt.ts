@@ -1,0 +1,38 @@
+import { Scope } from './internal/scope.js'
+import type { Timers } from './internal/timers.js'
+
+/** A limit of an attempt: after `ms` the signal aborts with `reason()`, and so does the attempt. */
+export interface Limit {
+  readonly ms: number
+  readonly reason: () => Error
+}
+
+/**
+ * Runs one attempt. It ends with `work`, with the first limit to pass, or when `owner` is aborted, whichever is first;
+ * it does not wait for work that ignores its signal.
+ */
+export async function runAttempt<T>(
+  timers: Timers,
+  owner: Scope,
+  limits: readonly Limit[],
+  work: (scope: Scope) => T | PromiseLike<T>,
+): Promise<T> {
+  const scope = new Scope()
+  const undo: (() => void)[] = []
+
+  try {
+    return await new Promise<T>((resolve, reject) => {
+      const give = (reason: unknown): void => {
+        scope.abort(reason)
+        reject(reason as Error)
+      }
+      undo.push(owner.onAbort(() => give(owner.reason)))
+      if (scope.aborted) return
+
+      for (const { ms, reason } of limits) undo.push(timers.after(Math.max(0, ms), () => give(reason())))
+      new Promise<T>((settle) => settle(work(scope))).then(resolve, reject)
+    })
+  } finally {
+    for (const remove of undo) remove()
+  }
+}

@@ -1,0 +1,425 @@
+import {
+  type CancelAnswer,
+  cancelAnswer,
+  type Decision,
+  decide,
+  FRESH,
+  isAtRest,
+  isFinished,
+  type Resume,
+} from './decide.js'
+import type { Definition } from './definition.js'
+import { planOf } from './definition.js'
+import {
+  EngineClosedError,
+  restoreError,
+  SagaConflictError,
+  SagaFailedError,
+  SagaNotFoundError,
+  SagaStuckError,
+  SagaWaitTimeoutError,
+} from './errors.js'
+import { emitter, type SagaEvents } from './events.js'
+import { count, duration, shown, text } from './internal/check.js'
+import { fromJson, toJson } from './internal/json.js'
+import { timersOf } from './internal/timers.js'
+import { uuidv7 } from './internal/uuid.js'
+import { type Plan, RETURNS } from './plan.js'
+import { advanced, emitNotices, type Held, hold } from './runner.js'
+import type { Clock, Queryable, Stored } from './shapes.js'
+import type { SagaRow, SagaStatus, Store, Tags, Transition } from './store.js'
+import { type Page, recordOf, type SagaView, type StepRecord, timelineOf, viewOf } from './view.js'
+import { planKey, Worker } from './worker.js'
+
+export interface SagaEngineOptions<Tx> {
+  readonly store: Store<Tx>
+  /** The definitions that this engine may start and run. It leaves sagas of others alone. */
+  readonly sagas: readonly Definition<never, unknown, unknown, Tx>[]
+  /** Sagas that run at the same time in this process. Default 100. */
+  readonly concurrency?: number | undefined
+  /** After `ttl` milliseconds without a sign of life a worker's sagas go to others. Default 10 000, at least 100. */
+  readonly lease?: { readonly ttl: number } | undefined
+  /** Monotonic milliseconds, for timeouts and polls. In a database, the database's clock decides what is due. */
+  readonly clock?: Clock | undefined
+  /** For the jitter of back-offs and polls. Default Math.random. */
+  readonly random?: (() => number) | undefined
+}
+
+export interface StartOptions<Tx> {
+  /** One saga per name and key: a second start finds the first. */
+  readonly key?: string | undefined
+  /** Milliseconds after which a saga before its pivot is unwound. */
+  readonly deadline?: number | undefined
+  /** Milliseconds to wait before the first step. */
+  readonly delay?: number | undefined
+  readonly tags?: Tags | undefined
+  /** The caller's transaction: the saga exists, and begins, if and when that commits. */
+  readonly tx?: Tx | undefined
+}
+
+export interface ListFilter {
+  readonly status?: SagaStatus | undefined
+  readonly name?: string | undefined
+  /** All of these. */
+  readonly tags?: Tags | undefined
+  readonly startedAfter?: Date | undefined
+  readonly startedBefore?: Date | undefined
+}
+
+export interface ListPage {
+  /** Default 50, at most 1 000. */
+  readonly limit?: number | undefined
+  /** The `next` of the page before. */
+  readonly after?: string | undefined
+}
+
+export interface SettledOptions {
+  /** Milliseconds. Default: without end. */
+  readonly timeout?: number | undefined
+  readonly signal?: AbortSignal | undefined
+}
+
+export interface SagaHandle<O> {
+  readonly id: string
+  /** False when the key found an earlier saga. */
+  readonly created: boolean
+  /** Resolves with what `returns` gave; rejects with SagaFailedError when unwound, with SagaStuckError once it is stuck. */
+  result(): Promise<Stored<O>>
+}
+
+export interface SagaEngine<Tx = Queryable> extends AsyncDisposable {
+  /** Resolves when the worker is registered and claiming; work goes on until `close`. */
+  run(): Promise<void>
+  /** Starts a saga, here or wherever there is room. */
+  start<I, R, O>(
+    definition: Definition<I, R, O, Tx>,
+    input: NoInfer<I>,
+    options?: StartOptions<Tx>,
+  ): Promise<SagaHandle<O>>
+  get(id: string): Promise<SagaView | undefined>
+  /** From the newest to the oldest. */
+  list(filter?: ListFilter, page?: ListPage): Promise<Page<SagaView>>
+  history(id: string): Promise<StepRecord[]>
+  /** The history as text. */
+  timeline(id: string): Promise<string>
+  /** Resolves when the saga is finished or stuck. */
+  settled(id: string, options?: SettledOptions): Promise<SagaView>
+  /** Unwinds a saga that is not past its pivot. The running step is told by its signal, and undone with what it answers. */
+  cancel(id: string, options: { readonly reason: string }): Promise<CancelAnswer>
+  /** An operator's decision about a stuck saga. SagaConflictError when it is not in the state that the operator saw. */
+  resume(id: string, decision: Resume): Promise<SagaView>
+  /** No new claims; running steps may finish within `timeout` milliseconds (default 10 000); the lease is given up. */
+  close(options?: { readonly timeout?: number | undefined }): Promise<void>
+  on<E extends keyof SagaEvents>(event: E, listener: (payload: SagaEvents[E]) => void): () => void
+}
+
+/** Polls for a saga that runs elsewhere: from `first`, doubling up to `last`, in milliseconds. */
+const LOOK = { first: 100, last: 1_000 }
+/** How long a handle waits for the caller's transaction to commit, in milliseconds. */
+const UNCOMMITTED_FOR = 30_000
+/** Two clocks decide that something is due; asking a moment later saves asking twice. Milliseconds. */
+const SLACK = 2
+const RESUMES: ReadonlySet<unknown> = new Set(['retry', 'skip', 'complete', 'compensate', 'abandon'])
+
+/**
+ * Runs sagas on a store. Any number of engines, in any number of processes, may share one store.
+ *
+ * @example
+ * const engine = createSagaEngine({ store: memoryStore(), sagas: [checkout] })
+ * await engine.run()
+ * const handle = await engine.start(checkout, { orderId: '1' }, { key: '1' })
+ * console.log(await handle.result())
+ * await engine.close()
+ */
+export function createSagaEngine<Tx>(options: SagaEngineOptions<Tx>): SagaEngine<Tx> {
+  const plans = plansOf(options)
+  const store = options.store as unknown as Store<unknown>
+  const concurrency = count('createSagaEngine: concurrency', options.concurrency, 100)
+  const ttl = duration('createSagaEngine: lease.ttl', options.lease?.ttl, 10_000, 100)
+  const random = options.random ?? Math.random
+  const timers = timersOf(options.clock)
+  if (options.clock) store.adopt?.(options.clock)
+
+  const { on, emit } = emitter()
+  const waiting = new Map<string, Set<() => void>>()
+  const worker = new Worker({ store, timers, random, emit, plans, concurrency, ttl, onRelease: released })
+  let closed: Promise<void> | undefined
+
+  function released({ row }: Held, wakeIn: number | undefined): void {
+    if (wakeIn !== undefined) worker.poke(wakeIn + SLACK)
+    else for (const look of [...(waiting.get(row.id) ?? [])]) look()
+  }
+
+  function alive(): void {
+    if (closed !== undefined) throw new EngineClosedError()
+  }
+
+  async function found(id: string): Promise<SagaRow> {
+    const row = await store.load(id)
+    if (!row) throw new SagaNotFoundError(id)
+    return row
+  }
+
+  function planFor(row: SagaRow): Plan {
+    const plan = plans.get(planKey(row.name, row.version))
+    if (!plan)
+      throw new SagaConflictError(row.id, `saga '${row.name}' version ${row.version} is not among this engine's sagas`)
+    return plan
+  }
+
+  const view = (row: SagaRow): SagaView => viewOf(row, plans.get(planKey(row.name, row.version)))
+
+  /** Writes what somebody outside the run decided; undefined when the saga changed meanwhile. */
+  async function intervene(held: Held, decision: Decision, claims: number): Promise<Held | undefined> {
+    const { row } = held
+    const resting = isAtRest(decision.progress)
+    const owned = row.worker !== undefined
+    const transition: Transition = {
+      id: row.id,
+      fence: row.fence,
+      rev: row.rev,
+      token: crypto.randomUUID(),
+      keep: owned,
+      wakeIn: owned || resting ? undefined : 0,
+      claims,
+      progress: decision.progress,
+      output: decision.output,
+      finished: isFinished(decision.progress),
+      record: decision.record,
+    }
+    if (!(await store.commit([transition])).has(row.id)) return undefined
+
+    const after = advanced(held, transition)
+    emitNotices(emit, after, decision)
+    if (!owned) released(after, transition.wakeIn)
+    return after
+  }
+
+  /** Waits until `look` finds the saga at rest, woken by this process or by polling. */
+  function atRest(id: string, grace: number, { timeout, signal }: SettledOptions): Promise<SagaRow> {
+    return new Promise((resolve, reject) => {
+      const since = timers.now()
+      let pause = LOOK.first
+      let cancelPoll = (): void => undefined
+      let cancelTimeout = (): void => undefined
+
+      const end = (finish: () => void): void => {
+        cancelPoll()
+        cancelTimeout()
+        signal?.removeEventListener('abort', aborted)
+        const set = waiting.get(id)
+        set?.delete(look)
+        if (set?.size === 0) waiting.delete(id)
+        finish()
+      }
+      const aborted = (): void => end(() => reject(signal?.reason as Error))
+      const fail = (error: unknown): void => end(() => reject(error as Error))
+      const look = (): void => {
+        cancelPoll()
+        if (closed !== undefined) fail(new EngineClosedError())
+        else store.load(id).then(seen, fail)
+      }
+      const seen = (row: SagaRow | undefined): void => {
+        if (row && isAtRest(row.progress)) end(() => resolve(row))
+        else if (!row && timers.now() - since >= grace) fail(new SagaNotFoundError(id))
+        else if (waiting.get(id)?.has(look)) {
+          cancelPoll()
+          cancelPoll = timers.after(pause, look)
+          pause = Math.min(pause * 2, LOOK.last)
+        }
+      }
+
+      if (signal?.aborted) return aborted()
+      signal?.addEventListener('abort', aborted, { once: true })
+      if (timeout !== undefined)
+        cancelTimeout = timers.after(timeout, () => fail(new SagaWaitTimeoutError(id, timeout)))
+      waiting.set(id, (waiting.get(id) ?? new Set()).add(look))
+      look()
+    })
+  }
+
+  const engine: SagaEngine<Tx> = {
+    on,
+
+    async run() {
+      alive()
+      await worker.start()
+    },
+
+    async start(definition, input, startOptions = {}) {
+      alive()
+      const plan = planOf(definition as Definition<never, unknown, unknown, never>)
+      if (plans.get(planKey(plan.name, plan.version)) !== plan)
+        throw new TypeError(`start: saga '${plan.name}' version ${plan.version} is not among this engine's sagas`)
+
+      const { key, deadline, delay, tags = {}, tx } = startOptions
+      if (key !== undefined) text('start: key', key, 500)
+      checkTags('start: tags', tags)
+      const wait = duration('start: delay', delay, 0)
+      const home = tx === undefined && wait === 0 ? worker.home : undefined
+      const { saga: row, created } = await store.create(
+        {
+          id: uuidv7(),
+          name: plan.name,
+          version: plan.version,
+          shape: plan.shape,
+          key,
+          input: toJson(input),
+          tags,
+          delay: wait,
+          deadline: deadline === undefined ? undefined : duration('start: deadline', deadline, 0, 1),
+          worker: home,
+          progress: wait > 0 ? { ...FRESH, status: 'waiting' } : FRESH,
+        },
+        tx,
+      )
+
+      if (created) {
+        emit('sagaStarted', { sagaId: row.id, name: row.name, status: row.progress.status })
+        if (row.worker !== undefined) worker.launch(row)
+        else if (tx !== undefined && wait === 0) worker.expect(row.id)
+        else worker.poke(wait)
+      }
+
+      return {
+        id: row.id,
+        created,
+        async result() {
+          const rest = await atRest(row.id, tx === undefined ? 0 : UNCOMMITTED_FOR, {})
+          return resultOf(rest, plan) as never
+        },
+      }
+    },
+
+    async get(id) {
+      const row = await store.load(id)
+      return row && view(row)
+    },
+
+    async list(filter = {}, page = {}) {
+      const limit = Math.min(count('list: limit', page.limit, 50), 1_000)
+      const rows = await store.list({
+        status: filter.status,
+        name: filter.name,
+        tags: filter.tags,
+        startedAfter: filter.startedAfter?.getTime(),
+        startedBefore: filter.startedBefore?.getTime(),
+        below: page.after,
+        limit: limit + 1,
+      })
+      const items = rows.slice(0, limit).map(view)
+      return { items, next: rows.length > limit ? items.at(-1)?.id : undefined }
+    },
+
+    async history(id) {
+      return (await found(id)).records.map(recordOf)
+    },
+
+    async timeline(id) {
+      return timelineOf(await found(id))
+    },
+
+    async settled(id, settledOptions = {}) {
+      alive()
+      const { timeout, signal } = settledOptions
+      if (timeout !== undefined) duration('settled: timeout', timeout, 0)
+      return view(await atRest(id, 0, { timeout, signal }))
+    },
+
+    async cancel(id, { reason }) {
+      text('cancel: reason', reason, 1_000)
+      for (;;) {
+        const row = await found(id)
+        const plan = planFor(row)
+        const held = hold(row, timers)
+        const mayBeRunning = row.worker !== undefined || row.claims > 0
+        const answer = cancelAnswer(plan, held.state, mayBeRunning)
+        const decision = decide(plan, held.state, { type: 'cancel', reason, mayBeRunning }, random)
+        if (!decision) return answer
+
+        if (await intervene(held, decision, row.claims)) {
+          worker.hurry(id, reason)
+          return answer
+        }
+      }
+    },
+
+    async resume(id, decision) {
+      checkResume(decision)
+      const row = await found(id)
+      const plan = planFor(row)
+      const held = hold(row, timers)
+      if (row.rev !== decision.rev)
+        throw new SagaConflictError(id, `saga ${id} is at rev ${row.rev}, not at ${decision.rev}: look at it again`)
+
+      const decided = decide(plan, held.state, { type: 'resume', decision }, random) as Decision
+      const after = await intervene(held, decided, 0)
+      if (!after) throw new SagaConflictError(id, `saga ${id} was changed by somebody else: look at it again`)
+      return view(after.row)
+    },
+
+    close({ timeout } = {}) {
+      closed ??= (async () => {
+        await worker.close(duration('close: timeout', timeout, 10_000))
+        for (const looks of [...waiting.values()]) for (const look of [...looks]) look()
+      })()
+      return closed
+    },
+
+    async [asyncDispose]() {
+      await this.close()
+    },
+  }
+  return engine
+}
+
+// Where the symbol is missing `await using` is too, and the key does no harm.
+const asyncDispose: typeof Symbol.asyncDispose =
+  Symbol.asyncDispose ?? (Symbol.for('Symbol.asyncDispose') as typeof Symbol.asyncDispose)
+
+function plansOf<Tx>({ store, sagas }: SagaEngineOptions<Tx>): ReadonlyMap<string, Plan> {
+  if (typeof store?.commit !== 'function')
+    throw new TypeError(`createSagaEngine: store is not a store: ${shown(store)}`)
+  if (!Array.isArray(sagas)) throw new TypeError(`createSagaEngine: sagas must be a list, not ${shown(sagas)}`)
+
+  const plans = new Map<string, Plan>()
+  for (const definition of sagas) {
+    const plan = planOf(definition)
+    const key = planKey(plan.name, plan.version)
+    if (plans.has(key))
+      throw new TypeError(`createSagaEngine: saga '${plan.name}' version ${plan.version} is given twice`)
+    const step = plan.steps.find(({ transactional }) => transactional)
+    if (step && !store.transactional)
+      throw new TypeError(
+        `createSagaEngine: step '${step.name}' of saga '${plan.name}' is transactional and the store has no transactions (memoryStore takes a \`transaction\` option)`,
+      )
+    plans.set(key, plan)
+  }
+  return plans
+}
+
+function resultOf(row: SagaRow, plan: Plan): unknown {
+  const { status, problem, cause } = row.progress
+  if (status === 'completed') return fromJson(row.output)
+  if (status === 'stuck')
+    throw new SagaStuckError(row.id, plan.steps[row.progress.cursor]?.name ?? RETURNS, problem && restoreError(problem))
+
+  const why = status === 'abandoned' ? (problem ?? cause) : cause
+  throw new SagaFailedError(row.id, status, why && restoreError(why))
+}
+
+function checkTags(name: string, tags: Tags): void {
+  if (typeof tags !== 'object' || tags === null) throw new TypeError(`${name} must be an object, not ${shown(tags)}`)
+  for (const [tag, value] of Object.entries(tags))
+    if (typeof value !== 'string') throw new TypeError(`${name}.${tag} must be a string, not ${shown(value)}`)
+}
+
+function checkResume(decision: Resume): void {
+  text('resume: by', decision.by)
+  text('resume: reason', decision.reason, 1_000)
+  text('resume: step', decision.step)
+  if (!RESUMES.has(decision.do))
+    throw new TypeError(
+      `resume: do must be 'retry', 'skip', 'complete', 'compensate' or 'abandon', not ${shown(decision.do)}`,
+    )
+}

@@ -1,0 +1,80 @@
+import type { Notice } from './decide.js'
+import type { SagaStatus } from './store.js'
+
+export interface SagaEvent {
+  readonly sagaId: string
+  readonly name: string
+  readonly status: SagaStatus
+  /** Why it is being unwound, or why it is stuck. */
+  readonly error?: unknown
+}
+
+export interface StepEvent {
+  readonly sagaId: string
+  readonly name: string
+  readonly step: string
+  readonly attempt: number
+  /** Milliseconds that the attempt took. */
+  readonly took: number
+  readonly error?: unknown
+  /** Milliseconds until the next attempt, for `stepRetry`. */
+  readonly delay?: number | undefined
+}
+
+/** What an engine tells: each event after the write that made it true, and only by the engine that made the write. */
+export interface SagaEvents {
+  sagaStarted: SagaEvent
+  sagaCompensating: SagaEvent
+  sagaCompleted: SagaEvent
+  sagaCompensated: SagaEvent
+  sagaCancelled: SagaEvent
+  sagaStuck: SagaEvent
+  sagaAbandoned: SagaEvent
+  stepStarted: Omit<StepEvent, 'took'> & { readonly direction: 'forward' | 'backward' }
+  stepRetry: StepEvent
+  stepDone: StepEvent
+  stepFailed: StepEvent
+  stepInDoubt: StepEvent
+  stepUndone: StepEvent
+  stepUndoFailed: StepEvent
+  /** This worker's lease was taken away: its running steps are aborted, another worker carries on. */
+  leaseLost: { readonly error?: unknown }
+  /** The store failed in the background; the engine tries again. */
+  storeError: { readonly during: string; readonly error: unknown }
+}
+
+export type Emit = <E extends keyof SagaEvents>(event: E, payload: SagaEvents[E]) => void
+
+export interface Emitter {
+  on<E extends keyof SagaEvents>(event: E, listener: (payload: SagaEvents[E]) => void): () => void
+  readonly emit: Emit
+}
+
+export function emitter(): Emitter {
+  const listeners = new Map<keyof SagaEvents, Set<(payload: never) => void>>()
+
+  return {
+    on(event, listener) {
+      if (typeof listener !== 'function') throw new TypeError(`the listener of '${event}' must be a function`)
+      const wrapped = (payload: never): void => listener(payload)
+      const set = listeners.get(event) ?? new Set()
+      listeners.set(event, set.add(wrapped))
+      return () => void set.delete(wrapped)
+    },
+
+    emit(event, payload) {
+      for (const listener of [...(listeners.get(event) ?? [])]) {
+        try {
+          listener(payload as never)
+        } catch (error) {
+          // A listener must not break the saga, and its mistake must not vanish either.
+          process.emitWarning(error instanceof Error ? error : String(error), { code: 'MSX_SAGA_LISTENER' })
+        }
+      }
+    },
+  }
+}
+
+export function isStepNotice(notice: Notice): notice is Notice & `step${string}` {
+  return notice.startsWith('step')
+}

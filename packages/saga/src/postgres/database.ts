@@ -1,0 +1,55 @@
+import { shown } from '../internal/check.js'
+import type { Database, Queryable } from '../shapes.js'
+
+/** Runs `run` in one transaction; what it was given refuses to work once that transaction is over. */
+export type Transact = <T>(run: (tx: Queryable) => Promise<T>) => Promise<T>
+
+/** Tells a pool (`connect`) from a database with one connection (`transaction`). */
+export function transactOf(pool: Database): Transact {
+  if (typeof pool?.query !== 'function')
+    throw new TypeError(`postgresStore: pool must be a pg.Pool or PGlite, not ${shown(pool)}`)
+  if ('transaction' in pool && typeof pool.transaction === 'function')
+    return (run) => pool.transaction((tx) => lent(tx, run))
+  if ('connect' in pool && typeof pool.connect === 'function') return (run) => pooled(() => pool.connect(), run)
+
+  throw new TypeError('postgresStore: pool must have connect() (pg.Pool) or transaction() (PGlite)')
+}
+
+async function pooled<T>(
+  connect: () => Promise<Queryable & { release(error?: Error | boolean): void }>,
+  run: (tx: Queryable) => Promise<T>,
+): Promise<T> {
+  const client = await connect()
+  try {
+    await client.query('BEGIN')
+    const result = await lent(client, run)
+    await client.query('COMMIT')
+    client.release()
+    return result
+  } catch (error) {
+    // Queries of a step that ran out of time may still be queued on this connection: closing it rolls back at once.
+    client.release(true)
+    throw error
+  }
+}
+
+/** Work that ignored its timeout must not write through a connection that others use by now. */
+async function lent<T>(tx: Queryable, run: (tx: Queryable) => Promise<T>): Promise<T> {
+  let over = false
+  const guarded: Queryable = new Proxy(tx, {
+    get(target, property) {
+      const value: unknown = Reflect.get(target, property, target)
+      if (typeof value !== 'function') return value
+      return (...args: unknown[]) => {
+        if (over) throw new Error('this transaction is over')
+        return Reflect.apply(value, target, args)
+      }
+    },
+  })
+
+  try {
+    return await run(guarded)
+  } finally {
+    over = true
+  }
+}

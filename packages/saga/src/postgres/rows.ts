@@ -1,0 +1,95 @@
+import type { StoredError } from '../errors.js'
+import type { Progress, RecordRow, SagaRow, SagaStatus, Tags, Transition } from '../store.js'
+
+/** A row as the statements select it: int8 and payloads as text, times as milliseconds. */
+export interface SagaColumns {
+  readonly id: string
+  readonly name: string
+  readonly version: number
+  readonly shape: string
+  readonly status: SagaStatus
+  readonly backward: boolean
+  readonly cursor: number
+  readonly committed: boolean
+  readonly attempt: number
+  readonly delay: number
+  readonly intent: boolean
+  readonly cause: string | null
+  readonly problem: string | null
+  readonly cancel: string | null
+  readonly rev: string
+  readonly fence: string
+  readonly worker: string | null
+  readonly claims: number
+  readonly token: string | null
+  readonly wake_at: number | null
+  readonly deadline_in: number | null
+  readonly key: string | null
+  readonly input: string | null
+  readonly output: string | null
+  readonly tags: string
+  readonly created_at: number
+  readonly finished_at: number | null
+  readonly records: string | null
+}
+
+interface RecordColumns extends Omit<RecordRow, 'output' | 'error' | 'note'> {
+  readonly output: string | null
+  readonly error: string | null
+  readonly note: RecordRow['note'] | null
+}
+
+export function rowOf(row: SagaColumns): SagaRow {
+  const progress: Progress = {
+    status: row.status,
+    direction: row.backward ? 'backward' : 'forward',
+    cursor: row.cursor,
+    committed: row.committed,
+    attempt: row.attempt,
+    delay: row.delay,
+    intent: row.intent,
+    cause: parsed<StoredError>(row.cause),
+    problem: parsed<StoredError>(row.problem),
+    cancel: row.cancel ?? undefined,
+  }
+  return {
+    id: row.id,
+    name: row.name,
+    version: row.version,
+    shape: row.shape,
+    rev: Number(row.rev),
+    fence: Number(row.fence),
+    worker: row.worker ?? undefined,
+    claims: row.claims,
+    token: row.token ?? undefined,
+    key: row.key ?? undefined,
+    input: row.input ?? undefined,
+    output: row.output ?? undefined,
+    tags: parsed<Tags>(row.tags) ?? {},
+    progress,
+    deadlineIn: row.deadline_in ?? undefined,
+    createdAt: row.created_at,
+    finishedAt: row.finished_at ?? undefined,
+    wakeAt: row.wake_at ?? undefined,
+    records: (parsed<RecordColumns[]>(row.records) ?? []).map(recordOf),
+  }
+}
+
+function recordOf({ output, error, note, ...record }: RecordColumns): RecordRow {
+  return {
+    ...record,
+    output: output ?? undefined,
+    error: parsed<StoredError>(error),
+    note: note ?? undefined,
+  }
+}
+
+/** A transition as the commit statement reads it. */
+export function wireOf({ progress, record, wakeIn, ...transition }: Transition): object {
+  const { direction, ...rest } = progress
+  return { ...transition, ...rest, wake_in: wakeIn, backward: direction === 'backward', record }
+}
+
+function parsed<T>(text: string | null): T | undefined {
+  return text === null ? undefined : (JSON.parse(text) as T)
+}

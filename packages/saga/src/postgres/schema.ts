@@ -1,0 +1,90 @@
+import type { Queryable } from '../shapes.js'
+
+/*
+ * saga         one row per saga: where it is. A checkpoint changes no indexed column, so its update stays within the page.
+ * saga_step    what happened, appended only; `seq` is the rev that the line made.
+ * saga_worker  one row per living worker: its lease.
+ *
+ * `worker` says who owns a saga, `wake_at` when an unowned one is due; both empty: at rest (finished or stuck).
+ * Payloads are `json`: text that is kept as it came, with no second opinion about numbers or characters.
+ */
+const VERSIONS: readonly (readonly string[])[] = [
+  [
+    `CREATE TABLE $schema.saga (
+      id uuid PRIMARY KEY,
+      name text NOT NULL,
+      version int NOT NULL,
+      shape text NOT NULL,
+      status text NOT NULL,
+      backward boolean NOT NULL DEFAULT false,
+      cursor int NOT NULL DEFAULT 0,
+      committed boolean NOT NULL DEFAULT false,
+      attempt int NOT NULL DEFAULT 0,
+      delay float8 NOT NULL DEFAULT 0,
+      intent boolean NOT NULL DEFAULT false,
+      cause json,
+      problem json,
+      cancel text,
+      rev bigint NOT NULL DEFAULT 1,
+      fence bigint NOT NULL DEFAULT 1,
+      worker uuid,
+      claims int NOT NULL DEFAULT 0,
+      token uuid,
+      wake_at timestamptz,
+      deadline timestamptz,
+      key text,
+      input json,
+      output json,
+      tags jsonb NOT NULL DEFAULT '{}',
+      created_at timestamptz NOT NULL,
+      finished_at timestamptz
+    ) WITH (fillfactor = 80)`,
+    'CREATE UNIQUE INDEX saga_key ON $schema.saga (name, key) WHERE key IS NOT NULL',
+    'CREATE INDEX saga_due ON $schema.saga (wake_at) WHERE wake_at IS NOT NULL',
+    'CREATE INDEX saga_owned ON $schema.saga (worker) WHERE worker IS NOT NULL',
+    `CREATE TABLE $schema.saga_step (
+      saga_id uuid NOT NULL REFERENCES $schema.saga (id) ON DELETE CASCADE,
+      seq bigint NOT NULL,
+      name text NOT NULL,
+      kind text NOT NULL,
+      outcome text NOT NULL,
+      attempt int NOT NULL,
+      output json,
+      error json,
+      note json,
+      took float8 NOT NULL,
+      at timestamptz NOT NULL,
+      PRIMARY KEY (saga_id, seq)
+    )`,
+    'CREATE TABLE $schema.saga_worker (id uuid PRIMARY KEY, expires_at timestamptz NOT NULL)',
+  ],
+]
+
+/** Creates what is missing. Any number of processes may call it at the same time. */
+export async function migrateSchema(tx: Queryable, schema: string): Promise<void> {
+  const quoted = `"${schema}"`
+  await tx.query('SELECT pg_advisory_xact_lock(hashtext($1))', [`msx_saga/${schema}`])
+
+  // CREATE SCHEMA IF NOT EXISTS asks for the right to create one even when it exists.
+  const existing = await tx.query('SELECT 1 FROM pg_catalog.pg_namespace WHERE nspname = $1', [schema])
+  if (existing.rows.length === 0) await tx.query(`CREATE SCHEMA ${quoted}`)
+
+  const known = await tx.query(
+    `SELECT 1 FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+     WHERE n.nspname = $1 AND c.relname = 'migration_done'`,
+    [schema],
+  )
+  if (known.rows.length === 0) {
+    await tx.query(`CREATE TABLE ${quoted}.migration_done (version int PRIMARY KEY, at timestamptz NOT NULL)`)
+    await tx.query(
+      `CREATE FUNCTION ${quoted}.now() RETURNS timestamptz LANGUAGE sql VOLATILE AS 'SELECT clock_timestamp()'`,
+    )
+  }
+
+  const done = new Set((await tx.query(`SELECT version FROM ${quoted}.migration_done`)).rows.map((row) => row.version))
+  for (const [index, statements] of VERSIONS.entries()) {
+    if (done.has(index + 1)) continue
+    for (const statement of statements) await tx.query(statement.replaceAll('$schema', quoted))
+    await tx.query(`INSERT INTO ${quoted}.migration_done VALUES ($1, ${quoted}.now())`, [index + 1])
+  }
+}

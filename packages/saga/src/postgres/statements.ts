@@ -1,0 +1,133 @@
+/** Milliseconds of a timestamp, or between two, as a float8 that every driver gives as a number. */
+const ms = (interval: string): string => `(extract(epoch FROM ${interval}) * 1000)::float8`
+
+/** Every statement of the store, each one round trip. All times are the database's, by `<schema>.now()`. */
+export interface Statements {
+  readonly create: string
+  readonly findByKey: string
+  readonly claim: string
+  readonly lock: string
+  readonly commit: string
+  readonly load: string
+  readonly list: string
+  readonly enlist: string
+  readonly beat: string
+  readonly sweep: string
+  readonly leave: string
+  readonly quit: string
+}
+
+export function statementsFor(schema: string): Statements {
+  const at = `"${schema}"`
+  const now = `${at}.now()`
+
+  /** A row without records. Payloads come as text, so that `null` and nothing stay two things. */
+  const columns = `
+    s.id::text AS id, s.name, s.version, s.shape, s.status, s.backward, s.cursor, s.committed, s.attempt, s.delay, s.intent,
+    s.cause::text AS cause, s.problem::text AS problem, s.cancel, s.rev::text AS rev, s.fence::text AS fence,
+    s.worker::text AS worker, s.claims, s.token::text AS token, ${ms('s.wake_at')} AS wake_at,
+    ${ms(`s.deadline - ${now}`)} AS deadline_in, s.key, s.input::text AS input, s.output::text AS output,
+    s.tags::text AS tags, ${ms('s.created_at')} AS created_at, ${ms('s.finished_at')} AS finished_at`
+
+  const records = `(
+    SELECT json_agg(json_build_object('seq', r.seq, 'name', r.name, 'kind', r.kind, 'outcome', r.outcome, 'attempt', r.attempt,
+      'output', r.output::text, 'error', r.error::text, 'note', r.note, 'took', r.took, 'at', ${ms('r.at')}) ORDER BY r.seq)::text
+    FROM ${at}.saga_step r WHERE r.saga_id = s.id) AS records`
+
+  return {
+    create: `
+      WITH t AS (SELECT ${now} AS now),
+      home AS (SELECT id FROM ${at}.saga_worker, t WHERE id = $9::text::uuid AND expires_at > t.now),
+      s AS (
+        INSERT INTO ${at}.saga (id, name, version, shape, key, input, tags, status, worker, claims, wake_at, deadline, created_at)
+        SELECT $1::text::uuid, $2, $3::int, $4, $5, $6::text::json, $7::text::jsonb, $8, home.id,
+               CASE WHEN home.id IS NULL THEN 0 ELSE 1 END,
+               CASE WHEN home.id IS NULL THEN t.now + $10::float8 * interval '1 ms' END,
+               t.now + $11::float8 * interval '1 ms', t.now
+        FROM t LEFT JOIN home ON true
+        ON CONFLICT (name, key) WHERE key IS NOT NULL DO NOTHING
+        RETURNING *
+      )
+      SELECT ${columns}, NULL AS records FROM s`,
+
+    findByKey: `SELECT ${columns}, NULL AS records FROM ${at}.saga s WHERE s.name = $1 AND s.key = $2`,
+
+    // The sub-select around now() is evaluated once, which lets the index on wake_at be used.
+    claim: `
+      WITH due AS (
+        SELECT d.id FROM ${at}.saga d
+        WHERE d.wake_at <= (SELECT ${now})
+          AND (d.name, d.version) IN (SELECT c.name, c.version FROM json_to_recordset($2::text::json) AS c(name text, version int))
+          AND EXISTS (SELECT 1 FROM ${at}.saga_worker w WHERE w.id = $1::text::uuid AND w.expires_at > (SELECT ${now}))
+        ORDER BY d.wake_at LIMIT $3::int FOR UPDATE SKIP LOCKED
+      ), s AS (
+        UPDATE ${at}.saga u SET worker = $1::text::uuid, fence = u.fence + 1, claims = u.claims + 1, wake_at = NULL,
+          status = CASE u.status WHEN 'waiting' THEN 'running' ELSE u.status END
+        FROM due WHERE u.id = due.id
+        RETURNING u.*
+      )
+      SELECT ${columns}, ${records} FROM s`,
+
+    lock: `SELECT 1 FROM ${at}.saga WHERE id = $1::text::uuid AND fence = $2::text::bigint AND rev = $3::text::bigint FOR UPDATE`,
+
+    commit: `
+      WITH b AS (
+        SELECT * FROM json_to_recordset($1::text::json) AS b(
+          id uuid, fence bigint, rev bigint, token uuid, keep boolean, wake_in float8, claims int, finished boolean,
+          status text, backward boolean, cursor int, committed boolean, attempt int, delay float8, intent boolean,
+          cause json, problem json, cancel text, output text, record json)
+      ), u AS (
+        UPDATE ${at}.saga s SET
+          rev = s.rev + 1, token = b.token, claims = b.claims,
+          worker = CASE WHEN b.keep THEN s.worker END,
+          wake_at = CASE WHEN NOT b.keep THEN ${now} + b.wake_in * interval '1 ms' END,
+          status = b.status, backward = b.backward, cursor = b.cursor, committed = b.committed, attempt = b.attempt,
+          delay = b.delay, intent = b.intent, cause = b.cause, problem = b.problem, cancel = b.cancel,
+          output = coalesce(b.output::json, s.output),
+          finished_at = CASE WHEN b.finished THEN ${now} END
+        FROM b WHERE s.id = b.id AND s.fence = b.fence AND s.rev = b.rev
+        RETURNING s.id, s.rev, b.record
+      ), r AS (
+        INSERT INTO ${at}.saga_step (saga_id, seq, name, kind, outcome, attempt, output, error, note, took, at)
+        SELECT u.id, u.rev, x.name, x.kind, x.outcome, x.attempt, x.output::json, x.error, x.note, x.took, ${now}
+        FROM u CROSS JOIN LATERAL json_to_record(u.record) AS x(
+          name text, kind text, outcome text, attempt int, output text, error json, note json, took float8)
+        WHERE u.record IS NOT NULL
+      )
+      SELECT u.id::text AS id FROM u`,
+
+    load: `SELECT ${columns}, ${records} FROM ${at}.saga s WHERE s.id = $1::text::uuid`,
+
+    list: `
+      SELECT ${columns}, NULL AS records FROM ${at}.saga s
+      WHERE ($1::text IS NULL OR s.status = $1::text)
+        AND ($2::text IS NULL OR s.name = $2::text)
+        AND ($3::text IS NULL OR s.tags @> $3::text::jsonb)
+        AND ($4::float8 IS NULL OR s.created_at > to_timestamp($4::float8 / 1000))
+        AND ($5::float8 IS NULL OR s.created_at < to_timestamp($5::float8 / 1000))
+        AND ($6::text IS NULL OR s.id < $6::text::uuid)
+      ORDER BY s.id DESC LIMIT $7::int`,
+
+    enlist: `INSERT INTO ${at}.saga_worker (id, expires_at) VALUES ($1::text::uuid, ${now} + $2::float8 * interval '1 ms')`,
+
+    beat: `UPDATE ${at}.saga_worker SET expires_at = ${now} + $2::float8 * interval '1 ms' WHERE id = $1::text::uuid RETURNING 1`,
+
+    // Whatever no living worker owns is freed, so nothing is stranded by a worker that started a saga while it was buried.
+    sweep: `
+      WITH buried AS (
+        DELETE FROM ${at}.saga_worker WHERE id IN (
+          SELECT id FROM ${at}.saga_worker WHERE expires_at <= (SELECT ${now}) FOR UPDATE SKIP LOCKED)
+      ), lost AS (
+        SELECT s.id FROM ${at}.saga s WHERE s.worker IS NOT NULL AND NOT EXISTS (
+          SELECT 1 FROM ${at}.saga_worker w WHERE w.id = s.worker AND w.expires_at > (SELECT ${now}))
+        FOR UPDATE SKIP LOCKED
+      )
+      UPDATE ${at}.saga u SET worker = NULL, fence = u.fence + 1, wake_at = ${now} FROM lost WHERE u.id = lost.id RETURNING 1`,
+
+    leave: `
+      UPDATE ${at}.saga SET worker = NULL, fence = fence + 1, wake_at = ${now} WHERE id IN (
+        SELECT id FROM ${at}.saga WHERE worker = $1::text::uuid FOR UPDATE SKIP LOCKED)`,
+
+    quit: `DELETE FROM ${at}.saga_worker WHERE id = $1::text::uuid`,
+  }
+}

@@ -1,0 +1,175 @@
+import type { StoredError } from './errors.js'
+import type { Clock } from './shapes.js'
+
+/*
+ * The port between the engine and what keeps its sagas. Payloads (input, outputs) cross it as JSON text, times as
+ * milliseconds, so that a store never interprets what users put in.
+ *
+ * Ownership. A worker enlists with a lease and renews it; a saga is owned by a worker or by none. Each claim and each
+ * sweep raises the saga's `fence`, each accepted write its `rev`. A write names both and is accepted only when both
+ * still hold, so a worker that lost its lease can write nothing more.
+ */
+
+export type SagaStatus =
+  | 'running'
+  | 'waiting'
+  | 'compensating'
+  | 'completed'
+  | 'compensated'
+  | 'cancelled'
+  | 'stuck'
+  | 'abandoned'
+
+export type Tags = Readonly<Record<string, string>>
+
+/** Where a saga is: everything that a transition may change, besides its records. */
+export interface Progress {
+  readonly status: SagaStatus
+  readonly direction: 'forward' | 'backward'
+  /** Index of the step that is next in this direction; the number of steps when all are done. */
+  readonly cursor: number
+  /** The pivot has succeeded. */
+  readonly committed: boolean
+  /** Failed attempts of the step at the cursor in this direction. */
+  readonly attempt: number
+  /** The last back-off, in milliseconds. */
+  readonly delay: number
+  /** The step at the cursor was announced (`intent: true`) and has not settled. */
+  readonly intent: boolean
+  /** Why it is being unwound. */
+  readonly cause?: StoredError | undefined
+  /** Why it is stuck, or what the last failed attempt failed with. */
+  readonly problem?: StoredError | undefined
+  /** The reason given to `cancel`. */
+  readonly cancel?: string | undefined
+}
+
+/** One line of a saga's history, before the store gives it its place. */
+export interface NewRecord {
+  readonly name: string
+  readonly kind: 'do' | 'undo' | 'operator'
+  readonly outcome: 'ok' | 'failed' | 'in_doubt' | 'skipped' | 'started'
+  readonly attempt: number
+  /** JSON text. */
+  readonly output?: string | undefined
+  readonly error?: StoredError | undefined
+  readonly note?: { readonly do: string; readonly by: string; readonly reason: string } | undefined
+  /** Milliseconds that it took. */
+  readonly took: number
+}
+
+export interface RecordRow extends NewRecord {
+  /** The `rev` that this record made. */
+  readonly seq: number
+  /** Epoch milliseconds by the store's clock. */
+  readonly at: number
+}
+
+export interface NewSaga {
+  readonly id: string
+  readonly name: string
+  readonly version: number
+  readonly shape: string
+  readonly key: string | undefined
+  /** JSON text. */
+  readonly input: string | undefined
+  readonly tags: Tags
+  /** Milliseconds until it is due; undefined when `worker` owns it from the start. */
+  readonly delay: number | undefined
+  /** Milliseconds until its deadline. */
+  readonly deadline: number | undefined
+  /** Owned by this worker from the start, when that worker is still enlisted. */
+  readonly worker: string | undefined
+  readonly progress: Progress
+}
+
+export interface SagaRow {
+  readonly id: string
+  readonly name: string
+  readonly version: number
+  readonly shape: string
+  readonly rev: number
+  readonly fence: number
+  readonly worker: string | undefined
+  /** How often it was claimed since its last accepted write. 2 or more: an earlier owner may have begun the step at the cursor. */
+  readonly claims: number
+  /** The mark of the last accepted write, by which a writer recognises its own after a lost answer. */
+  readonly token: string | undefined
+  readonly key: string | undefined
+  readonly input: string | undefined
+  readonly output: string | undefined
+  readonly tags: Tags
+  readonly progress: Progress
+  /** Milliseconds until the deadline, negative when it has passed. */
+  readonly deadlineIn: number | undefined
+  readonly createdAt: number
+  readonly finishedAt: number | undefined
+  readonly wakeAt: number | undefined
+  /** In order; empty in a list. */
+  readonly records: readonly RecordRow[]
+}
+
+/** The saga that a write is about, as the writer knows it. */
+export interface Guard {
+  readonly id: string
+  readonly fence: number
+  readonly rev: number
+}
+
+export interface Transition extends Guard {
+  readonly token: string
+  /** The owner keeps it. Otherwise it is nobody's: due in `wakeIn`, or at rest when that is undefined. */
+  readonly keep: boolean
+  readonly wakeIn: number | undefined
+  readonly claims: number
+  readonly progress: Progress
+  readonly output: string | undefined
+  readonly finished: boolean
+  readonly record: NewRecord | undefined
+}
+
+export interface Support {
+  readonly name: string
+  readonly version: number
+}
+
+export interface ListQuery {
+  readonly status?: SagaStatus | undefined
+  readonly name?: string | undefined
+  readonly tags?: Tags | undefined
+  /** Epoch milliseconds. */
+  readonly startedAfter?: number | undefined
+  readonly startedBefore?: number | undefined
+  /** Only ids below this one: lists run from the newest to the oldest. */
+  readonly below?: string | undefined
+  readonly limit: number
+}
+
+/** What an engine needs of a database. `Tx` is what a transactional step is given. */
+export interface Store<Tx> {
+  /** Types only; never set. */
+  readonly '~tx'?: ((tx: Tx) => Tx) | undefined
+  /** Whether `commitWith` works. */
+  readonly transactional: boolean
+  /** Take over the engine's clock, in a store that has no clock of its own. */
+  adopt?(clock: Clock): void
+
+  /** Inserts the saga, or finds the one that has its name and key. With `tx`, inside the caller's transaction. */
+  create(saga: NewSaga, tx?: Tx): Promise<{ saga: SagaRow; created: boolean }>
+  /** Takes due sagas that the worker has the definitions of, the longest due first. Nothing for a worker without a lease. */
+  claim(request: { worker: string; can: readonly Support[]; limit: number }): Promise<SagaRow[]>
+  /** Applies transitions of different sagas; answers the ids of those that were accepted. */
+  commit(batch: readonly Transition[]): Promise<ReadonlySet<string>>
+  /** Locks the saga, lets `run` work in the same transaction, and applies its transition. False: refused, nothing was done. */
+  commitWith(guard: Guard, run: (tx: Tx) => Promise<Transition>): Promise<boolean>
+  load(id: string): Promise<SagaRow | undefined>
+  list(query: ListQuery): Promise<SagaRow[]>
+
+  enlist(worker: string, ttl: number): Promise<void>
+  /** Renews the lease; false when it was taken away. */
+  beat(worker: string, ttl: number): Promise<boolean>
+  /** Frees what workers without a lease own; answers how many. */
+  sweep(): Promise<number>
+  /** Gives up the lease and frees what the worker owns. */
+  leave(worker: string): Promise<void>
+}

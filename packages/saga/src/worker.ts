@@ -1,0 +1,256 @@
+import { LeaseLostError } from './errors.js'
+import type { Emit } from './events.js'
+import type { Timers } from './internal/timers.js'
+import type { Plan } from './plan.js'
+import { Run, type RunnerParts } from './runner.js'
+import type { SagaRow, Store } from './store.js'
+
+export interface WorkerParts {
+  readonly store: Store<unknown>
+  readonly timers: Timers
+  readonly random: () => number
+  readonly emit: Emit
+  readonly plans: ReadonlyMap<string, Plan>
+  readonly concurrency: number
+  readonly ttl: number
+  readonly onRelease: RunnerParts['onRelease']
+}
+
+/** Idle polls start at `first` and double up to `last`, in milliseconds. */
+const IDLE = { first: 50, last: 1_000 }
+/** How long a saga started in a caller's transaction is looked for eagerly, in milliseconds. */
+const EXPECTED_FOR = 5_000
+const SWEEP_EVERY = 1_000
+
+export const planKey = (name: string, version: number): string => `${name}/${version}`
+
+/**
+ * Owns a lease, claims due sagas and runs them. Polling is the truth; what this process knows (a start, a retry that
+ * falls due, a free place) only makes a poll come sooner.
+ */
+export class Worker {
+  readonly #parts: WorkerParts
+  readonly #runs = new Map<string, Run>()
+  readonly #going = new Set<Promise<void>>()
+  /** Ids that a caller's transaction may commit at any moment, and when they were written. */
+  readonly #expected = new Map<string, number>()
+  #id: string | undefined
+  #state: 'new' | 'running' | 'closing' | 'closed' = 'new'
+  #idle = IDLE.first
+  #nextPoll: { at: number; cancel: () => void } | undefined
+  #polling: Promise<void> | undefined
+  #again = false
+  readonly #loops = new Map<string, () => void>()
+  #ticking = new Set<Promise<void>>()
+  #idleWaiters: (() => void)[] = []
+
+  constructor(parts: WorkerParts) {
+    this.#parts = parts
+  }
+
+  /** The worker that a new saga may belong to right away, when there is room for one. */
+  get home(): string | undefined {
+    return this.#state === 'running' && this.#runs.size < this.#parts.concurrency ? this.#id : undefined
+  }
+
+  get isClosing(): boolean {
+    return this.#state === 'closing' || this.#state === 'closed'
+  }
+
+  async start(): Promise<void> {
+    if (this.#state !== 'new') return
+
+    this.#state = 'running'
+    try {
+      await this.#enlist()
+      await this.#parts.store.sweep()
+    } catch (error) {
+      this.#state = 'new'
+      throw error
+    }
+    if (this.isClosing) return
+    this.#every('beat', this.#parts.ttl / 3, () => this.#beat())
+    this.#every('sweep', Math.min(SWEEP_EVERY, this.#parts.ttl / 3), () => this.#sweep())
+    this.poke(0)
+  }
+
+  /** Polls in `ms`, or sooner when that was planned already. */
+  poke(ms: number): void {
+    if (this.#state !== 'running') return
+
+    const { timers } = this.#parts
+    const at = timers.now() + ms
+    if (this.#nextPoll && this.#nextPoll.at <= at) return
+
+    this.#nextPoll?.cancel()
+    const cancel = timers.after(Math.min(ms, 2 ** 31 - 1), () => {
+      this.#nextPoll = undefined
+      this.#poll()
+    })
+    this.#nextPoll = { at, cancel }
+  }
+
+  /** A caller's transaction wrote this saga: it can be claimed as soon as that commits, which nobody will tell us. */
+  expect(id: string): void {
+    this.#expected.set(id, this.#parts.timers.now())
+    this.poke(0)
+  }
+
+  /** Runs a saga that this worker owns. */
+  launch(row: SagaRow): void {
+    const plan = this.#parts.plans.get(planKey(row.name, row.version))
+    if (!plan) return
+
+    this.#expected.delete(row.id)
+    const run = new Run({ ...this.#parts, isClosing: () => this.isClosing }, plan, row)
+    this.#runs.set(row.id, run)
+    const going = run
+      .go()
+      .catch((error: unknown) => this.#parts.emit('storeError', { during: 'run', error }))
+      .finally(() => {
+        if (this.#runs.get(row.id) === run) this.#runs.delete(row.id)
+        this.#going.delete(going)
+        if (this.#runs.size === this.#parts.concurrency - 1) this.poke(0)
+        if (this.#going.size === 0) for (const wake of this.#idleWaiters.splice(0)) wake()
+      })
+    this.#going.add(going)
+  }
+
+  /** Tells a running step of this process that its saga was cancelled. */
+  hurry(id: string, reason: string): void {
+    this.#runs.get(id)?.hurry(reason)
+  }
+
+  /** No more claims; running steps get `timeout` to finish and are aborted then; the lease is given up. */
+  async close(timeout: number): Promise<void> {
+    if (this.#state === 'closed' || this.#state === 'closing') return
+
+    const wasRunning = this.#state === 'running'
+    this.#state = 'closing'
+    this.#nextPoll?.cancel()
+    await this.#polling
+    if (this.#going.size > 0) await this.#drained(timeout)
+
+    for (const cancel of this.#loops.values()) cancel()
+    await Promise.all(this.#ticking)
+    for (const run of this.#runs.values()) run.owner.abort(new LeaseLostError('the saga engine was closed'))
+    this.#state = 'closed'
+    if (wasRunning && this.#id !== undefined) await this.#parts.store.leave(this.#id)
+  }
+
+  #drained(timeout: number): Promise<void> {
+    return new Promise((resolve) => {
+      const cancel = this.#parts.timers.after(timeout, resolve)
+      this.#idleWaiters.push(() => {
+        cancel()
+        resolve()
+      })
+    })
+  }
+
+  #poll(): void {
+    if (this.#state !== 'running') return
+    if (this.#polling !== undefined) {
+      this.#again = true
+      return
+    }
+
+    this.#polling = this.#claim().finally(() => {
+      this.#polling = undefined
+      if (this.#again) this.poke(0)
+      this.#again = false
+    })
+  }
+
+  async #claim(): Promise<void> {
+    const { store, plans, concurrency, emit } = this.#parts
+    const limit = concurrency - this.#runs.size
+    const worker = this.#id
+    if (limit <= 0) return
+    if (worker === undefined) return this.poke(IDLE.last)
+
+    try {
+      const rows = await store.claim({ worker, can: [...plans.values()], limit })
+      // A lease that was lost meanwhile frees these rows by itself.
+      if (worker === this.#id) for (const row of rows) this.launch(row)
+      if (rows.length > 0) this.#idle = IDLE.first
+      this.poke(rows.length === limit ? 0 : this.#pause())
+    } catch (error) {
+      emit('storeError', { during: 'claim', error })
+      this.poke(IDLE.last)
+    }
+  }
+
+  /** Time until the next poll that nobody asked for. */
+  #pause(): number {
+    const { timers, random } = this.#parts
+    const now = timers.now()
+    let youngest = Infinity
+    for (const [id, since] of this.#expected) {
+      if (now - since > EXPECTED_FOR) this.#expected.delete(id)
+      else youngest = Math.min(youngest, now - since)
+    }
+
+    const pause = this.#idle * (0.8 + 0.4 * random())
+    this.#idle = Math.min(this.#idle * 2, IDLE.last)
+    return Math.min(pause, Math.max(2, youngest / 4))
+  }
+
+  async #enlist(): Promise<void> {
+    const id = crypto.randomUUID()
+    const sent = this.#parts.timers.now()
+    await this.#parts.store.enlist(id, this.#parts.ttl)
+    this.#id = id
+    this.#guard(sent)
+  }
+
+  async #beat(): Promise<void> {
+    if (this.#id === undefined) return this.#enlist()
+
+    const sent = this.#parts.timers.now()
+    if (await this.#parts.store.beat(this.#id, this.#parts.ttl)) return this.#guard(sent)
+
+    this.#lose(new LeaseLostError('another worker took the lease of this one for expired'))
+    await this.#enlist()
+    this.poke(0)
+  }
+
+  /** Gives the lease up by our own clock, a little before the database does. */
+  #guard(sent: number): void {
+    const { timers, ttl } = this.#parts
+    this.#loops.get('lease')?.()
+    this.#loops.set(
+      'lease',
+      timers.background(Math.max(0, sent + ttl * 0.9 - timers.now()), () => {
+        this.#lose(new LeaseLostError('the lease could not be renewed in time'))
+      }),
+    )
+  }
+
+  #lose(error: LeaseLostError): void {
+    if (this.#id === undefined) return
+
+    this.#id = undefined
+    this.#parts.emit('leaseLost', { error })
+    for (const run of this.#runs.values()) run.owner.abort(error)
+  }
+
+  async #sweep(): Promise<void> {
+    if ((await this.#parts.store.sweep()) > 0) this.poke(0)
+  }
+
+  /** Does `work` again and again, `ms` after it has ended; a failure is told and tried again. */
+  #every(name: string, ms: number, work: () => Promise<void>): void {
+    const plan = (): void => void this.#loops.set(name, this.#parts.timers.background(ms, tick))
+    const tick = (): void => {
+      const ticking = work()
+        .catch((error: unknown) => this.#parts.emit('storeError', { during: name, error }))
+        .finally(() => {
+          this.#ticking.delete(ticking)
+          if (this.#state !== 'closed') plan()
+        })
+      this.#ticking.add(ticking)
+    }
+    plan()
+  }
+}
