@@ -99,7 +99,8 @@ class Slots implements Bulkhead {
     }
     if (this.#queue.size >= this.#places) return Promise.reject(this.#full(undefined))
 
-    return this.#wait(operation, context, options)
+    // A promise, not a callback, so that the operation runs in its own caller's async context.
+    return this.#wait(options).then(() => this.#runUnlessAborted(operation, context))
   }
 
   #run<T>(operation: Operation<T>, context: CallContext): Promise<T> {
@@ -122,7 +123,16 @@ class Slots implements Bulkhead {
     )
   }
 
-  #wait<T>(operation: Operation<T>, context: CallContext, options: ExecuteOptions | undefined): Promise<T> {
+  /** The caller may have given up between getting the slot and now. */
+  #runUnlessAborted<T>(operation: Operation<T>, context: CallContext): Promise<T> {
+    if (!context.aborted) return this.#run(operation, context)
+
+    this.#release()
+    return Promise.reject(context.reason)
+  }
+
+  /** Resolves with a slot in hand. */
+  #wait(options: ExecuteOptions | undefined): Promise<void> {
     return new Promise((resolve, reject) => {
       const signal = options?.signal
       const timeout = this.#queueTimeout
@@ -136,7 +146,7 @@ class Slots implements Bulkhead {
       }
       const start = () => {
         leave()
-        resolve(this.#run(operation, context))
+        resolve()
       }
       this.#queue.add(start)
 

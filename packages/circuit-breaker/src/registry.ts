@@ -6,7 +6,7 @@ export interface CircuitRegistry {
   /** The circuit of this key. The same one each time, unless it was dropped in between. */
   get(key: string): CircuitBreaker
   readonly size: number
-  /** The keys and circuits at hand, the one unused for longest first. */
+  /** The keys and circuits at hand. */
   entries(): IterableIterator<[key: string, circuit: CircuitBreaker]>
 }
 
@@ -39,7 +39,7 @@ export function circuitRegistry(
   if (typeof create !== 'function') throw wrong('create', create, 'a function')
   const max = integer('max', object('options', options).max ?? DEFAULT_MAX, 1)
 
-  // In order of last use.
+  // In order of last use or last look.
   const circuits = new Map<string, CircuitBreaker>()
 
   const makeRoom = (): void => {

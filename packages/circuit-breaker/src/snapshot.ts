@@ -26,7 +26,7 @@ const STATES: ReadonlySet<unknown> = new Set<CircuitState>(['closed', 'open', 'h
 export function toSnapshot(name: string, machine: MachineSnapshot, window: WindowSnapshot): CircuitSnapshot {
   const takenAt = Date.now()
   const { state, openings, open } = machine
-  const times = open && { openedAt: takenAt - open.since, openUntil: takenAt + open.left }
+  const times = open && { openedAt: Math.round(takenAt - open.since), openUntil: Math.round(takenAt + open.left) }
 
   return { version: 1, name, state, takenAt, openings, ...times, window }
 }
