@@ -10,6 +10,12 @@ export interface ServiceBus {
   health(): { readonly status: string }
 }
 
+export interface Background {
+  start(): Promise<void>
+  /** Called once, also when `start` failed or was never called. */
+  stop(): Promise<void>
+}
+
 export interface ServiceOptions {
   readonly name: string
   readonly deps: ServiceDeps
@@ -21,11 +27,13 @@ export interface ServiceOptions {
   routes(app: App): void
   /** Runs once the schema is there and before anybody can ask: a first key, a warm cache. */
   prepare?(): Promise<void>
+  /** Work that goes on by itself. It may publish while it runs, and requests may hand it more. */
+  readonly background?: Background | undefined
   readonly registry?: Registry | undefined
 }
 
 /**
- * A service from its parts. Starting goes from the inside out (schema, bus, HTTP) so that nobody is answered by half a
+ * A service from its parts. Starting goes from the inside out (schema, bus, background, HTTP) so that nobody is answered by half a
  * service; stopping goes the other way, so that a request that is still running can publish what it did.
  */
 export function createService(options: ServiceOptions): Service {
@@ -49,6 +57,7 @@ export function createService(options: ServiceOptions): Service {
     started = false
     try {
       await listening?.close()
+      await options.background?.stop()
     } finally {
       await bus.close()
     }
@@ -62,6 +71,7 @@ export function createService(options: ServiceOptions): Service {
         await applyMigrations(deps.database, options.migrations)
         await options.prepare?.()
         await bus.start()
+        await options.background?.start()
         listening = await listen(app, deps.port)
       } catch (error) {
         await stop()

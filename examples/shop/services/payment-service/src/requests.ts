@@ -2,7 +2,8 @@ import { z } from 'zod'
 import { isPaymentMethod } from './cards.js'
 import { Refusal } from './refusal.js'
 
-const id = z.string().min(1).max(100)
+/** Ids are opaque here, but what cannot be seen is no part of one. */
+const id = z.string().regex(/^[\x21-\x7e]{1,100}$/, 'expected 1 to 100 visible ASCII characters')
 
 export const orderReference = z.object({ orderId: id })
 

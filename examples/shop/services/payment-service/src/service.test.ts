@@ -1,44 +1,36 @@
 import { status } from '@grpc/grpc-js'
-import { createBus, memory } from '@msx/messaging'
+import { createBus } from '@msx/messaging'
 import { type AuthorizeRequest, shopEvents } from '@shop/contracts'
-import { createLog } from '@shop/platform'
-import { testDatabase } from '@shop/platform/testing'
+import { type TestDeps, testDeps } from '@shop/platform/testing'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest'
 import { createPaymentService, type PaymentService } from './index.js'
 import { type PaymentClient, paymentClient } from './testing/payment-client.js'
 
-type TestDatabase = Awaited<ReturnType<typeof testDatabase>>
-
-let storage: TestDatabase
-let transport: ReturnType<typeof memory>
+let deps: TestDeps
 let service: PaymentService
 let http: string
 let client: PaymentClient
 let orders = 0
 
 beforeAll(async () => {
-  storage = await testDatabase('payment_service')
+  deps = await testDeps({ role: 'payment_service' })
 })
 
-beforeEach(async () => {
-  transport = memory()
-  service = createPaymentService({
-    database: storage.database,
-    transport,
-    discovery: undefined as never,
-    log: createLog('payment-service', 'silent'),
-  })
-  const address = await service.start()
-  http = address.http
-  client = paymentClient(address.url)
-})
+beforeEach(() => startService())
 
 afterEach(async () => {
   client.close()
   await service.stop()
 })
 
-afterAll(() => storage.close())
+afterAll(() => deps.close())
+
+async function startService(): Promise<void> {
+  service = createPaymentService(deps)
+  const address = await service.start()
+  http = address.http
+  client = paymentClient(address.url)
+}
 
 function authorization(changes: Partial<AuthorizeRequest> = {}): AuthorizeRequest {
   orders += 1
@@ -53,7 +45,7 @@ function authorization(changes: Partial<AuthorizeRequest> = {}): AuthorizeReques
 }
 
 async function ledgerOf(orderId: string): Promise<{ entry: string; amount: number }[]> {
-  const { rows } = await storage.database.query<{ entry: string; amount: number }>(
+  const { rows } = await deps.database.query<{ entry: string; amount: number }>(
     'SELECT entry, amount FROM payment_ledger WHERE order_id = $1 ORDER BY id',
     [orderId],
   )
@@ -106,6 +98,23 @@ describe('Authorize', () => {
     },
   )
 
+  test('charges nothing when its caller gave up before the commit', async () => {
+    const request = authorization()
+    let release!: () => void
+    const held = new Promise<void>((resolve) => {
+      release = resolve
+    })
+    const blocking = deps.database.transaction(() => held)
+
+    const outcome = await client.authorize(request, { deadline: Date.now() + 100 }).catch((error: unknown) => error)
+    release()
+    await blocking
+
+    expect(outcome).toMatchObject({ code: status.DEADLINE_EXCEEDED })
+    await expect(client.getPayment(request)).rejects.toMatchObject({ code: status.NOT_FOUND })
+    expect(await ledgerOf(request.orderId)).toEqual([])
+  })
+
   test('declines without moving money', async () => {
     const request = authorization({ paymentMethod: 'card-declined' })
 
@@ -123,6 +132,7 @@ describe('Authorize', () => {
   test.each<[string, Partial<AuthorizeRequest>]>([
     ['orderId', { orderId: '' }],
     ['orderId', { orderId: 'x'.repeat(101) }],
+    ['orderId', { orderId: 'nul\u0000' }],
     ['userId', { userId: '' }],
     ['amount', { amount: 0 }],
     ['amount', { amount: -1 }],
@@ -262,7 +272,7 @@ describe('Void', () => {
 
 describe('the orders it knows', () => {
   test('come from order.created, once per event', async () => {
-    const bus = createBus({ events: shopEvents, transport, source: 'order-service' })
+    const bus = createBus({ events: shopEvents, transport: deps.transport, source: 'order-service' })
     await bus.start()
     const created = {
       orderId: 'known-1',
@@ -276,11 +286,11 @@ describe('the orders it knows', () => {
     await bus.publish('order.created', created, { id: 'event-1' })
     await bus.publish('order.created', { ...created, orderId: 'known-2' }, { id: 'event-1' })
     await bus.publish('order.created', { ...created, total: 1 }, { id: 'event-2' })
-    await transport.drain()
+    await deps.transport.drain()
 
-    const { rows } = await storage.database.query('SELECT order_id, user_id, total, currency FROM known_orders')
+    const { rows } = await deps.database.query('SELECT order_id, user_id, total, currency FROM known_orders')
     expect(rows).toEqual([{ order_id: 'known-1', user_id: 'user-1', total: 4_200, currency: 'EUR' }])
-    expect(transport.deadLetters('payment')).toEqual([])
+    expect(deps.transport.deadLetters('payment')).toEqual([])
     await bus.close()
   })
 })
@@ -313,14 +323,7 @@ test('starts again on the same database', async () => {
   await service.stop()
   client.close()
 
-  service = createPaymentService({
-    database: storage.database,
-    transport,
-    discovery: undefined as never,
-    log: createLog('payment-service', 'silent'),
-  })
-  const address = await service.start()
-  client = paymentClient(address.url)
+  await startService()
 
   expect(await client.authorize(request)).toEqual(first)
 })
