@@ -1,0 +1,1 @@
+export { type ApiGatewayDeps, createApiGateway } from './gateway.js'

@@ -1,0 +1,42 @@
+import { circuitBreaker } from '@msx/circuit-breaker'
+import type { GatewayConfig, RouteConfig } from '@msx/gateway-kit'
+
+/** What the gateway forwards to. It is ready when it knows an instance of each. */
+export const upstreams = ['user-service', 'product-service', 'order-service'] as const
+
+type Upstream = (typeof upstreams)[number]
+
+/**
+ * Which request goes where, and who may send it. A route without `auth: false` needs a signed-in customer, and whether an
+ * order or an account is theirs is for the owning service to say: it is told who asks by `x-user-id`.
+ */
+export function routeTable(): GatewayConfig {
+  const breakers = new Map(upstreams.map((name) => [name, circuitBreaker({ name })]))
+  const to = (upstream: Upstream) => ({ upstream, breaker: breakers.get(upstream) })
+  const signedIn = { auth: 'customer' } as const
+  const open = { auth: false } as const
+
+  const routes: RouteConfig[] = [
+    { id: 'sign-up', methods: ['POST'], path: '/api/users', ...to('user-service'), ...open },
+    { id: 'sign-in', methods: ['POST'], path: '/api/sessions', ...to('user-service'), ...open, rateLimit: 'sign-in' },
+    { id: 'account', methods: ['GET', 'PATCH', 'DELETE'], path: '/api/users/:id', ...to('user-service'), ...signedIn },
+
+    { id: 'products', methods: ['GET'], path: '/api/products', ...to('product-service'), ...open },
+    { id: 'product', methods: ['GET'], path: '/api/products/:id', ...to('product-service'), ...open },
+
+    { id: 'place-order', methods: ['POST'], path: '/api/orders', ...to('order-service'), ...signedIn },
+    { id: 'order', methods: ['GET'], path: '/api/orders/:id', ...to('order-service'), ...signedIn },
+    { id: 'order-saga', methods: ['GET'], path: '/api/orders/:id/saga', ...to('order-service'), ...signedIn },
+    { id: 'cancel-order', methods: ['POST'], path: '/api/orders/:id/cancel', ...to('order-service'), ...signedIn },
+  ]
+
+  return {
+    routes,
+    defaults: {
+      maxBody: 100 * 1024,
+      timeout: { connect: 1_000, headers: 10_000, total: 15_000 },
+      // Only what may be repeated is: reads, and orders under their Idempotency-Key.
+      retry: { attempts: 2 },
+    },
+  }
+}
