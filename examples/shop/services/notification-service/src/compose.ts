@@ -1,4 +1,4 @@
-import type { Message } from '@msx/messaging'
+import type { Received, SchemasOf } from '@msx/messaging'
 import type { ShopEvents } from '@shop/contracts'
 
 export type Channel = 'email' | 'sms' | 'push'
@@ -10,11 +10,9 @@ export interface Letter {
 }
 
 /** What of an event a letter is made from. */
-export type OrderEvent = { readonly [K in OrderEventName]: Pick<EventMessage<K>, 'type' | 'data'> }[OrderEventName]
+export type OrderEvent = Told<Received<SchemasOf<ShopEvents>, 'order.*'>>
 
-type OrderEventName = 'order.created' | 'order.confirmed' | 'order.cancelled'
-type EventMessage<K extends OrderEventName> = Message<SchemasOf<ShopEvents>, K>
-type SchemasOf<C> = C extends { readonly events: { readonly [K in keyof (infer S)]: unknown } } ? S : never
+type Told<M> = M extends { readonly type: unknown; readonly data: unknown } ? Pick<M, 'type' | 'data'> : never
 
 /** What a customer is told about an order. */
 export function compose(event: OrderEvent): Letter {

@@ -1,0 +1,131 @@
+import { createBus, memory } from '@msx/messaging'
+import { shopEvents } from '@shop/contracts'
+import type { Service } from '@shop/platform'
+import { type TestDeps, testDeps } from '@shop/platform/testing'
+import { afterAll, beforeAll, expect, it, vi } from 'vitest'
+import { createNotificationService } from './service.js'
+
+let deps: TestDeps
+let service: Service
+let url: string
+let orders: ReturnType<typeof orderBus>
+
+const orderBus = () => createBus({ events: shopEvents, transport: deps.transport, source: 'order-service' })
+
+beforeAll(async () => {
+  deps = await testDeps({ role: 'notifications' })
+  service = createNotificationService(deps)
+  url = (await service.start()).url
+  orders = orderBus()
+  await orders.start()
+})
+
+afterAll(async () => {
+  await orders.close()
+  await service.stop()
+  await deps.close()
+})
+
+const order = (userId: string, orderId = 'o-1') => ({ orderId, userId, timestamp: new Date().toISOString() })
+
+async function notifications(userId: string, at = url): Promise<Record<string, unknown>[]> {
+  const response = await fetch(`${at}/internal/notifications?userId=${userId}`)
+  return ((await response.json()) as { items: Record<string, unknown>[] }).items
+}
+
+it('writes a notification for everything that happens to an order, to its owner', async () => {
+  const paid = { total: 100, currency: 'EUR' }
+  await orders.publish('order.created', { ...order('ada'), ...paid, items: [{ productId: 'pen', quantity: 1 }] })
+  await orders.publish('order.confirmed', { ...order('ada'), ...paid })
+  await orders.publish('order.cancelled', { ...order('eve', 'o-2'), reason: 'the card was declined' })
+  await deps.transport.drain()
+
+  const ada = await notifications('ada')
+  expect(ada.map(({ type }) => type).sort()).toEqual(['order.confirmed', 'order.created'])
+  expect(await notifications('eve')).toEqual([
+    {
+      id: expect.any(String),
+      userId: 'eve',
+      orderId: 'o-2',
+      type: 'order.cancelled',
+      channel: 'email',
+      subject: 'Your order was cancelled',
+      text: expect.stringContaining('the card was declined'),
+      at: expect.any(String),
+    },
+  ])
+})
+
+it('writes once about an event that comes twice', async () => {
+  const data = { ...order('grace'), reason: 'out of stock' }
+
+  await orders.publish('order.cancelled', data, { id: 'event-1' })
+  await orders.publish('order.cancelled', data, { id: 'event-1' })
+  await deps.transport.drain()
+
+  expect(await notifications('grace')).toHaveLength(1)
+})
+
+it('lists the newest first', async () => {
+  for (const orderId of ['first', 'second', 'third']) {
+    await orders.publish('order.cancelled', { ...order('joan', orderId), reason: 'out of stock' })
+    await deps.transport.drain()
+  }
+
+  const times = (await notifications('joan')).map(({ at }) => String(at))
+  expect(times).toEqual([...times].sort().reverse())
+  expect(times).toHaveLength(3)
+})
+
+it('hears of orders only', async () => {
+  await expect(
+    orders.publish('user.registered', { userId: 'mary', timestamp: new Date().toISOString() }),
+  ).rejects.toMatchObject({ code: 'MSX_UNROUTABLE' })
+})
+
+it('gives up on an event after six attempts, and writes about it once the dead letter is replayed', async () => {
+  const transport = memory({ clock: hurried() })
+  let attempts = 0
+  let broken = true
+  const query: TestDeps['database']['query'] = (text, values) => {
+    if (!text.includes('INSERT')) return deps.database.query(text, values)
+    attempts++
+    return broken ? Promise.reject(new Error('disk full')) : deps.database.query(text, values)
+  }
+  const fragile = createNotificationService({ ...deps, transport, database: { ...deps.database, query } })
+  const started = await fragile.start()
+  const bus = createBus({ events: shopEvents, transport, source: 'order-service' })
+  await bus.start()
+
+  await bus.publish('order.cancelled', { ...order('hedy'), reason: 'out of stock' })
+  await vi.waitFor(() => expect(transport.deadLetters('notification')).toHaveLength(1))
+  expect(attempts).toBe(6)
+  expect(await notifications('hedy', started.url)).toEqual([])
+
+  broken = false
+  await bus.redrive('notification')
+  await vi.waitFor(async () => expect(await notifications('hedy', started.url)).toHaveLength(1))
+  expect(transport.deadLetters('notification')).toEqual([])
+
+  await bus.close()
+  await fragile.stop()
+})
+
+it('wants to know whose notifications are asked for', async () => {
+  expect((await fetch(`${url}/internal/notifications`)).status).toBe(422)
+})
+
+/** A clock on which nothing takes time: what is due later is due now. */
+function hurried() {
+  let now = 0
+  return {
+    now: () => now,
+    after(ms: number, run: () => void) {
+      const immediate = setImmediate(() => {
+        now += ms
+        run()
+      })
+      return () => clearImmediate(immediate)
+    },
+  }
+}
