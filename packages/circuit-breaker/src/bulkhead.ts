@@ -71,11 +71,13 @@ class Slots implements Bulkhead {
   readonly #aborts = new AbortListeners()
 
   constructor(options: BulkheadOptions) {
-    this.name = text('name', options.name ?? DEFAULT_NAME)
-    this.#concurrency = integer('concurrency', options.concurrency, 1)
-    this.#places = integer('queue', options.queue ?? 0, 0)
-    this.#queueTimeout = options.queueTimeout === undefined ? undefined : duration('queueTimeout', options.queueTimeout)
-    this.#clock = options.clock === undefined ? monotonic : clockOption(options.clock)
+    const { name = DEFAULT_NAME, concurrency, queue = 0, queueTimeout, clock = monotonic } = options
+
+    this.name = text('name', name)
+    this.#concurrency = integer('concurrency', concurrency, 1)
+    this.#places = integer('queue', queue, 0)
+    this.#queueTimeout = queueTimeout === undefined ? undefined : duration('queueTimeout', queueTimeout)
+    this.#clock = clockOption(clock)
   }
 
   get metrics(): BulkheadMetrics {

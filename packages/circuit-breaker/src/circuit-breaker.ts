@@ -133,23 +133,31 @@ class Circuit implements CircuitBreaker {
   #lastFailure: unknown
 
   constructor(options: CircuitBreakerOptions) {
-    const { slowCall, initialState } = options
-    const clock = options.clock === undefined ? monotonic : clockOption(options.clock)
+    const {
+      name = DEFAULT_NAME,
+      trip = DEFAULT_TRIP,
+      slowCall,
+      dryRun = false,
+      clock = monotonic,
+      initialState,
+    } = options
+    clockOption(clock)
+    const { random = Math.random } = options
     const retryAfter = callback('retryAfter', options.retryAfter)
 
-    this.name = text('name', options.name ?? DEFAULT_NAME)
+    this.name = text('name', name)
     this.#clock = clock
     this.#slowCall = slowCall === undefined ? Number.POSITIVE_INFINITY : duration('slowCall', slowCall)
     this.#timed = slowCall !== undefined
     this.#classify = callback('classify', options.classify)
-    this.#dryRun = flag('dryRun', options.dryRun ?? false)
+    this.#dryRun = flag('dryRun', dryRun)
     this.#wantsOutcome = this.#classify !== undefined || retryAfter !== undefined
     this.#machine = new CircuitMachine({
-      judge: createJudge(options.trip ?? DEFAULT_TRIP, slowCall, clock),
+      judge: createJudge(trip, slowCall, clock),
       openDuration: parseOpenDuration(options.openDuration),
       ...parseHalfOpen(options.halfOpen),
       clock,
-      random: callback('random', options.random) ?? Math.random,
+      random: callback('random', random),
       retryAfter,
       onTransition: (from, to, reason) => {
         if (to === 'closed') this.#lastFailure = undefined
@@ -343,12 +351,13 @@ function verdictOf(outcome: Outcome, classify: CircuitBreakerOptions['classify']
 }
 
 function parseHalfOpen(options: HalfOpenOptions = {}): Required<{ [K in keyof HalfOpenOptions]: number }> {
-  object('halfOpen', options)
-  const trials = integer('halfOpen.trials', options.trials ?? DEFAULT_TRIALS, 1)
+  const { trials = DEFAULT_TRIALS, trialTimeout = DEFAULT_TRIAL_TIMEOUT } = object('halfOpen', options)
+  integer('halfOpen.trials', trials, 1)
+  const { successes = trials } = options
 
   return {
     trials,
-    successes: integer('halfOpen.successes', options.successes ?? trials, 1, trials),
-    trialTimeout: duration('halfOpen.trialTimeout', options.trialTimeout ?? DEFAULT_TRIAL_TIMEOUT),
+    successes: integer('halfOpen.successes', successes, 1, trials),
+    trialTimeout: duration('halfOpen.trialTimeout', trialTimeout),
   }
 }

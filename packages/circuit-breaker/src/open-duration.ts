@@ -27,11 +27,12 @@ export function parseOpenDuration(value: number | OpenDurationOptions = DEFAULT_
 
   object('openDuration', value)
   const base = duration('openDuration.base', value.base)
+  const { max = Math.max(DEFAULT_MAX, base), factor = DEFAULT_FACTOR, jitter = 0 } = value
   return {
     base,
-    max: duration('openDuration.max', value.max ?? Math.max(DEFAULT_MAX, base)),
-    factor: atLeast('openDuration.factor', value.factor ?? DEFAULT_FACTOR, 1),
-    jitter: fraction('openDuration.jitter', value.jitter ?? 0),
+    max: duration('openDuration.max', max),
+    factor: atLeast('openDuration.factor', factor, 1),
+    jitter: fraction('openDuration.jitter', jitter),
   }
 }
 

@@ -37,7 +37,8 @@ export function circuitRegistry(
   options: CircuitRegistryOptions = {},
 ): CircuitRegistry {
   if (typeof create !== 'function') throw wrong('create', create, 'a function')
-  const max = integer('max', object('options', options).max ?? DEFAULT_MAX, 1)
+  const { max = DEFAULT_MAX } = object('options', options)
+  integer('max', max, 1)
 
   // In order of last use or last look.
   const circuits = new Map<string, CircuitBreaker>()

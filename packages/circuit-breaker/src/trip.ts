@@ -86,12 +86,13 @@ class RateJudge implements Judge {
   readonly #minimumCalls: number
 
   constructor(trip: RateTrip, clock: Clock) {
+    const { failureRate = DEFAULT_FAILURE_RATE, slowRate } = trip
     const options = object('trip.window', trip.window)
     const size = 'calls' in options ? integer('trip.window.calls', options.calls, 1) : undefined
 
     this.window = 'calls' in options ? new CountWindow(options.calls) : timeWindow(options, clock)
-    this.#failureRate = fraction('trip.failureRate', trip.failureRate ?? DEFAULT_FAILURE_RATE)
-    this.#slowRate = trip.slowRate === undefined ? undefined : fraction('trip.slowRate', trip.slowRate)
+    this.#failureRate = fraction('trip.failureRate', failureRate)
+    this.#slowRate = slowRate === undefined ? undefined : fraction('trip.slowRate', slowRate)
     this.#minimumCalls = minimumCalls(trip.minimumCalls, size)
     this.mindsSlow = this.#slowRate !== undefined
   }
@@ -108,10 +109,10 @@ class RateJudge implements Judge {
   }
 }
 
-function timeWindow(options: TimeWindowOptions, clock: Clock): TimeWindow {
+function timeWindow({ duration, buckets = DEFAULT_BUCKETS }: TimeWindowOptions, clock: Clock): TimeWindow {
   return new TimeWindow(
-    positiveDuration('trip.window.duration', options.duration),
-    integer('trip.window.buckets', options.buckets ?? DEFAULT_BUCKETS, 1),
+    positiveDuration('trip.window.duration', duration),
+    integer('trip.window.buckets', buckets, 1),
     clock,
   )
 }

@@ -1,0 +1,87 @@
+import { expect, it } from 'vitest'
+import { bulkhead } from './bulkhead.js'
+import { circuitBreaker } from './circuit-breaker.js'
+import type { CircuitBreakerOptions } from './options.js'
+import { circuitRegistry } from './registry.js'
+
+const window = { calls: 10 }
+const snapshot = circuitBreaker().snapshot()
+
+it.each<[option: string, options: unknown]>([
+  ['options', null],
+  ['name', { name: 7 }],
+  ['trip', { trip: null }],
+  ['trip', { trip: { failureRate: 0.5 } }],
+  ['trip.failures', { trip: { failures: 0 } }],
+  ['trip.failures', { trip: { failures: 1.5 } }],
+  ['trip.failures', { trip: { failures: Number.POSITIVE_INFINITY } }],
+  ['trip.failureRate', { trip: { failureRate: 1.1, window } }],
+  ['trip.failureRate', { trip: { failureRate: Number.NaN, window } }],
+  ['trip.slowRate', { trip: { slowRate: -0.1, window }, slowCall: 10 }],
+  ['slowCall', { trip: { slowRate: 0.5, window } }],
+  ['trip.minimumCalls', { trip: { minimumCalls: 0, window } }],
+  ['trip.minimumCalls', { trip: { minimumCalls: 11, window } }],
+  ['trip.window', { trip: { window: 10 } }],
+  ['trip.window.calls', { trip: { window: { calls: 0 } } }],
+  ['trip.window.duration', { trip: { window: { duration: 0 } } }],
+  ['trip.window.duration', { trip: { window: { duration: 2 ** 31 } } }],
+  ['trip.window.buckets', { trip: { window: { duration: 10, buckets: 0 } } }],
+  ['openDuration', { openDuration: -1 }],
+  ['openDuration', { openDuration: Number.NaN }],
+  ['openDuration', { openDuration: '30s' }],
+  ['openDuration.base', { openDuration: {} }],
+  ['openDuration.max', { openDuration: { base: 1, max: Number.POSITIVE_INFINITY } }],
+  ['openDuration.factor', { openDuration: { base: 1, factor: 0.5 } }],
+  ['openDuration.jitter', { openDuration: { base: 1, jitter: 2 } }],
+  ['halfOpen', { halfOpen: 1 }],
+  ['halfOpen.trials', { halfOpen: { trials: 0 } }],
+  ['halfOpen.successes', { halfOpen: { trials: 2, successes: 3 } }],
+  ['halfOpen.trialTimeout', { halfOpen: { trialTimeout: Number.POSITIVE_INFINITY } }],
+  ['slowCall', { slowCall: -1 }],
+  ['classify', { classify: 'failure' }],
+  ['retryAfter', { retryAfter: 5 }],
+  ['dryRun', { dryRun: 'yes' }],
+  ['clock', { clock: Date }],
+  ['random', { random: 0.5 }],
+  ['initialState', { initialState: 'open' }],
+  ['initialState.version', { initialState: { ...snapshot, version: 2 } }],
+  ['initialState.state', { initialState: { ...snapshot, state: 'ajar' } }],
+  ['initialState.takenAt', { initialState: { ...snapshot, takenAt: 'now' } }],
+  ['initialState.window.kind', { initialState: { ...snapshot, window: { kind: 'moon' } } }],
+  ['initialState.window.results', { initialState: { ...snapshot, window: { kind: 'calls', results: '4' } } }],
+])('a circuit breaker refuses a wrong %s: %j', (option, options) => {
+  expect(() => circuitBreaker(options as CircuitBreakerOptions)).toThrow(TypeError)
+  expect(() => circuitBreaker(options as CircuitBreakerOptions)).toThrow(
+    new RegExp(`^${option.replaceAll('.', '\\.')} is `),
+  )
+})
+
+it('a refusal says what the option was and what it should have been', () => {
+  expect(() => circuitBreaker({ halfOpen: { trials: 2, successes: 3 } })).toThrow(
+    'halfOpen.successes is 3, expected an integer from 1 to 2',
+  )
+})
+
+it.each([
+  { trip: undefined, openDuration: undefined, halfOpen: undefined, slowCall: undefined, classify: undefined },
+  { openDuration: 0, slowCall: 0, halfOpen: { trialTimeout: 0 } },
+  { trip: { failureRate: 1, slowRate: 1, minimumCalls: 10, window }, slowCall: 1 },
+])('a circuit breaker takes %j', (options) => {
+  expect(circuitBreaker(options as CircuitBreakerOptions).state).toBe('closed')
+})
+
+it.each([
+  ['concurrency', { concurrency: 0 }],
+  ['concurrency', { concurrency: 'adaptive' }],
+  ['queue', { concurrency: 1, queue: -1 }],
+  ['queueTimeout', { concurrency: 1, queueTimeout: Number.NaN }],
+  ['name', { concurrency: 1, name: 1 }],
+  ['clock', { concurrency: 1, clock: {} }],
+])('a bulkhead refuses a wrong %s: %j', (option, options) => {
+  expect(() => bulkhead(options as never)).toThrow(new RegExp(`^${option} is `))
+})
+
+it('a registry refuses a wrong factory or max', () => {
+  expect(() => circuitRegistry(undefined as never)).toThrow('create is undefined, expected a function')
+  expect(() => circuitRegistry(() => circuitBreaker(), { max: 0 })).toThrow(/^max is 0/)
+})
