@@ -1,6 +1,6 @@
 import type { Catalogue, EventName, Input, Output, Schemas } from './catalogue.js'
 import { timekeeper } from './clock.js'
-import { MessagingError } from './errors.js'
+import { isMessagingError, MessagingError } from './errors.js'
 import type { BusEvents, BusListener } from './events.js'
 import { checkDuration, checkFunction, checkText, refuse } from './internal/check.js'
 import { createDecoder } from './internal/decode.js'
@@ -114,6 +114,12 @@ export interface Bus<S extends Schemas> extends AsyncDisposable {
   close(options?: CloseOptions): Promise<void>
 }
 
+interface BatchItem {
+  readonly type: string
+  readonly data: unknown
+  readonly options?: PublishOptions | undefined
+}
+
 const CLOSE_TIMEOUT = 10_000
 const MODES: readonly ValidateMode[] = ['both', 'publish', 'consume', 'off']
 
@@ -170,15 +176,21 @@ export function createBus<S extends Schemas>(options: BusOptions<S>): Bus<S> {
   async function publishMany(batch: Iterable<Outgoing<S>>): Promise<void> {
     if (isClosed) throw closedError(source)
 
-    const items = [...batch] as readonly { type: string; data: unknown; options?: PublishOptions | undefined }[]
-    const prepared = await Promise.all(
-      items.map(async ({ type, data, options: terms = {} }) => encoder.encode(type, data, terms)),
-    )
+    const items: readonly BatchItem[] = [...batch]
+    const prepared = await Promise.all(items.map(encodeItem))
     const outcomes = await Promise.allSettled(prepared.map(publishPrepared))
     const failed = outcomes.flatMap((outcome, index) =>
       outcome.status === 'rejected' ? [{ index, id: prepared[index]?.wire.id, error: outcome.reason as unknown }] : [],
     )
     if (failed.length > 0) throw batchFailed(failed, items.length)
+  }
+
+  async function encodeItem({ type, data, options: terms = {} }: BatchItem, index: number): Promise<Prepared> {
+    try {
+      return await encoder.encode(type, data, terms)
+    } catch (error) {
+      throw isMessagingError(error) ? atIndex(error, index) : error
+    }
   }
 
   function contextFor(message: AnyMessage, wire: WireMessage): Context<Schemas> {
@@ -318,6 +330,14 @@ function unconfirmed(type: string, timeout: number | undefined): MessagingError 
   const problem = `the broker did not confirm '${type}' within ${timeout} ms; it may have it all the same`
 
   return new MessagingError('MSX_CONFIRM_TIMEOUT', problem, { retryable: true, details: { type, timeout } })
+}
+
+function atIndex(error: MessagingError, index: number): MessagingError {
+  return new MessagingError(error.code, `item ${index} of the batch: ${error.message}`, {
+    retryable: error.retryable,
+    cause: error,
+    details: { ...error.details, index },
+  })
 }
 
 function batchFailed(

@@ -34,7 +34,7 @@ export type Input<S extends Schemas, K extends EventName<S>> = StandardSchemaV1.
 export type Output<S extends Schemas, K extends EventName<S>> = StandardSchemaV1.InferOutput<S[K]>
 
 /** The schemas of a catalogue: `Bus<SchemasOf<typeof events>>`. */
-export type SchemasOf<C extends Catalogue<never>> = C extends Catalogue<infer S> ? S : never
+export type SchemasOf<C> = C extends Catalogue<infer S> ? S : never
 
 /** The longest routing key AMQP carries, in bytes. */
 const LONGEST_NAME = 255

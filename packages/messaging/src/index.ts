@@ -45,6 +45,7 @@ export type {
   Handler,
   Message,
   MessageHeaders,
+  MessageOf,
   Outgoing,
   PublishOptions,
   Received,

@@ -4,12 +4,12 @@ import type { Matching } from './match.js'
 /** Application headers. Names starting with `msx-` and `cloudEvents` belong to the envelope. */
 export type MessageHeaders = Readonly<Record<string, string | number | boolean>>
 
-/** A received event. */
-export interface Message<S extends Schemas, K extends EventName<S>> {
+/** A received event, by its name and what its schema makes of the data. */
+export interface MessageOf<Type extends string, Data> {
   readonly id: string
-  readonly type: K
+  readonly type: Type
   /** The schema's output. */
-  readonly data: Output<S, K>
+  readonly data: Data
   /** When it was published. */
   readonly time: Date
   /** The bus that published it. */
@@ -27,6 +27,9 @@ export interface Message<S extends Schemas, K extends EventName<S>> {
   /** Aborted when the handler's time is up, or when the bus closes without waiting for it any longer. */
   readonly signal: AbortSignal
 }
+
+/** A received event of a catalogue. */
+export type Message<S extends Schemas, K extends EventName<S>> = MessageOf<K, Output<S, K>>
 
 /** The events a pattern matches, as a union discriminated on `type`. */
 export type Received<S extends Schemas, P extends string> = {
@@ -69,13 +72,14 @@ export interface Context<S extends Schemas> {
   reply<K extends EventName<S>>(type: K, data: Input<S, K>): Promise<void>
 }
 
+/** The message is {@link Received}, written out so that an editor shows events and data instead of all schemas. */
 export type Handler<S extends Schemas, P extends string> = (
-  message: Received<S, P>,
+  message: { [K in Matching<S, P>]: MessageOf<K, Output<S, K>> }[Matching<S, P>],
   context: Context<S>,
 ) => void | PromiseLike<void>
 
 /** Any message, for code that handles every event alike. */
-export type AnyMessage = Message<Schemas, string>
+export type AnyMessage = MessageOf<string, unknown>
 
 /** Wraps the handling of every message: call `next` once, or throw. Runs on consume only, once per attempt. */
 export type BusMiddleware = (message: AnyMessage, context: Context<Schemas>, next: () => Promise<void>) => Promise<void>

@@ -25,13 +25,13 @@ export class Line {
 
   /** Rejects with the first thing that does not work: the connection, or one subscription's queue. */
   async start(): Promise<void> {
-    await this.#open()
-    await Promise.all([...this.#subscriptions].map((subscription) => this.#attach(subscription)))
+    const connection = await this.#open()
+    await Promise.all([...this.#subscriptions].map((subscription) => this.#attach(subscription, connection)))
   }
 
   /** A subscription made while the bus runs begins at once; if the broker refuses it, `health` and `start` tell. */
   added(subscription: GroupSubscription): void {
-    if (this.#connection !== undefined) this.#attach(subscription).catch(() => {})
+    if (this.#connection !== undefined) this.#attach(subscription, this.#connection).catch(() => {})
   }
 
   /** The connection at once, when there is nothing to wait for and nobody who came earlier is waiting. */
@@ -81,15 +81,11 @@ export class Line {
     return this.#opening
   }
 
-  async #attach(subscription: GroupSubscription): Promise<void> {
-    const connection = await this.#open()
-    const attached = subscription.attach(connection)
+  #attach(subscription: GroupSubscription, connection: TransportConnection): Promise<void> {
+    const attached = subscription.attach(connection).finally(() => this.#attaching.delete(attached))
     this.#attaching.add(attached)
-    try {
-      await attached
-    } finally {
-      this.#attaching.delete(attached)
-    }
+
+    return attached
   }
 }
 
