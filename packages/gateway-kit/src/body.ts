@@ -62,7 +62,9 @@ export class RequestBody {
 
     for (let index = 0; ; index += 1) {
       const chunk = this.#kept?.[index] ?? (await this.#read(turn))
-      if (chunk === undefined || turn !== this.#reader) return
+      // Ending quietly would complete a chunked body for the upstream, and it would take half for the whole.
+      if (turn !== this.#reader) throw new Error('this attempt is over')
+      if (chunk === undefined) return
 
       onChunk()
       yield chunk

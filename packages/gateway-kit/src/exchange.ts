@@ -49,7 +49,7 @@ export class Exchange implements AttemptHost {
   #cancelTotal: (() => void) | undefined
   /** With retries: who decides about the outcome of the attempt under way. */
   #decide:
-    | { head(attempt: Attempt, head: Head): boolean; failure(attempt: Attempt, error: ProxyError): void }
+    | { head(attempt: Attempt, head: Head): boolean; failure(attempt: Attempt | undefined, error: ProxyError): void }
     | undefined
 
   constructor(req: IncomingMessage, res: ServerResponse, plan: Forwarding, target: string) {
@@ -144,7 +144,7 @@ export class Exchange implements AttemptHost {
   #unpicked(error: unknown): void {
     const failure = error instanceof ProxyError ? error : new ProxyError('internal', 'request', { cause: error })
     if (this.#decide === undefined) this.#fail(failure)
-    else this.#decide.failure(new Attempt(this, { origin: '', id: '' }), failure)
+    else this.#decide.failure(undefined, failure)
   }
 
   #start(pick: Pick): void {
@@ -191,11 +191,11 @@ export class Exchange implements AttemptHost {
     }
   }
 
-  #worthRepeating(attempt: Attempt, error: ProxyError): boolean {
+  #worthRepeating(attempt: Attempt | undefined, error: ProxyError): boolean {
     const passing =
       error.kind === 'connect' || error.kind === 'reset' || error.kind === 'timeout' || error.kind === 'bad-response'
 
-    return passing && error.phase === 'request' && this.#repeatable(attempt)
+    return attempt !== undefined && passing && error.phase === 'request' && this.#repeatable(attempt)
   }
 
   /** What never left may be sent by any method; what may have arrived, only where twice is as good as once (RFC 9110, 9.2.2). */
@@ -226,7 +226,8 @@ export class Exchange implements AttemptHost {
 
     const res = this.#res
     const headers = responseHeaders(res, pairs, this.#plan.response)
-    const open = !has(pairs, 'content-length') && !has(pairs, 'transfer-encoding')
+    const bodyless = status === 204 || status === 304 || this.#req.method === 'HEAD'
+    const open = !bodyless && !has(pairs, 'content-length') && !has(pairs, 'transfer-encoding')
     // A body that ends where the connection ends must end so for the client too: as chunks it would look complete.
     if (open) res.useChunkedEncodingByDefault = false
     if (open || (!this.#req.complete && hasBody(this.#req.headers))) headers.push('connection', 'close')

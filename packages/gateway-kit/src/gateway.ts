@@ -1,7 +1,6 @@
 /// <reference lib="esnext.disposable" preserve="true" />
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
 import { type CircuitBreaker, circuitBreaker } from '@msx/circuit-breaker'
-import type { Discovery } from '@msx/discovery'
 import type { Agent, Dispatcher } from 'undici'
 import { clientAddress, type TrustConfig, trustsPeer } from './address.js'
 import { authenticate, type Verify } from './authenticate.js'
@@ -25,11 +24,12 @@ import { type AccessLogEntry, logWhenOver } from './request-log.js'
 import { compileRewrite } from './rewrite.js'
 import { createRouter, type Router } from './router.js'
 import { inspect, type Target } from './target.js'
+import type { Finder } from './upstream.js'
 
 /** What a gateway works with; the config refers to it by name. */
 export interface GatewayDeps<R = never> {
   /** Finds the services that routes name as their upstream. */
-  readonly discovery?: Pick<Discovery, 'service'> | undefined
+  readonly discovery?: Finder | undefined
   /** An undici 7 dispatcher. Default: an Agent of the gateway's own. */
   readonly dispatcher?: Dispatcher | undefined
   readonly verifiers?: Readonly<Record<string, Verify>> | undefined
@@ -269,6 +269,8 @@ export function createGateway<R = never>(config: GatewayConfig, deps: GatewayDep
     },
     async listen(port = current.listen?.port ?? 0, host = current.listen?.host) {
       const server = createServer((req, res) => handler(req, res, () => problem(res, 404)))
+      // Node hands these to nobody else, and would hang up without a word.
+      server.on('connect', (_req, socket) => socket.end(connectRefusal))
       servers.add(server)
       await new Promise<void>((resolve, reject) => {
         server.once('error', reject)
@@ -289,6 +291,9 @@ export function createGateway<R = never>(config: GatewayConfig, deps: GatewayDep
     return closing
   }
 }
+
+const connectRefusal =
+  'HTTP/1.1 405 Method Not Allowed\r\nAllow: DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT\r\nConnection: close\r\nContent-Length: 0\r\n\r\n'
 
 function forward(route: Route, req: IncomingMessage, res: ServerResponse, target: Target): void {
   try {

@@ -49,9 +49,9 @@ export interface ForwardingRules {
 
 /** Whether the request has been through the gateway of this name before. */
 export function loops(req: IncomingMessage, via: string): boolean {
-  const header = req.headers['via']
+  const hops = req.headers['via']?.split(',') ?? []
 
-  return header !== undefined && header.split(',').some((hop) => hop.trim().split(/\s+/)[1] === via)
+  return hops.some((hop) => hop.trim().split(/\s+/)[1] === via)
 }
 
 /** The headers for the upstream, flat and in order, in one pass over what was received. */

@@ -1,7 +1,6 @@
 import { randomBytes } from 'node:crypto'
 import type { IncomingMessage } from 'node:http'
 import type { CircuitBreaker } from '@msx/circuit-breaker'
-import type { Discovery } from '@msx/discovery'
 import { Agent, type Dispatcher } from 'undici'
 import { checkTrust, type TrustConfig } from './address.js'
 import { type Clock, systemClock } from './clock.js'
@@ -14,7 +13,7 @@ import { problem } from './problem.js'
 import { createRetryPlan, type ProxyRetry } from './retrying.js'
 import { inspect, type Target } from './target.js'
 import { resolveTimeouts, type Timeouts } from './timeouts.js'
-import { checkUpstream, createUpstream, isServiceName } from './upstream.js'
+import { checkUpstream, createUpstream, type Finder, isServiceName } from './upstream.js'
 
 export interface ProxyOptions {
   /** From the path that came to the path that goes; the query stays. */
@@ -32,7 +31,7 @@ export interface ProxyOptions {
   /** Whose X-Forwarded-* are believed. Default `false`: nobody's. */
   readonly trust?: TrustConfig | undefined
   /** Finds services by name. */
-  readonly discovery?: Pick<Discovery, 'service'> | undefined
+  readonly discovery?: Finder | undefined
   /** An undici 7 dispatcher. Default: an Agent of one's own. */
   readonly dispatcher?: Dispatcher | undefined
   /** The name in `Via`, by which loops are found: it must be this process's own. Default: a random one. */
@@ -113,7 +112,7 @@ export function createForwarding(
     upstream: createUpstream(target, options.discovery, timeouts.connect),
     dispatcher,
     timeouts,
-    retry: options.retry ? createRetryPlan(options.retry) : undefined,
+    retry: options.retry ? createRetryPlan(options.retry, options.clock ?? systemClock) : undefined,
     breaker: options.breaker || undefined,
     maxBody: options.maxBody ?? Number.POSITIVE_INFINITY,
     preserveHost: options.preserveHost ?? false,

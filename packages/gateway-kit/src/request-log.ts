@@ -75,9 +75,11 @@ function describe(req: IncomingMessage, res: ServerResponse, time: string, durat
   }
 }
 
-/** The status the client has seen, or 499 when it did not wait for the end. */
+/** The status the client has seen; what went wrong where the response was cut; 499 where the client did not wait. */
 export function statusOf(res: ServerResponse): number {
-  return res.writableFinished || contextOf(res.req).error?.phase === 'response' ? res.statusCode : 499
+  if (res.writableFinished) return res.statusCode
+
+  return contextOf(res.req).error?.status ?? 499
 }
 
 function writeLine(entry: AccessLogEntry): void {

@@ -1,5 +1,6 @@
 import { type Backoff, exponential, type Outcome, type RetryBudget, retry, retryBudget } from '@msx/retry'
 import type { Attempt, Head } from './attempt.js'
+import type { Clock } from './clock.js'
 import { ProxyError } from './errors.js'
 
 /**
@@ -46,8 +47,11 @@ class AttemptFailure extends Error {
   }
 }
 
+/** An upstream that asks for a longer pause than this is not waited for: the client is told instead. */
+const LONGEST_PAUSE = 1_000
+
 /** Back-off, budget and count are @msx/retry's; what may be repeated is decided here. */
-export function createRetryPlan(options: ProxyRetry): RetryPlan {
+export function createRetryPlan(options: ProxyRetry, clock: Clock): RetryPlan {
   const policy = retry({
     attempts: options.attempts ?? 3,
     backoff: options.backoff ?? exponential({ base: 50, max: 1_000 }),
@@ -55,6 +59,8 @@ export function createRetryPlan(options: ProxyRetry): RetryPlan {
     shouldRetry: (outcome: Outcome) =>
       outcome.ok ? (outcome.value as Answer).held : outcome.error instanceof AttemptFailure && outcome.error.again,
     retryAfter: (outcome: Outcome) => (outcome.ok ? (outcome.value as Answer).head.retryAfter : undefined),
+    maxRetryAfter: LONGEST_PAUSE,
+    clock,
     discard: (value: unknown) => (value as Answer).attempt.discard(),
   })
 

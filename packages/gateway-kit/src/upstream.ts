@@ -1,4 +1,4 @@
-import type { Discovery, Lease } from '@msx/discovery'
+import type { Lease, Service } from '@msx/discovery'
 import { ProxyError } from './errors.js'
 
 /** Where an attempt goes. Whoever picks tells the outcome, once. */
@@ -16,6 +16,11 @@ export interface Upstream {
   readonly basePath: string
   /** Throws a ProxyError when there is nowhere to go. */
   pick(exclude: ReadonlySet<string> | undefined): Pick | Promise<Pick>
+}
+
+/** What is needed of a Discovery. */
+export interface Finder {
+  service(name: string): Service
 }
 
 const isUrl = /^[a-z][a-z0-9+.-]*:\/\//i
@@ -41,15 +46,9 @@ export function checkUpstream(upstream: unknown): string | undefined {
 export const isServiceName = (upstream: string): boolean => !isUrl.test(upstream)
 
 /** `ready` bounds the wait of the first requests for the first answer of the registry, in milliseconds. */
-export function createUpstream(
-  upstream: string,
-  discovery: Pick_<Discovery> | undefined,
-  ready: number | false,
-): Upstream {
+export function createUpstream(upstream: string, discovery: Finder | undefined, ready: number | false): Upstream {
   return isServiceName(upstream) ? fromService(upstream, discovery!, ready) : fromUrl(new URL(upstream))
 }
-
-type Pick_<D extends Discovery> = { readonly service: D['service'] }
 
 function fromUrl({ origin, host, pathname }: URL): Upstream {
   const pick = { origin, id: origin }
@@ -57,7 +56,9 @@ function fromUrl({ origin, host, pathname }: URL): Upstream {
   return { host, basePath: pathname.replace(/\/+$/, ''), pick: () => pick }
 }
 
-function fromService(name: string, discovery: Pick_<Discovery>, ready: number | false): Upstream {
+const nobody = (cause: unknown): ProxyError => new ProxyError('no-endpoint', 'request', { cause, retryAfter: 1_000 })
+
+function fromService(name: string, discovery: Finder, ready: number | false): Upstream {
   const service = discovery.service(name)
 
   const take = (exclude: ReadonlySet<string> | undefined): Pick => {
@@ -65,7 +66,10 @@ function fromService(name: string, discovery: Pick_<Discovery>, ready: number | 
       const lease = service.pick(exclude === undefined ? {} : { exclude })
       return { origin: lease.endpoint.url, id: lease.endpoint.id, lease }
     } catch (cause) {
-      throw new ProxyError('no-endpoint', 'request', { cause })
+      // Everybody has been tried: once more is better than not at all.
+      if (exclude !== undefined) return take(undefined)
+
+      throw nobody(cause)
     }
   }
 
@@ -73,7 +77,7 @@ function fromService(name: string, discovery: Pick_<Discovery>, ready: number | 
     try {
       await service.ready(ready === false ? undefined : AbortSignal.timeout(ready))
     } catch (cause) {
-      throw new ProxyError('no-endpoint', 'request', { cause })
+      throw nobody(cause)
     }
     return take(undefined)
   }
