@@ -1,3 +1,6 @@
 import { defineConfig } from 'vitest/config'
 
-export default defineConfig({ test: { name: '@shop/payment-service', include: ['src/**/*.test.ts'] } })
+export default defineConfig({
+  // The embedded PostgreSQL takes its time to begin on a busy machine.
+  test: { name: '@shop/payment-service', include: ['src/**/*.test.ts'], hookTimeout: 60_000 },
+})

@@ -1,0 +1,1 @@
+export { createOrderService, type OrderServiceOptions } from './service.js'

@@ -1,0 +1,75 @@
+import { randomUUID } from 'node:crypto'
+import type { SagaEngine } from '@msx/saga'
+import { type Database, HttpProblem, unavailable } from '@shop/platform'
+import type { CheckoutDefinition } from './checkout.js'
+import { hashOf, type OrderRequest } from './order-request.js'
+import { findRequest, insertOrder, insertRequest, type OrderRequestRow } from './orders.js'
+import { price } from './pricing.js'
+import type { Products } from './products.js'
+import { ServiceAway } from './service-away.js'
+import type { Users } from './users.js'
+
+export interface PlaceOrderDeps {
+  readonly database: Database
+  readonly engine: SagaEngine
+  readonly checkout: CheckoutDefinition
+  readonly users: Users
+  readonly products: Products
+}
+
+export interface PlaceOrderRequest {
+  readonly userId: string
+  /** The customer's Idempotency-Key. */
+  readonly key: string
+  readonly body: OrderRequest
+}
+
+/**
+ * Takes an order and begins its checkout, in one transaction: either both are there or neither. The same key with the
+ * same body is answered with the order it made, also when the services that are asked here are away by then.
+ */
+export async function placeOrder(deps: PlaceOrderDeps, { userId, key, body }: PlaceOrderRequest): Promise<string> {
+  const { database, engine, checkout } = deps
+  const bodyHash = hashOf(body)
+  const known = await findRequest(database, userId, key)
+  if (known !== undefined) return sameOrder(known, bodyHash)
+
+  const { items, total, currency } = await quote(deps, userId, body)
+  const { paymentMethod } = body
+  const id = randomUUID()
+  const createdAt = new Date().toISOString()
+
+  return database.transaction(async (tx) => {
+    if (!(await insertRequest(tx, userId, key, { orderId: id, bodyHash }))) {
+      return sameOrder((await findRequest(tx, userId, key))!, bodyHash) // the key is taken, so the row is there
+    }
+
+    const input = { orderId: id, userId, items: body.items, total, currency, paymentMethod, createdAt }
+    const { id: sagaId } = await engine.start(checkout, input, { key: id, tx })
+    await insertOrder(tx, { id, sagaId, userId, paymentMethod, items, total, currency, createdAt })
+    return id
+  })
+}
+
+function sameOrder(known: OrderRequestRow, bodyHash: string): string {
+  if (known.bodyHash === bodyHash) return known.orderId
+
+  throw unprocessable('this Idempotency-Key was used for another order; take a new one')
+}
+
+async function quote({ users, products }: PlaceOrderDeps, userId: string, body: OrderRequest) {
+  const ids = body.items.map((item) => item.productId)
+  const [exists, catalogue] = await Promise.all([users.exists(userId), products.find(ids)]).catch((error: unknown) => {
+    throw error instanceof ServiceAway ? unavailable(error.service, error.retryAfter) : error
+  })
+  if (!exists) throw new HttpProblem({ status: 403, title: 'Forbidden', detail: 'your account is gone' })
+
+  const priced = price(body.items, catalogue)
+  if (!priced.ok) throw unprocessable(priced.because)
+
+  return priced
+}
+
+function unprocessable(detail: string): HttpProblem {
+  return new HttpProblem({ status: 422, title: 'Unprocessable Content', detail })
+}
