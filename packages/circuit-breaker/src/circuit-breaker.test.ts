@@ -719,6 +719,15 @@ describe('events', () => {
     expect(breaker.state).toBe('closed')
     await succeed(breaker)
   })
+
+  it('may change it even while a call is on its way in', async () => {
+    const breaker = breakerOf()
+    breaker.on('transition', ({ to }) => to === 'half-open' && breaker.isolate())
+    await fail(breaker, 2)
+    clock.advance(1_000)
+
+    expect(await errorOf(breaker.execute(() => 'never'))).toMatchObject({ state: 'isolated' })
+  })
 })
 
 /** Rejects with the reason of its signal, as fetch does. */

@@ -17,10 +17,10 @@ export interface CircuitOpenDetails {
 
 /** The circuit did not let the call through; the operation was not called. `cause` is the last failure it saw. */
 export class CircuitOpenError extends Error {
-  static readonly code = 'MSX_CIRCUIT_OPEN'
+  static readonly code: 'MSX_CIRCUIT_OPEN' = 'MSX_CIRCUIT_OPEN'
 
   override readonly name = 'CircuitOpenError'
-  readonly code = 'MSX_CIRCUIT_OPEN'
+  readonly code: 'MSX_CIRCUIT_OPEN' = 'MSX_CIRCUIT_OPEN'
   /** The name of the circuit. */
   readonly circuit: string
   /** `half-open`: the trials are taken; `isolated`: shut by hand. */
@@ -56,10 +56,10 @@ export interface BulkheadFullDetails {
 
 /** No room in the bulkhead: all slots and queue places taken, or none came free in time. The operation was not called. */
 export class BulkheadFullError extends Error {
-  static readonly code = 'MSX_BULKHEAD_FULL'
+  static readonly code: 'MSX_BULKHEAD_FULL' = 'MSX_BULKHEAD_FULL'
 
   override readonly name = 'BulkheadFullError'
-  readonly code = 'MSX_BULKHEAD_FULL'
+  readonly code: 'MSX_BULKHEAD_FULL' = 'MSX_BULKHEAD_FULL'
   /** The name of the bulkhead. */
   readonly bulkhead: string
   /** How many calls may run at once. */

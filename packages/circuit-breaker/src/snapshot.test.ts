@@ -49,6 +49,7 @@ it('a circuit carries on where another one was, less the time in between', () =>
 
   expect(next.state).toBe('open')
   expect(next.metrics.retryAfter).toBe(600)
+  expect(next.metrics.openedAt).toBe(performance.now() - 400)
   vi.advanceTimersByTime(600)
   fail(next)
   expect(next.metrics.retryAfter).toBe(2_000)
