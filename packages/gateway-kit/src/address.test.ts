@@ -3,7 +3,10 @@ import { describe, expect, test } from 'vitest'
 import { addressKey, clientAddress, type TrustConfig } from './address.js'
 
 function request(peer: string, forwarded?: string): IncomingMessage {
-  return { socket: { remoteAddress: peer }, headers: forwarded === undefined ? {} : { 'x-forwarded-for': forwarded } } as never
+  return {
+    socket: { remoteAddress: peer },
+    headers: forwarded === undefined ? {} : { 'x-forwarded-for': forwarded },
+  } as never
 }
 
 const proxies: TrustConfig = ['10.0.0.0/8', '::1', 'fd00::/8']

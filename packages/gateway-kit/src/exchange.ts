@@ -7,7 +7,7 @@ import { parsedBody, RequestBody } from './body.js'
 import { after, type Clock } from './clock.js'
 import { contextOf } from './context.js'
 import { ProxyError } from './errors.js'
-import { type ForwardingRules, loops, requestHeaders, responseHeaders } from './headers.js'
+import { type ForwardingRules, loops, requestHeaders, sendHead, valuesOf } from './headers.js'
 import { hasBody, problem } from './problem.js'
 import type { RetryPlan } from './retrying.js'
 import type { ResolvedTimeouts } from './timeouts.js'
@@ -225,15 +225,15 @@ export class Exchange implements AttemptHost {
     if (this.#over) return
 
     const res = this.#res
-    const headers = responseHeaders(res, pairs, this.#plan.response)
     const bodyless = status === 204 || status === 304 || this.#req.method === 'HEAD'
-    const open = !bodyless && !has(pairs, 'content-length') && !has(pairs, 'transfer-encoding')
+    const open =
+      !bodyless && valuesOf(pairs, 'content-length') === undefined && valuesOf(pairs, 'transfer-encoding') === undefined
     // A body that ends where the connection ends must end so for the client too: as chunks it would look complete.
     if (open) res.useChunkedEncodingByDefault = false
-    if (open || (!this.#req.complete && hasBody(this.#req.headers))) headers.push('connection', 'close')
+    const unread = !this.#req.complete && hasBody(this.#req.headers)
 
     try {
-      res.writeHead(status, headers)
+      sendHead(res, status, pairs, this.#plan.response, open || unread)
     } catch (cause) {
       this.#fail(new ProxyError('bad-response', 'request', { cause }))
       return
@@ -306,12 +306,4 @@ export class Exchange implements AttemptHost {
   readonly #onDrain = (): void => {
     this.#attempt?.resume()
   }
-}
-
-function has(pairs: readonly string[], name: string): boolean {
-  for (let index = 0; index < pairs.length; index += 2) {
-    if (pairs[index]!.length === name.length && pairs[index]!.toLowerCase() === name) return true
-  }
-
-  return false
 }

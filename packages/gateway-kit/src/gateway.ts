@@ -23,7 +23,7 @@ import { assignRequestId } from './request-id.js'
 import { type AccessLogEntry, logWhenOver } from './request-log.js'
 import { compileRewrite } from './rewrite.js'
 import { createRouter, type Router } from './router.js'
-import { inspect, type Target } from './target.js'
+import { inspect, isConnectionRefused, type Target } from './target.js'
 import type { Finder } from './upstream.js'
 
 /** What a gateway works with; the config refers to it by name. */
@@ -195,6 +195,8 @@ export function createGateway<R = never>(config: GatewayConfig, deps: GatewayDep
   }
 
   const handler: Middleware = function gateway(req, res) {
+    if (isConnectionRefused(req)) return
+
     track(res)
     const { router, trust } = table
     const context = contextOf(req)

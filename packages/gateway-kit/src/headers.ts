@@ -142,20 +142,45 @@ const text = (item: unknown): string => (Buffer.isBuffer(item) ? item.toString('
 const combined = new Set(['vary', 'set-cookie', 'link', 'server-timing'])
 
 /**
- * The headers for the client. What the gateway itself has already set on the response (its request id, its limits,
- * its CORS) stands; `Vary` and the like are added up.
+ * Sends the status and the headers of an upstream's response to the client. What the gateway itself has already set
+ * (its request id, its limits, its CORS) stands; `Vary` and the like are added up. Throws, and leaves the response as
+ * it was, when a header is not valid.
  */
-export function responseHeaders(
+export function sendHead(
   res: ServerResponse,
+  status: number,
   pairs: readonly string[],
   rules: HeaderRules['response'],
+  close: boolean,
+): void {
+  const names = res.getHeaderNames()
+  const own = names.length === 0 ? undefined : new Set(names)
+  const headers = passedOn(pairs, own, rules)
+  for (const [name, value] of Object.entries(rules ?? {})) if (value !== null) headers.push(name, value)
+  if (close && own?.has('connection') !== true) headers.push('connection', 'close')
+
+  if (own === undefined) {
+    res.writeHead(status, headers)
+    return
+  }
+
+  // Given a list, Node 20 would keep only the last of several equal names once a header has been set one by one.
+  try {
+    for (const name of Object.keys(rules ?? {})) res.removeHeader(name)
+    for (let index = 0; index < headers.length; index += 2) res.appendHeader(headers[index]!, headers[index + 1]!)
+  } catch (error) {
+    for (const name of res.getHeaderNames()) if (!own.has(name)) res.removeHeader(name)
+    throw error
+  }
+  res.writeHead(status)
+}
+
+function passedOn(
+  pairs: readonly string[],
+  own: ReadonlySet<string> | undefined,
+  rules: HeaderRules['response'],
 ): string[] {
-  const set = res.getHeaderNames()
-  const own = set.length === 0 ? undefined : new Set(set)
-  const connection = pairs.flatMap((item, index) =>
-    index % 2 === 0 && item.toLowerCase() === 'connection' ? [pairs[index + 1]!] : [],
-  )
-  const dropped = connection.length === 0 ? undefined : nominated(connection.join(','))
+  const dropped = nominated(valuesOf(pairs, 'connection'))
   const headers: string[] = []
 
   for (let index = 0; index < pairs.length; index += 2) {
@@ -167,14 +192,18 @@ export function responseHeaders(
 
     headers.push(name, pairs[index + 1]!)
   }
-
-  for (const name of own === undefined ? [] : combined) {
-    const value = res.getHeader(name)
-    if (value !== undefined) for (const item of [value].flat()) headers.push(name, String(item))
-  }
-  for (const [name, value] of Object.entries(rules ?? {})) if (value !== null) headers.push(name, value)
-
   return headers
+}
+
+/** All values under a name, joined; undefined when there is none. */
+export function valuesOf(pairs: readonly string[], name: string): string | undefined {
+  let values: string | undefined
+  for (let index = 0; index < pairs.length; index += 2) {
+    if (pairs[index]!.length !== name.length || pairs[index]!.toLowerCase() !== name) continue
+
+    values = values === undefined ? pairs[index + 1]! : `${values}, ${pairs[index + 1]}`
+  }
+  return values
 }
 
 /** The same rules under lower-case names. */

@@ -11,7 +11,7 @@ import { aFunction, checkOption, duration, isRecord, orFalse, wholeNumber } from
 import type { Middleware } from './middleware.js'
 import { problem } from './problem.js'
 import { createRetryPlan, type ProxyRetry } from './retrying.js'
-import { inspect, type Target } from './target.js'
+import { inspect, isConnectionRefused, refuseConnection, type Target } from './target.js'
 import { resolveTimeouts, type Timeouts } from './timeouts.js'
 import { checkUpstream, createUpstream, type Finder, isServiceName } from './upstream.js'
 
@@ -56,6 +56,8 @@ export function proxy(target: string, options: ProxyOptions = {}): Middleware {
   const { rewrite } = options
 
   return function forward(req, res) {
+    if (isConnectionRefused(req)) return
+
     const inspected = inspect(req)
     if ('status' in inspected) {
       refuse(res, inspected)
@@ -81,6 +83,7 @@ export function refuse(
 ): void {
   if (refusal.status === 405) res.setHeader('allow', 'DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT')
   res.setHeader('connection', 'close')
+  refuseConnection(res.req)
   problem(res, refusal.status, { detail: refusal.detail })
 }
 

@@ -13,12 +13,14 @@ function naive(routes: readonly Routable[], path: string): Routable | undefined 
 const split = (path: string): string[] => path.split('/').filter((segment) => segment !== '')
 
 function matches(pattern: readonly string[], path: readonly string[]): boolean {
-  if (pattern.at(-1) === '**') return path.length >= pattern.length - 1 && pattern.slice(0, -1).every((one, index) => fits(one, path[index]!))
+  if (pattern.at(-1) === '**')
+    return path.length >= pattern.length - 1 && pattern.slice(0, -1).every((one, index) => fits(one, path[index]!))
 
   return pattern.length === path.length && pattern.every((one, index) => fits(one, path[index]!))
 }
 
-const fits = (pattern: string, segment: string): boolean => pattern === '*' || pattern.startsWith(':') || pattern === segment
+const fits = (pattern: string, segment: string): boolean =>
+  pattern === '*' || pattern.startsWith(':') || pattern === segment
 
 function compare(a: readonly string[], b: readonly string[], length: number): number {
   for (let index = 0; index <= length; index += 1) {
@@ -38,9 +40,16 @@ function rank(segment: string | undefined): number {
 }
 
 const word = fc.constantFrom('a', 'b', 'c')
-const segment = fc.oneof({ weight: 4, arbitrary: word }, { weight: 2, arbitrary: fc.constant(':id') }, { weight: 1, arbitrary: fc.constant('*') })
+const segment = fc.oneof(
+  { weight: 4, arbitrary: word },
+  { weight: 2, arbitrary: fc.constant(':id') },
+  { weight: 1, arbitrary: fc.constant('*') },
+)
 const pattern = fc
-  .tuple(fc.array(segment, { maxLength: 4 }).filter((all) => all.filter((one) => one === ':id').length < 2), fc.boolean())
+  .tuple(
+    fc.array(segment, { maxLength: 4 }).filter((all) => all.filter((one) => one === ':id').length < 2),
+    fc.boolean(),
+  )
   .map(([segments, rest]) => `/${[...segments, ...(rest ? ['**'] : [])].join('/')}`)
 const table = fc.uniqueArray(pattern, { minLength: 1, maxLength: 12 }).map((paths) => paths.map((path) => ({ path })))
 const path = fc.array(word, { maxLength: 5 }).map((segments) => `/${segments.join('/')}`)
@@ -60,9 +69,15 @@ describe('createRouter', () => {
   test('does not care about the order of the routes, nor about a slash at the end of the path', () => {
     fc.assert(
       fc.property(table, path, fc.infiniteStream(fc.nat()), (routes, asked, random) => {
-        const shuffled = routes.map((route) => ({ route, at: random.next().value as number })).sort((a, b) => a.at - b.at)
+        const shuffled = routes
+          .map((route) => ({ route, at: random.next().value as number }))
+          .sort((a, b) => a.at - b.at)
         const one = createRouter<Routable>(routes).match('GET', undefined, asked)
-        const other = createRouter<Routable>(shuffled.map(({ route }) => route)).match('GET', undefined, `${asked}${asked === '/' ? '' : '/'}`)
+        const other = createRouter<Routable>(shuffled.map(({ route }) => route)).match(
+          'GET',
+          undefined,
+          `${asked}${asked === '/' ? '' : '/'}`,
+        )
 
         expect(other).toEqual(one)
       }),

@@ -45,7 +45,8 @@ describe('createRouter', () => {
   test('prefers an exact host to a wildcard, the longer wildcard to the shorter, and any of them to none', () => {
     const routes = [undefined, '*.example', '*.shop.example', 'api.shop.example'].map((host) => ({ path: '/', host }))
     const router = createRouter(routes)
-    const host = (name: string | undefined) => (router.match('GET', name, '/') as { route: { host: unknown } }).route.host
+    const host = (name: string | undefined) =>
+      (router.match('GET', name, '/') as { route: { host: unknown } }).route.host
 
     expect(host('API.shop.example:8080')).toBe('api.shop.example')
     expect(host('www.shop.example')).toBe('*.shop.example')

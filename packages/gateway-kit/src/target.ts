@@ -19,6 +19,19 @@ export interface Refusal {
 
 const refuse = (detail: string): Refusal => ({ status: 400, detail })
 
+// Registered, so that two copies of the package agree.
+const refused: unique symbol = Symbol.for('@msx/gateway-kit.refused') as never
+
+/** After a refusal nothing that follows on the connection is a request, whatever it looks like. */
+export function refuseConnection(req: IncomingMessage): void {
+  Object.assign(req.socket, { [refused]: true })
+}
+
+/** Whether an earlier request on this connection was refused; Node parses ahead, and hands over what it found. */
+export function isConnectionRefused(req: IncomingMessage): boolean {
+  return refused in req.socket
+}
+
 /** Whether the request may be routed at all: its normal target, or why not. */
 export function inspect(req: IncomingMessage): Target | Refusal {
   if (req.method === 'TRACE' || req.method === 'CONNECT') {

@@ -1,0 +1,310 @@
+import { request } from 'node:http'
+import { describe, expect, test } from 'vitest'
+import type { ProxyError } from './errors.js'
+import { type Echoed, echo, raw, serve, startTcp, startUpstream } from './internal/test-servers.js'
+import type { Middleware } from './middleware.js'
+import { type ProxyOptions, proxy } from './proxy.js'
+
+async function front(target: string, options?: ProxyOptions): Promise<{ url: string; port: number }> {
+  return serve(proxy(target, options))
+}
+
+async function echoThrough(options: ProxyOptions, path: string, init?: RequestInit): Promise<Echoed> {
+  const upstream = await startUpstream(echo)
+  const { url } = await front(upstream.url, options)
+
+  return (await (await fetch(url + path, init)).json()) as Echoed
+}
+
+describe('what the upstream sees', () => {
+  test.each(['GET', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS', 'PROPFIND'])('%s with its body', async (method) => {
+    const body = method === 'GET' ? null : 'some text'
+
+    expect(await echoThrough({}, '/a/b?c=d', { method, body })).toMatchObject({
+      method,
+      url: '/a/b?c=d',
+      body: body ?? '',
+    })
+  })
+
+  test('a GET with a body keeps it: framing decides, not the method', async () => {
+    const upstream = await startUpstream(echo)
+    const { port } = await front(upstream.url)
+
+    const answer = await raw(port, 'GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\nConnection: close\r\n\r\nbody')
+
+    expect(answer).toContain('"body":"body"')
+  })
+
+  test('no header that concerns one connection, nor one that Connection names', async () => {
+    const upstream = await startUpstream(echo)
+    const { port } = await front(upstream.url)
+
+    const answer = await raw(
+      port,
+      [
+        'GET / HTTP/1.1',
+        'Host: shop.example',
+        'Connection: close, X-Private, X-Real-IP, Authorization',
+        'Authorization: Bearer kept',
+        'X-Private: gone',
+        'Keep-Alive: timeout=5',
+        'Proxy-Connection: keep-alive',
+        'Proxy-Authorization: Basic secret',
+        'TE: trailers',
+        'Upgrade: h2c',
+        'HTTP2-Settings: AAMAAABkAAQAAP__',
+        'Expect: 100-continue',
+        '\r\n',
+      ].join('\r\n'),
+    )
+    const { headers } = JSON.parse(answer.slice(answer.lastIndexOf('\r\n\r\n'))) as Echoed
+
+    expect(Object.keys(headers).sort()).toEqual(
+      [
+        'authorization',
+        'connection',
+        'host',
+        'via',
+        'x-forwarded-for',
+        'x-forwarded-host',
+        'x-forwarded-proto',
+        'x-real-ip',
+      ].sort(),
+    )
+    expect(headers).toMatchObject({ authorization: 'Bearer kept', 'x-real-ip': '127.0.0.1' })
+  })
+
+  test('its own Host, and the asked one in X-Forwarded-Host', async () => {
+    const upstream = await startUpstream(echo)
+    const { url } = await front(upstream.url)
+    const { headers } = (await (await fetch(url)).json()) as Echoed
+
+    expect(headers).toMatchObject({ host: `127.0.0.1:${upstream.port}`, 'x-forwarded-host': new URL(url).host })
+  })
+
+  test('the Host of the client with preserveHost', async () => {
+    const { headers } = await echoThrough({ preserveHost: true }, '/')
+
+    expect(headers['host']).toBe(headers['x-forwarded-host'])
+  })
+
+  test('nothing that an unknown peer claims about where the request came from', async () => {
+    const headers = {
+      'x-forwarded-for': '6.6.6.6',
+      'x-forwarded-proto': 'https',
+      forwarded: 'for=6.6.6.6',
+      'x-real-ip': '6.6.6.6',
+    }
+    const seen = (await echoThrough({}, '/', { headers })).headers
+
+    expect(seen).toMatchObject({
+      'x-forwarded-for': '127.0.0.1',
+      'x-forwarded-proto': 'http',
+      'x-real-ip': '127.0.0.1',
+    })
+    expect(seen).not.toHaveProperty('forwarded')
+  })
+
+  test('what a trusted peer says, with the peer added', async () => {
+    const headers = { 'x-forwarded-for': '6.6.6.6', 'x-forwarded-proto': 'https', 'x-forwarded-host': 'shop.example' }
+    const seen = (await echoThrough({ trust: ['127.0.0.1'] }, '/', { headers })).headers
+
+    expect(seen).toMatchObject({ ...headers, 'x-forwarded-for': '6.6.6.6, 127.0.0.1', 'x-real-ip': '6.6.6.6' })
+  })
+
+  test('no identity that comes from outside, however it is spelled', async () => {
+    const headers = { 'x-user-id': 'admin', 'X-User-Roles': 'root', x_user_id: 'admin', 'x-user_id': 'admin' }
+    const seen = (await echoThrough({}, '/', { headers })).headers
+
+    expect(Object.keys(seen).filter((name) => /user/.test(name))).toEqual(['user-agent'])
+  })
+
+  test('the headers its route sets, and not those it removes', async () => {
+    const rules = { request: { 'X-Shop': 'yes', Cookie: null } }
+    const seen = (await echoThrough({ headers: rules }, '/', { headers: { cookie: 'a=b', 'x-shop': 'no' } })).headers
+
+    expect(seen['x-shop']).toBe('yes')
+    expect(seen).not.toHaveProperty('cookie')
+  })
+
+  test('the base path of its URL before the path', async () => {
+    const upstream = await startUpstream(echo)
+    const { url } = await front(`${upstream.url}/base/`)
+
+    expect(await (await fetch(`${url}/a?b`)).json()).toMatchObject({ url: '/base/a?b' })
+  })
+
+  test('a body that a parser in front has read', async () => {
+    const upstream = await startUpstream(echo)
+    const forward = proxy(upstream.url)
+    const parse: Middleware = (req, _res, next) => {
+      let text = ''
+      req.on('data', (chunk) => {
+        text += chunk
+      })
+      req.on('end', () => {
+        Object.assign(req, { body: JSON.parse(text) })
+        next()
+      })
+    }
+    const { url } = await serve((req, res, next) => parse(req, res, () => forward(req, res, next)))
+
+    const response = await fetch(url, {
+      method: 'POST',
+      body: '{ "a" :  1 }',
+      headers: { 'content-type': 'application/json ;charset=utf-8' },
+    })
+
+    expect(await response.json()).toMatchObject({ body: '{"a":1}', headers: { 'content-length': '7' } })
+  })
+})
+
+describe('what the client sees', () => {
+  test('status, headers and body as they are, every Set-Cookie of them, and nothing that ends at the gateway', async () => {
+    const upstream = await startUpstream((_req, res) => {
+      res.writeHead(201, [
+        'Set-Cookie',
+        'a=1',
+        'Set-Cookie',
+        'b=2',
+        'X-Odd',
+        'é',
+        'Connection',
+        'x-hop',
+        'X-Hop',
+        '1',
+        'Content-Encoding',
+        'gzip',
+      ])
+      res.end('not really gzip')
+    })
+    const { port } = await front(upstream.url)
+
+    const answer = await raw(port, 'GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n')
+
+    expect(answer).toMatch(/^HTTP\/1\.1 201 Created\r\nSet-Cookie: a=1\r\nSet-Cookie: b=2\r\nX-Odd: é\r\n/)
+    expect(answer).not.toContain('X-Hop')
+    expect(answer).toContain('Content-Encoding: gzip')
+    expect(answer).toContain('not really gzip')
+  })
+
+  test('redirects are not followed', async () => {
+    const upstream = await startUpstream((_req, res) => res.writeHead(302, { location: '/elsewhere' }).end())
+    const { url } = await front(upstream.url)
+
+    expect((await fetch(url, { redirect: 'manual' })).status).toBe(302)
+  })
+
+  test.each([204, 304])('%d has no body and keeps the connection', async (status) => {
+    const upstream = await startUpstream((_req, res) => res.writeHead(status).end())
+    const { url } = await front(upstream.url)
+
+    const response = await fetch(url)
+    expect(response.status).toBe(status)
+    expect(response.headers.get('connection')).toBe('keep-alive')
+  })
+
+  test('HEAD keeps the length of what GET would give', async () => {
+    const upstream = await startUpstream((_req, res) => res.setHeader('content-length', 1_234).end())
+    const { url } = await front(upstream.url)
+
+    expect((await fetch(url, { method: 'HEAD' })).headers.get('content-length')).toBe('1234')
+  })
+
+  test('early hints arrive before the response', async () => {
+    const upstream = await startUpstream((_req, res) => {
+      res.writeEarlyHints({ link: '</style.css>; rel=preload; as=style' })
+      res.end('done')
+    })
+    const { port } = await front(upstream.url)
+
+    const answer = await raw(port, 'GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n')
+    expect(answer).toMatch(
+      /^HTTP\/1\.1 103 Early Hints\r\nLink: <\/style.css>; rel=preload; as=style\r\n\r\nHTTP\/1\.1 200/i,
+    )
+  })
+
+  test('trailers follow a chunked body', async () => {
+    const upstream = await startUpstream((_req, res) => {
+      res.writeHead(200, { trailer: 'x-sum' })
+      res.write('body')
+      res.addTrailers({ 'x-sum': '42' })
+      res.end()
+    })
+    const { port } = await front(upstream.url)
+
+    const trailers = await new Promise((resolve, reject) => {
+      request({ port, host: '127.0.0.1' }, (res) => res.resume().on('end', () => resolve(res.trailers)))
+        .on('error', reject)
+        .end()
+    })
+    expect(trailers).toEqual({ 'x-sum': '42' })
+  })
+
+  test('the headers its route sets, and not those it removes', async () => {
+    const upstream = await startUpstream((_req, res) => res.setHeader('server', 'secret 1.0').end())
+    const { url } = await front(upstream.url, { headers: { response: { Server: null, 'x-frame-options': 'DENY' } } })
+    const { headers } = await fetch(url)
+
+    expect(headers.get('server')).toBeNull()
+    expect(headers.get('x-frame-options')).toBe('DENY')
+  })
+
+  test('what the gateway has set stands, and Vary is added up', async () => {
+    const upstream = await startUpstream((_req, res) => {
+      res.writeHead(200, ['vary', 'Accept', 'x-request-id', 'theirs', 'set-cookie', 'a=1', 'set-cookie', 'b=2']).end()
+    })
+    const forward = proxy(upstream.url)
+    const { url } = await serve((req, res, next) => {
+      res.setHeader('vary', 'Origin')
+      res.setHeader('x-request-id', 'ours')
+      forward(req, res, next)
+    })
+    const { headers } = await fetch(url)
+
+    expect(headers.get('vary')).toBe('Origin, Accept')
+    expect(headers.get('x-request-id')).toBe('ours')
+    expect(headers.getSetCookie()).toEqual(['a=1', 'b=2'])
+  })
+
+  test('a response that ends with its connection ends so for the client too', async () => {
+    const upstream = await startTcp((socket) =>
+      socket.once('data', () => socket.end('HTTP/1.1 200 OK\r\n\r\nuntil the end')),
+    )
+    const { port } = await front(upstream)
+
+    const answer = await raw(port, 'GET / HTTP/1.1\r\nHost: a\r\n\r\n')
+    expect(answer).toMatch(/\r\nconnection: close\r\n/i)
+    expect(answer).not.toMatch(/transfer-encoding/i)
+    expect(answer).toMatch(/\r\n\r\nuntil the end$/)
+  })
+})
+
+describe('loops', () => {
+  test('a request that comes back is answered with 508', async () => {
+    const errors: ProxyError[] = []
+    let target = ''
+    const first = await serve((req, res, next) =>
+      proxy(target, { via: 'me', onError: (error) => errors.push(error) })(req, res, next),
+    )
+    target = first.url
+
+    const response = await fetch(first.url)
+
+    expect(response.status).toBe(508)
+    expect(errors.map(({ code }) => code)).toEqual(['MSX_PROXY_LOOP'])
+  })
+})
+
+test.each<[string, ProxyOptions, string]>([
+  ['ftp://a', {}, 'target must be an http or https URL'],
+  ['http://a/?b', {}, 'target must be a URL without credentials'],
+  ['user-service', {}, 'discovery is needed'],
+  ['http://a', { maxBody: -1 }, 'maxBody must be a whole number'],
+  ['http://a', { timeout: { idle: Number.NaN } }, 'timeout.idle must be'],
+  ['http://a', { timeout: { total: 2 ** 31 } }, 'timeout.total must be'],
+  ['http://a', { trust: ['x'] }, 'trust must be'],
+])('proxy(%s, %j) is refused', (target, options, message) => {
+  expect(() => proxy(target, options)).toThrow(message)
+})
