@@ -1,4 +1,6 @@
 import { status } from '@grpc/grpc-js'
+import { createBus, memory } from '@msx/messaging'
+import { shopEvents } from '@shop/contracts'
 import { afterAll, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest'
 import { refusal } from './testing/payment-service.js'
 import { createWorld, refill, type World } from './testing/world.js'
@@ -162,6 +164,28 @@ describe('an order that fails', () => {
     expect(world.payments.asked.filter((method) => method === 'Authorize')).toHaveLength(1)
   })
 })
+
+test('an order that could not even be announced is CANCELLED, and that is said when somebody listens', async () => {
+  const lonely = memory()
+  await world.stop()
+  await world.start(lonely)
+  const id = await world.placed()
+  await vi.waitFor(async () => expect(await world.read(id)).toMatchObject({ status: 'CANCELLED' }), { timeout: 3_000 })
+
+  const heard: string[] = []
+  const listener = createBus({ events: shopEvents, transport: lonely, source: 'late' })
+  listener.subscribe('late', 'order.*', (message) => void heard.push(message.type))
+  await listener.start()
+
+  await world.ended(id, 10_000)
+  await lonely.drain()
+  expect(heard).toEqual(['order.cancelled'])
+  expect(world.products.asked).not.toContain('PUT')
+
+  await listener.close()
+  await world.stop()
+  await world.start()
+}, 15_000)
 
 describe('when a service is away in the middle', () => {
   test('stock is reserved once product-service is back', async () => {

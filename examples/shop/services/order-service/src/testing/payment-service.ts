@@ -16,7 +16,7 @@ export interface FakePayments {
 
 type Handler = (request: AuthorizeRequest) => Payment | undefined
 
-export async function fakePayments(): Promise<FakePayments> {
+export async function fakePayments(wantedPort = 0): Promise<FakePayments> {
   const payments = new Map<string, Payment>()
   const server = new Server()
   const fake = {
@@ -68,7 +68,7 @@ export async function fakePayments(): Promise<FakePayments> {
     Object.fromEntries(Object.entries(handlers).map(([name, handler]) => [name, serve(fake, name, handler)])),
   )
   const port = await new Promise<number>((resolve, reject) => {
-    server.bindAsync('127.0.0.1:0', ServerCredentials.createInsecure(), (error, bound) =>
+    server.bindAsync(`127.0.0.1:${wantedPort}`, ServerCredentials.createInsecure(), (error, bound) =>
       error === null ? resolve(bound) : reject(error),
     )
   })

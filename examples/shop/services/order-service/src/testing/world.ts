@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto'
-import { createBus } from '@msx/messaging'
+import { createBus, type Transport } from '@msx/messaging'
 import { shopEvents } from '@shop/contracts'
 import type { Service } from '@shop/platform'
 import { type TestDeps, testDeps } from '@shop/platform/testing'
@@ -37,7 +37,8 @@ export interface World {
   /** Everything that was published, in order. */
   readonly events: { readonly id: string; readonly type: string; readonly data: Record<string, unknown> }[]
   readonly url: string
-  start(): Promise<void>
+  /** With another transport, the service is alone on it. */
+  start(transport?: Transport): Promise<void>
   stop(): Promise<void>
   request<T = Record<string, unknown>>(method: string, path: string, init?: RequestOptions): Promise<Answer<T>>
   order(options?: OrderOptions): Promise<Answer>
@@ -99,8 +100,8 @@ export async function createWorld(): Promise<World> {
       return url
     },
 
-    async start() {
-      service = createOrderService(deps)
+    async start(transport: Transport = deps.transport) {
+      service = createOrderService({ ...deps, transport })
       url = (await service.start()).url
     },
     async stop() {
