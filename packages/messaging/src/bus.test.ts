@@ -371,7 +371,7 @@ describe('closing', () => {
 
     const closed = bus.close().then(() => log.push('closed'))
     await rest()
-    gate.resolve()
+    gate.open()
     await closed
 
     expect(log).toEqual(['began 1', 'done 1', 'closed'])
@@ -393,7 +393,7 @@ describe('closing', () => {
     const closed = bus.close({ timeout: 100 })
     await clock.advance(100)
     await closed
-    gate.resolve()
+    gate.open()
     await rest()
     const next = createBus({ events, transport: broker, source: 'next' })
     next.subscribe('g', 'order.created', (message) => void seen.push([message.redelivered, message.attempt]))

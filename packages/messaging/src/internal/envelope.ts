@@ -63,6 +63,17 @@ export function readEnvelope(wire: WireMessage, json: unknown): Envelope {
   }
 }
 
+/** The id its publisher gave it, without reading the body of a message that has none in there. */
+export function readId(wire: WireMessage): string | undefined {
+  if (!isStructured(wire)) return headerAttributes(wire.headers)('id') ?? wire.id
+
+  try {
+    return bodyAttributes(parseBody(wire))('id') ?? wire.id
+  } catch {
+    return wire.id
+  }
+}
+
 /** The JSON of the event, out of a body that a structured CloudEvent shares with its attributes. */
 export function readData(wire: WireMessage, json: unknown): unknown {
   return isStructured(wire) ? (json as { data?: unknown } | null)?.data : json

@@ -38,11 +38,11 @@ export function fixture(options: Partial<BusOptions<TestSchemas>> = {}): Fixture
 }
 
 /** A promise and what settles it. */
-export function deferred(): { readonly promise: Promise<void>; readonly resolve: () => void } {
+export function deferred(): { readonly promise: Promise<void>; open(): void } {
   let resolve = (): void => {}
   const promise = new Promise<void>((done) => {
     resolve = done
   })
 
-  return { promise, resolve }
+  return { promise, open: () => resolve() }
 }

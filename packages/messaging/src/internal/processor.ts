@@ -11,7 +11,7 @@ import type { SubscriptionSettings } from '../subscribe-options.js'
 import type { Delivery, TransportConnection, WireMessage } from '../transport.js'
 import type { Decoder } from './decode.js'
 import type { Emitter } from './emitter.js'
-import { HEADER, readCount, readText } from './envelope.js'
+import { HEADER, readCount, readId, readText } from './envelope.js'
 import type { Handle } from './middleware.js'
 import { ReceivedMessage } from './received-message.js'
 import { within } from './settle.js'
@@ -183,7 +183,7 @@ type IdentifiedMessage = WireMessage & { readonly id: string }
 
 /** A foreign message may lack an id; it keeps the one it is given here through all its retries. */
 function withId(wire: WireMessage): IdentifiedMessage {
-  return { ...wire, id: readText(wire.headers, HEADER.id) ?? wire.id ?? randomUUID() }
+  return { ...wire, id: readId(wire) ?? randomUUID() }
 }
 
 function isPromiseLike(value: unknown): value is PromiseLike<unknown> {
