@@ -1,6 +1,12 @@
 import type { Options } from 'tsup'
 import { library } from '../../tooling/tsup.js'
 
-const config: Options = library({ index: 'src/index.ts', postgres: 'src/postgres.ts' })
+const options = library({ index: 'src/index.ts', postgres: 'src/postgres.ts', testing: 'src/testing.ts' })
+
+const config: Options = {
+  ...options,
+  // The engine is AsyncDisposable, which a reader's `lib` may not know.
+  dts: { ...(options.dts as object), banner: '/// <reference lib="esnext.disposable" preserve="true" />' },
+}
 
 export default config

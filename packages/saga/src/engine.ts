@@ -23,7 +23,7 @@ import { emitter, type SagaEvents } from './events.js'
 import { count, duration, shown, text } from './internal/check.js'
 import { fromJson, toJson } from './internal/json.js'
 import { timersOf } from './internal/timers.js'
-import { uuidv7 } from './internal/uuid.js'
+import { risingIds } from './internal/uuid.js'
 import { type Plan, RETURNS } from './plan.js'
 import { advanced, emitNotices, type Held, hold } from './runner.js'
 import type { Clock, Queryable, Stored } from './shapes.js'
@@ -140,6 +140,7 @@ export function createSagaEngine<Tx>(options: SagaEngineOptions<Tx>): SagaEngine
   const timers = timersOf(options.clock)
   if (options.clock) store.adopt?.(options.clock)
 
+  const nextId = risingIds()
   const { on, emit } = emitter()
   const waiting = new Map<string, Set<() => void>>()
   const worker = new Worker({ store, timers, random, emit, plans, concurrency, ttl, onRelease: released })
@@ -259,7 +260,7 @@ export function createSagaEngine<Tx>(options: SagaEngineOptions<Tx>): SagaEngine
       const home = tx === undefined && wait === 0 ? worker.home : undefined
       const { saga: row, created } = await store.create(
         {
-          id: uuidv7(),
+          id: nextId(),
           name: plan.name,
           version: plan.version,
           shape: plan.shape,

@@ -155,7 +155,7 @@ export class Run {
     const { progress } = this.#held.state
     const left = remaining(this.#held, progress, this.#parts.timers)
     if (left !== undefined && left <= 0 && !task.step.pivot) return this.#write({ type: 'overdue' })
-    if (task.type === 'do' && task.step.intent && !progress.intent) {
+    if (task.type === 'do' && task.step.intent && !task.step.transactional && !progress.intent) {
       if (!(await this.#write({ type: 'announced' }))) return false
     }
 

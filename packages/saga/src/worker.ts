@@ -1,5 +1,6 @@
 import { LeaseLostError } from './errors.js'
 import type { Emit } from './events.js'
+import { MAX_DURATION } from './internal/check.js'
 import type { Timers } from './internal/timers.js'
 import type { Plan } from './plan.js'
 import { Run, type RunnerParts } from './runner.js'
@@ -21,6 +22,10 @@ const IDLE = { first: 50, last: 1_000 }
 /** How long a saga started in a caller's transaction is looked for eagerly, in milliseconds. */
 const EXPECTED_FOR = 5_000
 const SWEEP_EVERY = 1_000
+/** More due times than these are left to the idle polls. */
+const DUES = 1_000
+/** What aborted runs get to notice it, in milliseconds. */
+const ABORT_TAKES = 1_000
 
 export const planKey = (name: string, version: number): string => `${name}/${version}`
 
@@ -34,6 +39,8 @@ export class Worker {
   readonly #going = new Set<Promise<void>>()
   /** Ids that a caller's transaction may commit at any moment, and when they were written. */
   readonly #expected = new Map<string, number>()
+  /** When sagas fall due that this process gave back: a poll at each of these moments finds one. */
+  readonly #dues = new Set<number>()
   #id: string | undefined
   #state: 'new' | 'running' | 'closing' | 'closed' = 'new'
   #idle = IDLE.first
@@ -41,7 +48,9 @@ export class Worker {
   #polling: Promise<void> | undefined
   #again = false
   readonly #loops = new Map<string, () => void>()
-  #ticking = new Set<Promise<void>>()
+  /** No more housekeeping. */
+  #halted = false
+  readonly #ticking = new Set<Promise<void>>()
   #idleWaiters: (() => void)[] = []
 
   constructor(parts: WorkerParts) {
@@ -74,8 +83,14 @@ export class Worker {
     this.poke(0)
   }
 
-  /** Polls in `ms`, or sooner when that was planned already. */
+  /** Something falls due in `ms`: polls then, whatever else is planned. */
   poke(ms: number): void {
+    if (ms > 0 && this.#dues.size < DUES) this.#dues.add(this.#parts.timers.now() + ms)
+    this.#pollIn(ms)
+  }
+
+  /** Polls in `ms`, or sooner when that was planned already. */
+  #pollIn(ms: number): void {
     if (this.#state !== 'running') return
 
     const { timers } = this.#parts
@@ -83,7 +98,7 @@ export class Worker {
     if (this.#nextPoll && this.#nextPoll.at <= at) return
 
     this.#nextPoll?.cancel()
-    const cancel = timers.after(Math.min(ms, 2 ** 31 - 1), () => {
+    const cancel = timers.after(Math.min(ms, MAX_DURATION), () => {
       this.#nextPoll = undefined
       this.#poll()
     })
@@ -131,13 +146,24 @@ export class Worker {
     await this.#polling
     if (this.#going.size > 0) await this.#drained(timeout)
 
+    this.#halted = true
     for (const cancel of this.#loops.values()) cancel()
     await Promise.all(this.#ticking)
     for (const run of this.#runs.values()) run.owner.abort(new LeaseLostError('the saga engine was closed'))
+    // Transactions that were just aborted hold their rows until they are rolled back.
+    if (this.#going.size > 0) await this.#drained(ABORT_TAKES)
     this.#state = 'closed'
-    if (wasRunning && this.#id !== undefined) await this.#parts.store.leave(this.#id)
+    if (!wasRunning || this.#id === undefined) return
+
+    try {
+      await this.#parts.store.leave(this.#id)
+    } catch (error) {
+      // The lease runs out by itself.
+      this.#parts.emit('storeError', { during: 'leave', error })
+    }
   }
 
+  /** Resolves when no run is left, or after `timeout`. */
   #drained(timeout: number): Promise<void> {
     return new Promise((resolve) => {
       const cancel = this.#parts.timers.after(timeout, resolve)
@@ -163,21 +189,24 @@ export class Worker {
   }
 
   async #claim(): Promise<void> {
-    const { store, plans, concurrency, emit } = this.#parts
+    const { store, timers, plans, concurrency, emit } = this.#parts
     const limit = concurrency - this.#runs.size
     const worker = this.#id
     if (limit <= 0) return
-    if (worker === undefined) return this.poke(IDLE.last)
+    if (worker === undefined) return this.#pollIn(IDLE.last)
+
+    const asked = timers.now()
+    for (const due of this.#dues) if (due <= asked) this.#dues.delete(due)
 
     try {
       const rows = await store.claim({ worker, can: [...plans.values()], limit })
       // A lease that was lost meanwhile frees these rows by itself.
       if (worker === this.#id) for (const row of rows) this.launch(row)
       if (rows.length > 0) this.#idle = IDLE.first
-      this.poke(rows.length === limit ? 0 : this.#pause())
+      this.#pollIn(rows.length === limit ? 0 : this.#pause())
     } catch (error) {
       emit('storeError', { during: 'claim', error })
-      this.poke(IDLE.last)
+      this.#pollIn(IDLE.last)
     }
   }
 
@@ -193,7 +222,8 @@ export class Worker {
 
     const pause = this.#idle * (0.8 + 0.4 * random())
     this.#idle = Math.min(this.#idle * 2, IDLE.last)
-    return Math.min(pause, Math.max(2, youngest / 4))
+    const due = Math.max(0, Math.min(...this.#dues) - now)
+    return Math.min(pause, due, Math.max(2, youngest / 4))
   }
 
   async #enlist(): Promise<void> {
@@ -247,7 +277,7 @@ export class Worker {
         .catch((error: unknown) => this.#parts.emit('storeError', { during: name, error }))
         .finally(() => {
           this.#ticking.delete(ticking)
-          if (this.#state !== 'closed') plan()
+          if (!this.#halted) plan()
         })
       this.#ticking.add(ticking)
     }

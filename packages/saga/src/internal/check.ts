@@ -18,6 +18,8 @@ export function count(name: string, value: number | undefined, fallback: number)
 export function text(name: string, value: unknown, limit = 200): string {
   if (typeof value !== 'string' || value.length === 0 || value.length > limit)
     throw new TypeError(`${name} must be a string of 1 to ${limit} characters, not ${shown(value)}`)
+  if (value.includes('\0'))
+    throw new TypeError(`${name} must not contain the character U+0000, which no database keeps`)
   return value
 }
 

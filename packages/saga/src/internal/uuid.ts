@@ -1,13 +1,31 @@
-/** A UUID whose first 48 bits are the time in milliseconds (RFC 9562, version 7), so that ids sort by age. */
-export function uuidv7(now: number = Date.now()): string {
-  const bytes = crypto.getRandomValues(new Uint8Array(16))
-  for (let i = 0, time = now; i < 6; i++) {
-    bytes[5 - i] = time % 256
-    time = Math.floor(time / 256)
-  }
-  bytes[6] = 0x70 | ((bytes[6] as number) & 0x0f)
-  bytes[8] = 0x80 | ((bytes[8] as number) & 0x3f)
+/**
+ * A UUID whose first 48 bits are the time in milliseconds (RFC 9562, version 7), so that ids sort by age. `count` orders
+ * those of the same millisecond, from 0 to 4095.
+ */
+export function uuidv7(now: number, count: number): string {
+  const time = now.toString(16).padStart(12, '0')
+  const random = Buffer.from(crypto.getRandomValues(new Uint8Array(8)))
+  random[0] = 0x80 | ((random[0] as number) & 0x3f)
 
-  const hex = Buffer.from(bytes).toString('hex')
-  return `${hex.slice(0, 8)}-${hex.slice(8, 12)}-${hex.slice(12, 16)}-${hex.slice(16, 20)}-${hex.slice(20)}`
+  const tail = random.toString('hex')
+  const ordered = (0x7000 | count).toString(16)
+  return `${time.slice(0, 8)}-${time.slice(8)}-${ordered}-${tail.slice(0, 4)}-${tail.slice(4)}`
+}
+
+/** Ids of one process, each above the one before, even when its wall clock is set back. */
+export function risingIds(wallClock: () => number = Date.now): () => string {
+  let last = 0
+  let count = 0
+
+  return () => {
+    const now = wallClock()
+    if (now > last) {
+      last = now
+      count = 0
+    } else if (++count > 0xfff) {
+      last++
+      count = 0
+    }
+    return uuidv7(last, count)
+  }
 }

@@ -41,7 +41,7 @@ async function lent<T>(tx: Queryable, run: (tx: Queryable) => Promise<T>): Promi
       const value: unknown = Reflect.get(target, property, target)
       if (typeof value !== 'function') return value
       return (...args: unknown[]) => {
-        if (over) throw new Error('this transaction is over')
+        if (over) return Promise.reject(new Error('this transaction is over'))
         return Reflect.apply(value, target, args)
       }
     },

@@ -1,4 +1,5 @@
 import type { StoredError } from '../errors.js'
+import { toJson } from '../internal/json.js'
 import type { Progress, RecordRow, SagaRow, SagaStatus, Tags, Transition } from '../store.js'
 
 /** A row as the statements select it: int8 and payloads as text, times as milliseconds. */
@@ -36,7 +37,7 @@ export interface SagaColumns {
 interface RecordColumns extends Omit<RecordRow, 'output' | 'error' | 'note'> {
   readonly output: string | null
   readonly error: string | null
-  readonly note: RecordRow['note'] | null
+  readonly note: string | null
 }
 
 export function rowOf(row: SagaColumns): SagaRow {
@@ -80,14 +81,22 @@ function recordOf({ output, error, note, ...record }: RecordColumns): RecordRow 
     ...record,
     output: output ?? undefined,
     error: parsed<StoredError>(error),
-    note: note ?? undefined,
+    note: parsed<NonNullable<RecordRow['note']>>(note),
   }
 }
 
 /** A transition as the commit statement reads it. */
 export function wireOf({ progress, record, wakeIn, ...transition }: Transition): object {
-  const { direction, ...rest } = progress
-  return { ...transition, ...rest, wake_in: wakeIn, backward: direction === 'backward', record }
+  const { direction, cause, problem, ...rest } = progress
+  return {
+    ...transition,
+    ...rest,
+    wake_in: wakeIn,
+    backward: direction === 'backward',
+    cause: toJson(cause),
+    problem: toJson(problem),
+    record: record && { ...record, error: toJson(record.error), note: toJson(record.note) },
+  }
 }
 
 function parsed<T>(text: string | null): T | undefined {

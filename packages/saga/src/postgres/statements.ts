@@ -31,7 +31,7 @@ export function statementsFor(schema: string): Statements {
 
   const records = `(
     SELECT json_agg(json_build_object('seq', r.seq, 'name', r.name, 'kind', r.kind, 'outcome', r.outcome, 'attempt', r.attempt,
-      'output', r.output::text, 'error', r.error::text, 'note', r.note, 'took', r.took, 'at', ${ms('r.at')}) ORDER BY r.seq)::text
+      'output', r.output::text, 'error', r.error::text, 'note', r.note::text, 'took', r.took, 'at', ${ms('r.at')}) ORDER BY r.seq)::text
     FROM ${at}.saga_step r WHERE r.saga_id = s.id) AS records`
 
   return {
@@ -70,28 +70,29 @@ export function statementsFor(schema: string): Statements {
 
     lock: `SELECT 1 FROM ${at}.saga WHERE id = $1::text::uuid AND fence = $2::text::bigint AND rev = $3::text::bigint FOR UPDATE`,
 
+    // Payloads are strings inside the batch, so that no character in them can make the batch itself unreadable.
     commit: `
       WITH b AS (
         SELECT * FROM json_to_recordset($1::text::json) AS b(
           id uuid, fence bigint, rev bigint, token uuid, keep boolean, wake_in float8, claims int, finished boolean,
           status text, backward boolean, cursor int, committed boolean, attempt int, delay float8, intent boolean,
-          cause json, problem json, cancel text, output text, record json)
+          cause text, problem text, cancel text, output text, record json)
       ), u AS (
         UPDATE ${at}.saga s SET
           rev = s.rev + 1, token = b.token, claims = b.claims,
           worker = CASE WHEN b.keep THEN s.worker END,
           wake_at = CASE WHEN NOT b.keep THEN ${now} + b.wake_in * interval '1 ms' END,
           status = b.status, backward = b.backward, cursor = b.cursor, committed = b.committed, attempt = b.attempt,
-          delay = b.delay, intent = b.intent, cause = b.cause, problem = b.problem, cancel = b.cancel,
+          delay = b.delay, intent = b.intent, cause = b.cause::json, problem = b.problem::json, cancel = b.cancel,
           output = coalesce(b.output::json, s.output),
           finished_at = CASE WHEN b.finished THEN ${now} END
         FROM b WHERE s.id = b.id AND s.fence = b.fence AND s.rev = b.rev
         RETURNING s.id, s.rev, b.record
       ), r AS (
         INSERT INTO ${at}.saga_step (saga_id, seq, name, kind, outcome, attempt, output, error, note, took, at)
-        SELECT u.id, u.rev, x.name, x.kind, x.outcome, x.attempt, x.output::json, x.error, x.note, x.took, ${now}
+        SELECT u.id, u.rev, x.name, x.kind, x.outcome, x.attempt, x.output::json, x.error::json, x.note::json, x.took, ${now}
         FROM u CROSS JOIN LATERAL json_to_record(u.record) AS x(
-          name text, kind text, outcome text, attempt int, output text, error json, note json, took float8)
+          name text, kind text, outcome text, attempt int, output text, error text, note text, took float8)
         WHERE u.record IS NOT NULL
       )
       SELECT u.id::text AS id FROM u`,

@@ -1,0 +1,84 @@
+import { PGlite } from '@electric-sql/pglite'
+import pg from 'pg'
+import { type PostgresStore, postgresStore } from '../postgres.js'
+import type { Database, Queryable } from '../shapes.js'
+
+/** A database for tests, with a way to use a transaction of the caller's own. */
+export interface TestDatabase {
+  readonly name: string
+  readonly pool: Database
+  transaction<T>(run: (tx: Queryable) => Promise<T>): Promise<T>
+  /** A migrated store in a schema of its own. */
+  store(): Promise<PostgresStore>
+  close(): Promise<void>
+}
+
+export async function pgliteDatabase(): Promise<TestDatabase> {
+  const pool = new PGlite()
+  await pool.waitReady
+  return database(
+    'PGlite',
+    pool,
+    (run) => pool.transaction(run),
+    () => pool.close(),
+  )
+}
+
+/** Undefined when no server answers, unless MSX_REQUIRE_SERVICES says that it must. */
+export async function postgresDatabase(): Promise<TestDatabase | undefined> {
+  const url = process.env['DATABASE_URL'] ?? 'postgres://postgres@127.0.0.1:5432/postgres'
+  const pool = new pg.Pool({ connectionString: url, connectionTimeoutMillis: 3_000 })
+  pool.on('error', () => undefined)
+  try {
+    await pool.query('SELECT 1')
+  } catch (error) {
+    const why = `no PostgreSQL answers at ${new URL(url).host}: ${error instanceof Error ? error.message : error}`
+    if (process.env['MSX_REQUIRE_SERVICES'] === '1') throw new Error(why, { cause: error })
+    console.warn(`\n  SKIPPED: ${why}\n  Start one with \`scripts/services up postgres\`, or set DATABASE_URL.\n`)
+    await pool.end()
+    return undefined
+  }
+
+  const transaction: TestDatabase['transaction'] = async (run) => {
+    const client = await pool.connect()
+    try {
+      await client.query('BEGIN')
+      const result = await run(client)
+      await client.query('COMMIT')
+      return result
+    } catch (error) {
+      await client.query('ROLLBACK')
+      throw error
+    } finally {
+      client.release()
+    }
+  }
+  return database('PostgreSQL', pool, transaction, () => pool.end())
+}
+
+function database(
+  name: string,
+  pool: Database,
+  transaction: TestDatabase['transaction'],
+  end: () => Promise<void>,
+): TestDatabase {
+  const run = crypto.randomUUID().slice(0, 8)
+  const schemas: string[] = []
+
+  return {
+    name,
+    pool,
+    transaction,
+    async store() {
+      const schema = `msx_saga_${run}_${schemas.length}`
+      schemas.push(schema)
+      const store = postgresStore({ pool, schema })
+      await store.migrate()
+      return store
+    },
+    async close() {
+      for (const schema of schemas) await pool.query(`DROP SCHEMA "${schema}" CASCADE`)
+      await end()
+    },
+  }
+}

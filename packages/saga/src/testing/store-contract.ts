@@ -1,0 +1,360 @@
+import assert from 'node:assert/strict'
+import { FRESH } from '../decide.js'
+import { isSagaConflictError } from '../errors.js'
+import { risingIds } from '../internal/uuid.js'
+import type { NewRecord, NewSaga, SagaRow, Store, Transition } from '../store.js'
+
+/** One case of a contract suite: any test runner can run it. */
+export interface ContractCase {
+  readonly name: string
+  run(): Promise<void>
+}
+
+const TTL = 60_000
+const nextId = risingIds()
+const CAN = [{ name: 'order', version: 1 }]
+
+/**
+ * What the engine relies on in every store. `make` gives a store that nobody else uses, empty or not; a case takes at most
+ * half a second.
+ *
+ * @example
+ * for (const c of storeContract(() => myStore())) test(c.name, c.run)
+ */
+export function storeContract<Tx>(make: () => Promise<Store<Tx>> | Store<Tx>): readonly ContractCase[] {
+  const cases: ContractCase[] = []
+  const it = (name: string, run: (store: Store<Tx>) => Promise<void>): void => {
+    cases.push({ name, run: async () => run(await make()) })
+  }
+
+  it('gives back what was created, due at once', async (store) => {
+    const { saga, created } = await store.create(newSaga({ key: 'k', tags: { region: 'eu' } }))
+
+    assert.equal(created, true)
+    assert.deepEqual([saga.rev, saga.fence, saga.worker, saga.claims], [1, 1, undefined, 0])
+    const loaded = await store.load(saga.id)
+    assert.equal(loaded?.input, saga.input)
+    assert.deepEqual(loaded?.tags, { region: 'eu' })
+    assert.deepEqual(loaded?.progress.status, 'running')
+    assert.deepEqual((await claimed(store)).at(0)?.id, saga.id)
+  })
+
+  it('finds the first saga under a known key, and refuses another input for it', async (store) => {
+    const first = await store.create(newSaga({ key: 'k', input: '{"a":1,"b":2}' }))
+    const again = await store.create(newSaga({ key: 'k', input: '{"b":2,"a":1}' }))
+
+    assert.deepEqual([again.created, again.saga.id], [false, first.saga.id])
+    await assert.rejects(store.create(newSaga({ key: 'k', input: '{"a":2}' })), isSagaConflictError)
+    assert.equal((await store.create(newSaga({ key: 'other' }))).created, true)
+  })
+
+  it('creates one saga when many starts race for a key', async (store) => {
+    const starts = await Promise.all(Array.from({ length: 8 }, () => store.create(newSaga({ key: 'k' }))))
+
+    assert.equal(starts.filter(({ created }) => created).length, 1)
+    assert.equal(new Set(starts.map(({ saga }) => saga.id)).size, 1)
+  })
+
+  it('keeps every payload as it came: null, nothing, U+0000, lone surrogates', async (store) => {
+    const worker = await enlisted(store)
+    for (const output of ['null', undefined, '"a\\u0000b"', '"\\ud800"', '1e300', '{"b":1,"a":[]}']) {
+      const { saga } = await store.create(newSaga({ worker, input: output }))
+      const error = { name: 'Error', message: 'a\0b', cause: { name: 'Error', message: '\ud800' } }
+      const step = record({ output, error })
+      await store.commit([
+        transition(saga, { output, record: step, progress: { ...FRESH, problem: error, cause: error } }),
+      ])
+
+      const loaded = await store.load(saga.id)
+      assert.equal(loaded?.input, output)
+      assert.equal(loaded?.output, output)
+      assert.equal(loaded?.records[0]?.output, output)
+      assert.deepEqual(loaded?.records[0]?.error, error)
+      assert.deepEqual(loaded?.progress.cause, error)
+    }
+  })
+
+  it('gives a saga to the worker that starts it only when that worker has a lease', async (store) => {
+    const worker = await enlisted(store)
+
+    const own = (await store.create(newSaga({ worker }))).saga
+    const stray = (await store.create(newSaga({ worker: crypto.randomUUID() }))).saga
+
+    assert.deepEqual([own.worker, own.claims, own.wakeAt], [worker, 1, undefined])
+    assert.deepEqual([stray.worker, stray.claims], [undefined, 0])
+    assert.deepEqual(ids(await claimed(store)), [stray.id])
+  })
+
+  it('claims nothing for a worker without a lease', async (store) => {
+    await store.create(newSaga())
+
+    assert.deepEqual(await store.claim({ worker: crypto.randomUUID(), can: CAN, limit: 10 }), [])
+  })
+
+  it('claims only what the worker has the definition of, and what is due', async (store) => {
+    const due = (await store.create(newSaga())).saga
+    await store.create(newSaga({ version: 2 }))
+    await store.create(newSaga({ name: 'refund' }))
+    await store.create(newSaga({ delay: 60_000 }))
+
+    assert.deepEqual(ids(await claimed(store)), [due.id])
+  })
+
+  it('claims the longest due first, up to the limit, and raises fence and claims', async (store) => {
+    const created: string[] = []
+    for (let i = 0; i < 3; i++) created.push((await store.create(newSaga())).saga.id)
+    const worker = await enlisted(store)
+
+    const rows = await store.claim({ worker, can: CAN, limit: 2 })
+
+    assert.deepEqual(ids(rows).sort(), created.slice(0, 2).sort())
+    assert.deepEqual([rows[0]?.fence, rows[0]?.claims, rows[0]?.worker, rows[0]?.rev], [2, 1, worker, 1])
+    assert.deepEqual(ids(await store.claim({ worker, can: CAN, limit: 2 })), created.slice(2))
+  })
+
+  it('never gives one saga to two workers', async (store) => {
+    for (let i = 0; i < 12; i++) await store.create(newSaga())
+    const workers = await Promise.all(Array.from({ length: 4 }, () => enlisted(store)))
+
+    const claims = await Promise.all(workers.map((worker) => store.claim({ worker, can: CAN, limit: 5 })))
+    const rest = await claimed(store)
+
+    const all = ids([...claims.flat(), ...rest])
+    assert.equal(all.length, 12)
+    assert.equal(new Set(all).size, 12)
+  })
+
+  it('lets a delayed saga run from its first claim on', async (store) => {
+    const { saga } = await store.create(newSaga({ delay: 20, progress: { ...FRESH, status: 'waiting' } }))
+    assert.deepEqual(await claimed(store), [])
+
+    const [row] = await eventually(() => claimed(store))
+    assert.deepEqual([row?.id, row?.progress.status], [saga.id, 'running'])
+  })
+
+  it('accepts a write that knows fence and rev, and appends its record', async (store) => {
+    const saga = await owned(store)
+    const progress = { ...FRESH, cursor: 1, attempt: 2, delay: 7.5, committed: true, cancel: 'why' }
+
+    const accepted = await store.commit([transition(saga, { progress, record: record({ attempt: 3 }) })])
+
+    const row = (await store.load(saga.id)) as SagaRow
+    assert.deepEqual([...accepted], [saga.id])
+    assert.deepEqual([row.rev, row.fence, row.worker, row.claims], [saga.rev + 1, saga.fence, saga.worker, 1])
+    assert.deepEqual(defined(row.progress), defined(progress))
+    assert.deepEqual(
+      row.records.map(({ seq, name, attempt }) => [seq, name, attempt]),
+      [[row.rev, 'pay', 3]],
+    )
+  })
+
+  it('refuses a write with an old rev or an old fence, and accepts the others of its batch', async (store) => {
+    const [a, b, c] = [await owned(store), await owned(store), await owned(store)]
+
+    const accepted = await store.commit([
+      transition({ ...a, rev: a.rev + 1 }, { record: record({}) }),
+      transition({ ...b, fence: b.fence - 1 }, { record: record({}) }),
+      transition(c, { record: record({}) }),
+    ])
+
+    assert.deepEqual([...accepted], [c.id])
+    assert.equal((await store.load(a.id))?.records.length, 0)
+    assert.equal((await store.load(b.id))?.rev, b.rev)
+  })
+
+  it('applies the same write once', async (store) => {
+    const saga = await owned(store)
+    const write = transition(saga, { record: record({}) })
+    await store.commit([write])
+
+    assert.equal((await store.commit([write])).size, 0)
+    assert.equal((await store.load(saga.id))?.token, write.token)
+  })
+
+  it('frees a saga that is given back, at the time that was named, and lets one at rest rest', async (store) => {
+    const soon = await owned(store)
+    const late = await owned(store)
+    const rest = await owned(store)
+    await store.commit([
+      transition(soon, { keep: false, wakeIn: 0, claims: 0 }),
+      transition(late, { keep: false, wakeIn: 60_000, claims: 0 }),
+      transition(rest, { keep: false, finished: true, progress: { ...FRESH, status: 'completed' } }),
+    ])
+
+    assert.deepEqual(ids(await claimed(store)), [soon.id])
+    const ended = await store.load(rest.id)
+    assert.deepEqual([ended?.worker, ended?.wakeAt], [undefined, undefined])
+    assert.equal(typeof ended?.finishedAt, 'number')
+  })
+
+  it('frees what a worker owned when its lease has run out, and refuses everything it writes then', async (store) => {
+    const zombie = crypto.randomUUID()
+    await store.enlist(zombie, 40)
+    const { saga } = await store.create(newSaga({ worker: zombie }))
+    assert.equal(saga.worker, zombie)
+    assert.equal(await store.sweep(), 0)
+
+    await eventually(async () => ((await store.sweep()) > 0 ? [1] : []))
+    const [row] = await claimed(store)
+
+    assert.equal(row?.id, saga.id)
+    assert.deepEqual([(row?.fence as number) > saga.fence, row?.claims], [true, 2])
+    assert.equal(await store.beat(zombie, TTL), false)
+    assert.equal((await store.commit([transition(saga, { record: record({}) })])).size, 0)
+  })
+
+  it('keeps a lease that is renewed', async (store) => {
+    const worker = crypto.randomUUID()
+    await store.enlist(worker, 100)
+    const { saga } = await store.create(newSaga({ worker }))
+
+    assert.equal(await store.beat(worker, TTL), true)
+    await pause(120)
+
+    assert.equal(await store.sweep(), 0)
+    assert.equal((await store.load(saga.id))?.worker, worker)
+  })
+
+  it('frees at once what a worker owned that leaves', async (store) => {
+    const worker = await enlisted(store)
+    const { saga } = await store.create(newSaga({ worker }))
+
+    await store.leave(worker)
+
+    assert.deepEqual(ids(await claimed(store)), [saga.id])
+    assert.equal(await store.beat(worker, TTL), false)
+  })
+
+  it('lists from the newest to the oldest, by status, name, tags and age, page by page', async (store) => {
+    const tags = { shop: 'a', kind: 'x' }
+    const first = (await store.create(newSaga({ tags }))).saga
+    await pause(5)
+    const second = (await store.create(newSaga({ tags: { shop: 'a' } }))).saga
+    await pause(5)
+    const third = (await store.create(newSaga({ name: 'refund', tags: { shop: 'b' } }))).saga
+    const list = async (query: object): Promise<string[]> => ids(await store.list({ limit: 10, ...query }))
+
+    assert.deepEqual(await list({}), [third.id, second.id, first.id])
+    assert.deepEqual(await list({ limit: 2 }), [third.id, second.id])
+    assert.deepEqual(await list({ below: second.id }), [first.id])
+    assert.deepEqual(await list({ name: 'refund' }), [third.id])
+    assert.deepEqual(await list({ tags: { shop: 'a' } }), [second.id, first.id])
+    assert.deepEqual(await list({ tags }), [first.id])
+    assert.deepEqual(await list({ status: 'completed' }), [])
+    assert.deepEqual(await list({ startedAfter: first.createdAt + 1 }), [third.id, second.id])
+    assert.deepEqual(await list({ startedBefore: first.createdAt + 1 }), [first.id])
+  })
+
+  it('knows how long a deadline is away', async (store) => {
+    const { saga } = await store.create(newSaga({ deadline: 1_000 }))
+
+    const left = (await store.load(saga.id))?.deadlineIn as number
+    assert.ok(left > 500 && left <= 1_000, `${left}`)
+  })
+
+  it('finds nothing under an id that nobody has', async (store) => {
+    assert.equal(await store.load(nextId()), undefined)
+    assert.equal(await store.load('nonsense'), undefined)
+  })
+
+  it('runs work and its checkpoint together, and neither for a saga that is no longer held', async (store) => {
+    if (!store.transactional) return
+    const saga = await owned(store)
+    let ran = 0
+    const work = async (): Promise<Transition> => {
+      ran++
+      return transition(saga, { record: record({}) })
+    }
+
+    assert.equal(await store.commitWith({ ...saga, rev: 99 }, work), false)
+    assert.equal(await store.commitWith({ ...saga, fence: 0 }, work), false)
+    assert.equal(ran, 0)
+    assert.equal(await store.commitWith(saga, work), true)
+    assert.equal((await store.load(saga.id))?.records.length, 1)
+  })
+
+  it('leaves nothing of work that failed', async (store) => {
+    if (!store.transactional) return
+    const saga = await owned(store)
+    const wrong = new Error('no')
+
+    await assert.rejects(
+      store.commitWith(saga, async () => {
+        throw wrong
+      }),
+      wrong,
+    )
+
+    assert.equal((await store.load(saga.id))?.rev, saga.rev)
+    assert.equal((await store.commit([transition(saga, {})])).size, 1)
+  })
+
+  return cases
+}
+
+function newSaga(given: Partial<NewSaga> = {}): NewSaga {
+  return {
+    id: nextId(),
+    name: 'order',
+    version: 1,
+    shape: 'shape',
+    key: undefined,
+    input: '{"n":1}',
+    tags: {},
+    delay: 0,
+    deadline: undefined,
+    worker: undefined,
+    progress: FRESH,
+    ...given,
+  }
+}
+
+function record(given: Partial<NewRecord>): NewRecord {
+  return { name: 'pay', kind: 'do', outcome: 'ok', attempt: 1, took: 1.5, ...given }
+}
+
+function transition(saga: SagaRow, given: Partial<Transition>): Transition {
+  return {
+    id: saga.id,
+    fence: saga.fence,
+    rev: saga.rev,
+    token: crypto.randomUUID(),
+    keep: given.wakeIn === undefined,
+    wakeIn: undefined,
+    claims: 1,
+    progress: saga.progress,
+    output: undefined,
+    finished: false,
+    record: undefined,
+    ...given,
+  }
+}
+
+async function enlisted<Tx>(store: Store<Tx>): Promise<string> {
+  const worker = crypto.randomUUID()
+  await store.enlist(worker, TTL)
+  return worker
+}
+
+async function owned<Tx>(store: Store<Tx>): Promise<SagaRow> {
+  return (await store.create(newSaga({ worker: await enlisted(store) }))).saga
+}
+
+async function claimed<Tx>(store: Store<Tx>): Promise<SagaRow[]> {
+  return store.claim({ worker: await enlisted(store), can: CAN, limit: 100 })
+}
+
+const ids = (rows: readonly SagaRow[]): string[] => rows.map(({ id }) => id)
+
+const defined = (value: object): object => JSON.parse(JSON.stringify(value)) as object
+
+const pause = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms))
+
+async function eventually<T>(look: () => Promise<T[]>): Promise<T[]> {
+  for (let i = 0; i < 200; i++) {
+    const seen = await look()
+    if (seen.length > 0) return seen
+    await pause(5)
+  }
+  throw new assert.AssertionError({ message: 'waited in vain' })
+}
