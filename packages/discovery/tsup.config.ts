@@ -1,6 +1,14 @@
-import type { Options } from 'tsup'
+import { defineConfig } from 'tsup'
 import { library } from '../../tooling/tsup.js'
 
-const config: Options = library({ index: 'src/index.ts', undici: 'src/undici.ts' })
+const options = library({ index: 'src/index.ts', undici: 'src/undici.ts' })
+
+// The bundled declarations lose the reference that index.ts begins with; without it `AsyncDisposable` has no meaning there.
+const banner = '/// <reference lib="esnext.disposable" preserve="true" />'
+
+const config: ReturnType<typeof defineConfig> = defineConfig({
+  ...options,
+  dts: { ...(options.dts as object), banner },
+})
 
 export default config

@@ -6,7 +6,7 @@ const DISCOVERY_CLOSED = Symbol.for('msx.discovery.DiscoveryClosedError')
  * endpoint for it, or every endpoint was excluded.
  */
 export class NoEndpointsError extends Error {
-  readonly code = 'MSX_NO_ENDPOINTS'
+  readonly code: 'MSX_NO_ENDPOINTS' = 'MSX_NO_ENDPOINTS'
   /** The service that was asked for. */
   readonly service: string
 
@@ -22,7 +22,7 @@ export class NoEndpointsError extends Error {
 
 /** The discovery was closed; it hands out no endpoints any more. */
 export class DiscoveryClosedError extends Error {
-  readonly code = 'MSX_DISCOVERY_CLOSED'
+  readonly code: 'MSX_DISCOVERY_CLOSED' = 'MSX_DISCOVERY_CLOSED'
 
   constructor() {
     super('The discovery is closed. Close it last, after whatever sends requests through it.')

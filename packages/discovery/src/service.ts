@@ -66,6 +66,8 @@ const REFRESH_INTERVAL = 1_000
 /** An endpoint that comes back within this time, ms, comes back with its history. */
 const RETIRED_MEMORY = 60_000
 
+const ANYBODY: PickOptions = {}
+
 /** A service that is watched: the source writes, callers pick. */
 export class WatchedService implements Service {
   readonly name: string
@@ -149,7 +151,7 @@ export class WatchedService implements Service {
     }
   }
 
-  pick(options: PickOptions = {}): Lease {
+  pick(options: PickOptions = ANYBODY): Lease {
     if (this.closed) throw new DiscoveryClosedError()
 
     const allowed = candidates(this.#tiers, options)

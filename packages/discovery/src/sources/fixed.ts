@@ -1,4 +1,4 @@
-import { type Endpoint, type EndpointInit, toEndpoint } from '../endpoint.js'
+import { type EndpointInit, toEndpoint } from '../endpoint.js'
 import { wrongOption } from '../internal/options.js'
 import type { Source } from '../source.js'
 
@@ -18,10 +18,10 @@ export type FixedAddress = string | EndpointInit
 export function fixed(services: Readonly<Record<string, readonly FixedAddress[]>>): Source {
   if (typeof services !== 'object' || services === null) throw wrongOption('services', services, 'an object of lists')
 
-  const known = new Map<string, readonly Endpoint[]>()
+  const known = new Map<string, readonly EndpointInit[]>()
   for (const [service, addresses] of Object.entries(services)) {
     if (!Array.isArray(addresses)) throw wrongOption(`services["${service}"]`, addresses, 'an array of addresses')
-    known.set(service, addresses.map(parseAddress))
+    known.set(service, addresses.map(checked))
   }
 
   return {
@@ -35,9 +35,13 @@ export function fixed(services: Readonly<Record<string, readonly FixedAddress[]>
   }
 }
 
-function parseAddress(address: FixedAddress): Endpoint {
-  if (typeof address !== 'string') return toEndpoint(address)
+function checked(address: FixedAddress): EndpointInit {
+  const init = typeof address === 'string' ? parseAddress(address) : address
+  toEndpoint(init) // throws for what no update would accept
+  return init
+}
 
+function parseAddress(address: string): EndpointInit {
   const bare = !address.includes('://')
   const text = bare ? `http://${address}` : address
   const url = URL.canParse(text) ? new URL(text) : undefined
@@ -55,5 +59,5 @@ function parseAddress(address: FixedAddress): Endpoint {
 
   const port = Number(url.port || (url.protocol === 'https:' ? 443 : 80))
   const scheme = url.protocol === 'https:' ? 'https' : 'http'
-  return toEndpoint({ host: url.hostname, port, ...(!bare && { scheme }) })
+  return { host: url.hostname, port, ...(!bare && { scheme }) }
 }

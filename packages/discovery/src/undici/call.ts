@@ -19,6 +19,7 @@ export interface CallOptions {
   readonly service: Service
   readonly handler: Dispatcher.DispatchHandler
   readonly retries: RetryRules
+  readonly body: Dispatcher.DispatchOptions['body'] | undefined
   /** Sends one attempt to the endpoint of the lease and reports to `attempt`. */
   send(lease: Lease, attempt: ServiceCall): boolean
 }
@@ -118,7 +119,7 @@ export class ServiceCall implements Dispatcher.DispatchHandler {
 
   onResponseError(_: unknown, error: Error): void {
     if (this.#ended) return
-    if (this.#controller.aborted || this.#handlerThrew || isCallersFault(error)) {
+    if (this.#controller.aborted || this.#handlerThrew || isCallersFault(error, this.#options.body)) {
       this.#end(error)
       return
     }

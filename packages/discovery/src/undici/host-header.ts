@@ -2,14 +2,14 @@ import type { Dispatcher } from 'undici'
 
 type Headers = NonNullable<Dispatcher.DispatchOptions['headers']>
 
-/** The headers with `host` set, unless the caller set one. undici takes three forms; each stays what it is or becomes flat. */
+/** The headers with `host` set, unless the caller set one. undici takes three forms of them. */
 export function withHost(headers: Headers | null | undefined, host: string): Headers {
   if (headers === null || headers === undefined) return { host }
   if (Array.isArray(headers)) return hasHost(everySecond(headers)) ? headers : [...headers, 'host', host]
 
   if (Symbol.iterator in headers) {
-    const pairs = [...(headers as Iterable<[string, string]>)]
-    return hasHost(pairs.map(([name]) => name)) ? pairs : [...pairs, ['host', host]]
+    const flat = [...(headers as Iterable<[string, string]>)].flat()
+    return withHost(flat, host)
   }
   return hasHost(Object.keys(headers)) ? headers : { ...headers, host }
 }

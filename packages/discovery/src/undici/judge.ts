@@ -1,7 +1,9 @@
 import type { IncomingHttpHeaders } from 'node:http'
+import { Readable } from 'node:stream'
 
-/** Errors of undici that say something about this side: what was asked for, or that it was called off. */
+/** Errors that say something about this side: what was asked for, or that it was called off. */
 const CALLERS_FAULT = new Set([
+  'MSX_DISCOVERY_CLOSED',
   'UND_ERR_ABORTED',
   'UND_ERR_CLOSED',
   'UND_ERR_DESTROYED',
@@ -10,7 +12,10 @@ const CALLERS_FAULT = new Set([
   'UND_ERR_REQ_CONTENT_LENGTH_MISMATCH',
 ])
 
-export function isCallersFault(error: Error): boolean {
+/** Whether a request failed for reasons on this side: it was called off, could not be sent as asked, or its body broke. */
+export function isCallersFault(error: Error, body: unknown): boolean {
+  if (body instanceof Readable && body.errored === error) return true
+
   return CALLERS_FAULT.has((error as NodeJS.ErrnoException).code ?? '')
 }
 

@@ -1,5 +1,6 @@
 import { Agent, Dispatcher, errors, type Pool } from 'undici'
 import type { Discovery } from '../discovery.js'
+import { DiscoveryClosedError } from '../errors.js'
 import { checkCount, checkFunction, wrongOption } from '../internal/options.js'
 import type { Lease } from '../lease.js'
 import { ServiceCall } from './call.js'
@@ -49,6 +50,7 @@ export class ServiceDispatcher extends Dispatcher {
   readonly #pools: Pools
   readonly #fallback: Dispatcher | undefined
   readonly #stopListening: () => void
+  #discoveryClosed = false
   #ownFallback: Agent | undefined
   #closing: Promise<void> | undefined
   #destroying: Promise<void> | undefined
@@ -75,7 +77,10 @@ export class ServiceDispatcher extends Dispatcher {
     this.#fallback = fallback
 
     const stopKeeping = discovery.on('change', (event) => this.#pools.keep(event.service, event.snapshot.endpoints))
-    const stopWaiting = discovery.on('close', () => this.close(() => {}))
+    const stopWaiting = discovery.on('close', () => {
+      this.#discoveryClosed = true
+      this.close(() => {})
+    })
     this.#stopListening = () => {
       stopKeeping()
       stopWaiting()
@@ -130,8 +135,7 @@ export class ServiceDispatcher extends Dispatcher {
   }
 
   #dispatch(options: Dispatcher.DispatchOptions, handler: Dispatcher.DispatchHandler): boolean {
-    if (this.destroyed) throw new errors.ClientDestroyedError()
-    if (this.closed) throw new errors.ClientClosedError()
+    if (this.closed) throw this.#refusal()
 
     const { hostname, host, protocol } = toUrl(options?.origin)
     const name = this.#serviceOf(hostname)
@@ -141,6 +145,7 @@ export class ServiceDispatcher extends Dispatcher {
     const call = new ServiceCall({
       service: this.#discovery.service(name),
       handler,
+      body: options.body,
       retries: { max: this.#retries ?? 1, repeatable: this.#retries !== undefined && isRepeatable(options) },
       send: (lease, attempt) => this.#send(name, lease, protocol, request, attempt),
     })
@@ -157,8 +162,13 @@ export class ServiceDispatcher extends Dispatcher {
     if (!this.closed) return this.#pools.of(service, lease.endpoint, protocol).dispatch(request, attempt)
 
     // The call waited for the source, or for another attempt to fail, while this was closed.
-    attempt.onResponseError(undefined, new errors.ClientClosedError())
+    attempt.onResponseError(undefined, this.#refusal())
     return false
+  }
+
+  #refusal(): Error {
+    if (this.#discoveryClosed) return new DiscoveryClosedError()
+    return this.destroyed ? new errors.ClientDestroyedError() : new errors.ClientClosedError()
   }
 
   #fallbackDispatcher(): Dispatcher {
