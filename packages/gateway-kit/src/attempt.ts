@@ -275,7 +275,8 @@ function classify(error: Error, sent: boolean, phase: 'request' | 'response'): P
     return new ProxyError('internal', phase, options)
   }
   if (!sent) return new ProxyError('connect', phase, options)
-  if (/^HPE_|^UND_ERR_(?:HEADERS_OVERFLOW|RES_)/.test(code)) return new ProxyError('bad-response', phase, options)
+  const invalid = error.name === 'HTTPParserError' && code !== 'HPE_INVALID_EOF_STATE'
+  if (invalid || /^UND_ERR_(?:HEADERS_OVERFLOW|RES_)/.test(code)) return new ProxyError('bad-response', phase, options)
 
   return new ProxyError('reset', phase, options)
 }

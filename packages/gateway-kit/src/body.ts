@@ -1,6 +1,6 @@
 import type { IncomingMessage } from 'node:http'
+import { hasBody } from './ending.js'
 import { ProxyError } from './errors.js'
-import { hasBody } from './problem.js'
 
 export interface BodyOptions {
   /** More than so many bytes: 413. */

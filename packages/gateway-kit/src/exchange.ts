@@ -6,9 +6,10 @@ import { Attempt, type AttemptHost, type Head } from './attempt.js'
 import { parsedBody, RequestBody } from './body.js'
 import { after, type Clock } from './clock.js'
 import { contextOf } from './context.js'
+import { endResponse, hasBody, leavesMuchUnread } from './ending.js'
 import { ProxyError } from './errors.js'
 import { type ForwardingRules, loops, requestHeaders, sendHead, valuesOf } from './headers.js'
-import { hasBody, problem } from './problem.js'
+import { problem } from './problem.js'
 import type { RetryPlan } from './retrying.js'
 import type { ResolvedTimeouts } from './timeouts.js'
 import type { Pick, Upstream } from './upstream.js'
@@ -230,10 +231,9 @@ export class Exchange implements AttemptHost {
       !bodyless && valuesOf(pairs, 'content-length') === undefined && valuesOf(pairs, 'transfer-encoding') === undefined
     // A body that ends where the connection ends must end so for the client too: as chunks it would look complete.
     if (open) res.useChunkedEncodingByDefault = false
-    const unread = !this.#req.complete && hasBody(this.#req.headers)
 
     try {
-      sendHead(res, status, pairs, this.#plan.response, open || unread)
+      sendHead(res, status, pairs, this.#plan.response, open || leavesMuchUnread(this.#req))
     } catch (cause) {
       this.#fail(new ProxyError('bad-response', 'request', { cause }))
       return
@@ -255,7 +255,7 @@ export class Exchange implements AttemptHost {
       this.#res.addTrailers(entries.map(([name, value]) => [name, String(value)] as const) as [string, string][])
     }
     this.#close()
-    this.#res.end()
+    endResponse(this.#res)
   }
 
   onFailure(attempt: Attempt, error: ProxyError): void {

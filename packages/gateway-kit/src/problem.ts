@@ -1,4 +1,5 @@
 import { type ServerResponse, STATUS_CODES } from 'node:http'
+import { endResponse, leavesMuchUnread } from './ending.js'
 
 /** The members of an RFC 9457 problem; more may be added. */
 export interface ProblemDetails {
@@ -15,8 +16,8 @@ export interface ProblemDetails {
 /**
  * Answers with an RFC 9457 `application/problem+json` document.
  *
- * The member `requestId` is added when the response carries `x-request-id`. When the request's body has not arrived
- * in full, the connection is closed after the answer, so that the rest of it cannot be taken for the next request.
+ * The member `requestId` is added when the response carries `x-request-id`. When much of the request's
+ * body is still to come, the connection is closed after the answer.
  * A response whose headers have left cannot become a problem any more: it is cut instead.
  *
  * @example
@@ -41,7 +42,7 @@ export function problem(res: ServerResponse, status: number, fields: ProblemDeta
   }
   const body = Buffer.from(JSON.stringify(document))
 
-  if (!res.req.complete && hasBody(res.req.headers)) res.setHeader('connection', 'close')
+  if (leavesMuchUnread(res.req)) res.setHeader('connection', 'close')
   // What a middleware in front had planned for the real answer describes another body.
   for (const name of ['content-encoding', 'etag', 'last-modified', 'accept-ranges', 'transfer-encoding']) {
     res.removeHeader(name)
@@ -50,12 +51,5 @@ export function problem(res: ServerResponse, status: number, fields: ProblemDeta
   res.setHeader('content-type', 'application/problem+json')
   res.setHeader('cache-control', 'no-store')
   res.setHeader('content-length', body.byteLength)
-  res.end(body)
-}
-
-/** Whether the framing announces a body; the method says nothing about it. */
-export function hasBody(headers: Readonly<Record<string, string | readonly string[] | undefined>>): boolean {
-  const length = headers['content-length']
-
-  return headers['transfer-encoding'] !== undefined || (length !== undefined && Number(length) !== 0)
+  endResponse(res, body)
 }
