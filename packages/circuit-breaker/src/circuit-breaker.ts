@@ -91,7 +91,7 @@ export interface CircuitMetrics {
   /** Milliseconds until a call may be let through, 0 when one may be now. */
   readonly retryAfter: number
   /** When the circuit opened, in milliseconds of its clock; absent while closed. */
-  readonly openedAt?: number
+  readonly openedAt?: number | undefined
 }
 
 const DEFAULT_NAME = 'unnamed'

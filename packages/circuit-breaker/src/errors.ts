@@ -17,6 +17,10 @@ export interface CircuitOpenDetails {
 
 /** The circuit did not let the call through; the operation was not called. `cause` is the last failure it saw. */
 export class CircuitOpenError extends Error {
+  static {
+    Object.defineProperty(CircuitOpenError.prototype, circuitOpen, { value: true })
+  }
+
   static readonly code: 'MSX_CIRCUIT_OPEN' = 'MSX_CIRCUIT_OPEN'
 
   override readonly name = 'CircuitOpenError'
@@ -36,7 +40,6 @@ export class CircuitOpenError extends Error {
     this.circuit = circuit
     this.state = state
     this.retryAfter = retryAfter
-    Object.defineProperty(this, circuitOpen, { value: true })
   }
 }
 
@@ -56,6 +59,10 @@ export interface BulkheadFullDetails {
 
 /** No room in the bulkhead: all slots and queue places taken, or none came free in time. The operation was not called. */
 export class BulkheadFullError extends Error {
+  static {
+    Object.defineProperty(BulkheadFullError.prototype, bulkheadFull, { value: true })
+  }
+
   static readonly code: 'MSX_BULKHEAD_FULL' = 'MSX_BULKHEAD_FULL'
 
   override readonly name = 'BulkheadFullError'
@@ -76,7 +83,6 @@ export class BulkheadFullError extends Error {
     this.concurrency = concurrency
     this.queue = queue
     this.waited = waited
-    Object.defineProperty(this, bulkheadFull, { value: true })
   }
 }
 

@@ -74,7 +74,13 @@ test('the guard narrows', () => {
 })
 
 test('options that cannot work do not compile', () => {
-  circuitBreaker({ trip: { failures: 5 }, name: undefined })
+  circuitBreaker({
+    trip: { failures: 5 },
+    name: undefined,
+    classify: undefined,
+    retryAfter: undefined,
+    random: undefined,
+  })
   circuitBreaker({ classify: ({ ok }) => (ok ? 'success' : 'ignore') })
   // @ts-expect-error: a rate needs a window
   circuitBreaker({ trip: { failureRate: 0.5 } })

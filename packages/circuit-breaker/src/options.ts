@@ -22,18 +22,18 @@ export interface CircuitBreakerOptions {
    * What an outcome says about the service, default {@link defaultClassify}. Not asked about a rejection after the caller
    * aborted: that is always ignored. An ignored call counts nowhere and gives its trial back.
    */
-  classify?(outcome: Outcome): Verdict
+  readonly classify?: ((outcome: Outcome) => Verdict) | undefined
   /**
    * How long the server asked to be left alone, asked of the outcome that opens the circuit. Raises the open duration,
    * beyond its `max` too; never lowers it.
    */
-  retryAfter?(outcome: Outcome): number | undefined
+  readonly retryAfter?: ((outcome: Outcome) => number | undefined) | undefined
   /** Watch only: states, events and metrics as usual, but no call is rejected unless isolated. Default false. */
   readonly dryRun?: boolean | undefined
   /** Monotonic time, default `performance.now()`. */
   readonly clock?: Clock | undefined
   /** From 0 to 1, for the jitter of the open duration. Default `Math.random`. */
-  random?(): number
+  readonly random?: (() => number) | undefined
   /** Carry on from another circuit's {@link CircuitBreaker.snapshot}. */
   readonly initialState?: CircuitSnapshot | undefined
 }

@@ -24,5 +24,5 @@ export type Outcome = { readonly ok: true; readonly value: unknown } | { readonl
 /** Monotonic time in milliseconds. `after` runs a function once and returns what cancels it; without it, real timers. */
 export interface Clock {
   now(): number
-  after?(ms: number, run: () => void): () => void
+  readonly after?: ((ms: number, run: () => void) => () => void) | undefined
 }

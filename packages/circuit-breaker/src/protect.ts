@@ -32,7 +32,7 @@ export function protectService<S extends object>(policy: Policy, service: S): Pr
   }
 
   const read = (key: PropertyKey): unknown => {
-    const value: unknown = Reflect.get(service, key, service)
+    const value: unknown = Reflect.get(service, key)
     if (typeof value !== 'function' || key === 'constructor') return value
     // Never guarded: the language itself calls these. They still need the real object as `this`.
     if (typeof key === 'symbol' || key === 'then') return value.bind(service)
@@ -43,7 +43,7 @@ export function protectService<S extends object>(policy: Policy, service: S): Pr
   const facade: object = Object.create(Reflect.getPrototypeOf(service))
   return new Proxy(facade, {
     get: (_, key) => read(key),
-    set: (_, key, value) => Reflect.set(service, key, value, service),
+    set: (_, key, value) => Reflect.set(service, key, value),
     has: (_, key) => Reflect.has(service, key),
     deleteProperty: (_, key) => Reflect.deleteProperty(service, key),
     defineProperty: (_, key, descriptor) => Reflect.defineProperty(service, key, descriptor),

@@ -1,8 +1,11 @@
 import type { Listener } from '../events.js'
 
+/** Most circuits are listened to by nobody. */
+const NONE: readonly never[] = []
+
 /** The listeners of one event. The array is replaced, never changed, so a listener may unsubscribe while being told. */
 export class Listeners<E> {
-  #listeners: readonly Listener<E>[] = []
+  #listeners: readonly Listener<E>[] = NONE
 
   get any(): boolean {
     return this.#listeners.length > 0
