@@ -1,0 +1,311 @@
+import { circuitBreaker } from '@msx/circuit-breaker'
+import { createDiscovery, fixed } from '@msx/discovery'
+import { Registry } from 'prom-client'
+import * as client from 'prom-client'
+import { describe, expect, onTestFinished, test } from 'vitest'
+import { authOf } from './authenticate.js'
+import type { GatewayConfig } from './config.js'
+import { createGateway, type Gateway, type GatewayDeps } from './gateway.js'
+import { type Echoed, echo, manualClock, serve, signalled, startUpstream } from './internal/test-servers.js'
+import { gcra } from './limit/gcra.js'
+import type { AccessLogEntry } from './request-log.js'
+
+async function start(config: GatewayConfig, deps?: GatewayDeps): Promise<{ gateway: Gateway; url: string }> {
+  const gateway = createGateway(config, deps)
+  const { url } = await serve(gateway.handler)
+  onTestFinished(() => gateway.close({ timeout: 0 }))
+
+  return { gateway, url }
+}
+
+const verifiers = {
+  users: (token: string) => {
+    if (token !== 'good') throw new Error('bad token')
+    return { sub: 'u1', role: 'buyer' }
+  },
+}
+
+const authorised = { headers: { authorization: 'Bearer good' } }
+
+describe('routing', () => {
+  test('sends each request where its route says, as its route says', async () => {
+    const users = await startUpstream(echo)
+    const orders = await startUpstream(echo)
+    const { url } = await start({
+      routes: [
+        { path: '/api/users/:id', methods: ['GET'], upstream: users.url, rewrite: '/users/:id' },
+        { path: '/api/orders/**', upstream: `${orders.url}/v1`, rewrite: '/**' },
+      ],
+    })
+
+    expect(await (await fetch(`${url}/api/users/7?full`)).json()).toMatchObject({ url: '/users/7?full', headers: { host: `127.0.0.1:${users.port}` } })
+    expect(await (await fetch(`${url}/api/orders/1/items`)).json()).toMatchObject({ url: '/v1/1/items', headers: { host: `127.0.0.1:${orders.port}` } })
+  })
+
+  test('answers 404 where there is no route, and 405 with Allow where the method is another', async () => {
+    const { url } = await start({ routes: [{ path: '/a', methods: ['GET', 'POST'], upstream: 'http://127.0.0.1:1' }] })
+
+    const none = await fetch(`${url}/b`)
+    const other = await fetch(`${url}/a`, { method: 'DELETE' })
+
+    expect([none.status, none.headers.get('content-type')]).toEqual([404, 'application/problem+json'])
+    expect([other.status, other.headers.get('allow')]).toEqual([405, 'GET, HEAD, POST'])
+    expect(await other.json()).toMatchObject({ status: 405, requestId: expect.any(String) })
+  })
+
+  test('tells client, upstream and log the same request id, which the client cannot choose', async () => {
+    const log: AccessLogEntry[] = []
+    const over = signalled()
+    const upstream = await startUpstream(echo)
+    const { url } = await start(
+      { routes: [{ path: '/**', upstream: upstream.url }] },
+      {
+        log: (entry) => {
+          log.push(entry)
+          over.fire()
+        },
+      },
+    )
+    const response = await fetch(`${url}/a/b?token=secret`, { headers: { 'x-request-id': 'mine' } })
+    const id = response.headers.get('x-request-id')
+    const { headers } = (await response.json()) as Echoed
+    await over.promise
+
+    expect(id).not.toBe('mine')
+    expect(headers['x-request-id']).toBe(id)
+    expect(log).toMatchObject([
+      { requestId: id, method: 'GET', path: '/a/b', route: '/**', status: 200, attempts: 1, upstream: upstream.url, address: '127.0.0.1' },
+    ])
+  })
+
+  test('keeps the request id of a trusted peer', async () => {
+    const upstream = await startUpstream(echo)
+    const { url } = await start({ routes: [{ path: '/**', upstream: upstream.url }], trust: ['127.0.0.1'] })
+
+    expect((await fetch(url, { headers: { 'x-request-id': 'theirs' } })).headers.get('x-request-id')).toBe('theirs')
+  })
+
+  test('finds services by name', async () => {
+    const upstream = await startUpstream(echo)
+    const discovery = createDiscovery({ source: fixed({ 'user-service': [upstream.url] }) })
+    onTestFinished(() => discovery.close())
+    const { url } = await start({ routes: [{ path: '/**', upstream: 'user-service' }] }, { discovery })
+
+    expect(await (await fetch(url)).json()).toMatchObject({ headers: { host: 'user-service' } })
+  })
+})
+
+describe('auth', () => {
+  const route = { path: '/a', auth: 'users' }
+
+  test('lets nobody through without a valid token, and says how to come back', async () => {
+    let asked = 0
+    const upstream = await startUpstream((_req, res) => {
+      asked += 1
+      res.end()
+    })
+    const { url } = await start({ routes: [{ ...route, upstream: upstream.url }] }, { verifiers })
+
+    for (const [headers, challenge] of [
+      [{}, 'Bearer'],
+      [{ authorization: 'Basic Z29vZA==' }, 'Bearer'],
+      [{ authorization: 'Bearer bad' }, 'Bearer error="invalid_token"'],
+    ] as const) {
+      const response = await fetch(`${url}/a`, { headers })
+      expect(response.status).toBe(401)
+      expect(response.headers.get('www-authenticate')).toBe(challenge)
+      expect(await response.text()).not.toContain('bad token')
+    }
+    expect(asked).toBe(0)
+  })
+
+  test('tells the upstream who it is, whatever the client claims', async () => {
+    const upstream = await startUpstream(echo)
+    const { url } = await start(
+      { routes: [{ path: '/a', auth: { verifier: 'users', identity: { 'x-user-id': 'sub', 'x-user-role': 'role' } }, upstream: upstream.url }] },
+      { verifiers },
+    )
+
+    const headers = { ...authorised.headers, 'x-user-id': 'admin', 'x-user-plan': 'gold' }
+    const seen = ((await (await fetch(`${url}/a`, { headers })).json()) as Echoed).headers
+
+    expect(seen).toMatchObject({ 'x-user-id': 'u1', 'x-user-role': 'buyer' })
+    expect(seen).not.toHaveProperty('x-user-plan')
+  })
+
+  test('once spoken of, must be said for every route', () => {
+    const routes = [{ ...route, upstream: 'http://a' }, { path: '/b', upstream: 'http://a' }]
+
+    expect(() => createGateway({ routes }, { verifiers })).toThrow('routes[1].auth')
+    expect(() => createGateway({ routes, defaults: { auth: false } }, { verifiers })).not.toThrow()
+    expect(() => createGateway({ routes: [routes[0]!, { ...routes[1]!, auth: false }] }, { verifiers })).not.toThrow()
+    expect(() => createGateway({ routes: [routes[1]!] })).not.toThrow()
+  })
+})
+
+describe('rateLimit', () => {
+  test('counts addresses before it looks at tokens', async () => {
+    const { url } = await start(
+      { routes: [{ path: '/a', auth: 'users', rateLimit: { limit: 1, window: 60_000 }, upstream: 'http://127.0.0.1:1' }] },
+      { verifiers },
+    )
+
+    expect((await fetch(`${url}/a`)).status).toBe(401)
+    expect((await fetch(`${url}/a`)).status).toBe(429)
+  })
+
+  test('counts users by their claims', async () => {
+    const upstream = await startUpstream(echo)
+    const keys: string[] = []
+    const limiter = gcra({ limit: 1, window: 60_000 })
+    const limiters = { perUser: { take: (key: string) => (keys.push(key), limiter.take(key)) } }
+    const rateLimit = { limiter: 'perUser', key: (req: Parameters<typeof authOf>[0]) => authOf(req)!.sub! }
+    const { url } = await start({ routes: [{ path: '/a', auth: 'users', rateLimit, upstream: upstream.url }] }, { verifiers, limiters })
+
+    expect((await fetch(`${url}/a`, authorised)).status).toBe(200)
+    expect((await fetch(`${url}/a`, authorised)).status).toBe(429)
+    expect((await fetch(`${url}/a`)).status).toBe(401)
+    expect(keys).toEqual(['u1', 'u1'])
+  })
+
+  test('does not believe X-Forwarded-For from anybody', async () => {
+    const upstream = await startUpstream(echo)
+    const { url } = await start({ routes: [{ path: '/a', rateLimit: { limit: 1, window: 60_000 }, upstream: upstream.url }] })
+
+    await fetch(`${url}/a`, { headers: { 'x-forwarded-for': '1.1.1.1' } })
+    expect((await fetch(`${url}/a`, { headers: { 'x-forwarded-for': '2.2.2.2' } })).status).toBe(429)
+  })
+
+  test('that throws is a 500 which tells nothing', async () => {
+    const limiters = {
+      broken: {
+        take: () => {
+          throw new Error('redis://secret')
+        },
+      },
+    }
+    const { url } = await start({ routes: [{ path: '/a', rateLimit: 'broken', upstream: 'http://127.0.0.1:1' }] }, { limiters })
+    const response = await fetch(`${url}/a`)
+
+    expect(response.status).toBe(500)
+    expect(await response.text()).not.toContain('secret')
+  })
+})
+
+describe('reload', () => {
+  test('keeps breakers and limiters of routes that stay', async () => {
+    const upstream = await startUpstream((_req, res) => res.writeHead(500).end())
+    const rateLimit = { limit: 5, window: 60_000 }
+    const route = { id: 'a', path: '/a', upstream: upstream.url, breaker: { trip: { failures: 1 } }, rateLimit }
+    const { url, gateway } = await start({ routes: [route] })
+    await fetch(`${url}/a`)
+
+    gateway.reload({ routes: [{ ...route, path: '/b', breaker: { trip: { failures: 1 } } }] })
+    const kept = await fetch(`${url}/b`)
+    gateway.reload({ routes: [{ ...route, breaker: { trip: { failures: 2 } }, rateLimit: { ...rateLimit, limit: 6 } }] })
+    const made = await fetch(`${url}/a`)
+
+    expect([kept.status, kept.headers.get('ratelimit')]).toEqual([503, expect.stringContaining('r=3')])
+    expect([made.status, made.headers.get('ratelimit')]).toEqual([500, expect.stringContaining('r=5')])
+  })
+
+  test('changes nothing when the config is not valid', async () => {
+    const upstream = await startUpstream(echo)
+    const { url, gateway } = await start({ routes: [{ path: '/a', upstream: upstream.url }] })
+
+    expect(() => gateway.reload({ routes: [{ path: 'b', upstream: upstream.url }] })).toThrow('routes[0].path')
+    expect((await fetch(`${url}/a`)).status).toBe(200)
+  })
+
+  test('leaves requests under way to the old config', async () => {
+    const asked = signalled()
+    const go = signalled()
+    const upstream = await startUpstream((_req, res) => {
+      asked.fire()
+      void go.promise.then(() => res.end('old'))
+    })
+    const { url, gateway } = await start({ routes: [{ path: '/a', upstream: upstream.url }] })
+
+    const answer = fetch(`${url}/a`)
+    await asked.promise
+    gateway.reload({ routes: [] })
+    go.fire()
+
+    expect(await (await answer).text()).toBe('old')
+    expect((await fetch(`${url}/a`)).status).toBe(404)
+  })
+})
+
+describe('close', () => {
+  test('lets requests under way finish, takes no more, and can be asked twice', async () => {
+    const asked = signalled()
+    const go = signalled()
+    const upstream = await startUpstream((_req, res) => {
+      asked.fire()
+      void go.promise.then(() => res.end('done'))
+    })
+    const gateway = createGateway({ routes: [{ path: '/a', upstream: upstream.url }], listen: { port: 0, host: '127.0.0.1' } })
+    const server = await gateway.listen()
+    const { port } = server.address() as { port: number }
+
+    const answer = fetch(`http://127.0.0.1:${port}/a`)
+    await asked.promise
+    const closed = gateway.close()
+    await expect(fetch(`http://127.0.0.1:${port}/a`)).rejects.toThrow()
+    go.fire()
+
+    expect(await (await answer).text()).toBe('done')
+    await closed
+    await gateway.close()
+    await gateway[Symbol.asyncDispose]()
+  })
+
+  test('cuts what does not finish in time', async () => {
+    const clock = manualClock()
+    const asked = signalled()
+    const upstream = await startUpstream(() => asked.fire())
+    const gateway = createGateway({ routes: [{ path: '/a', upstream: upstream.url, timeout: { headers: false } }] }, { clock })
+    const server = await gateway.listen(0, '127.0.0.1')
+    const answer = fetch(`http://127.0.0.1:${(server.address() as { port: number }).port}/a`).catch(() => 'cut')
+    await asked.promise
+
+    const closed = gateway.close({ timeout: 1_000 })
+    clock.advance(1_000)
+    await closed
+
+    expect(await answer).toBe('cut')
+  })
+
+  test('listen fails where the port is taken', async () => {
+    const { port } = await startUpstream(echo)
+
+    await expect(createGateway({ routes: [] }).listen(port, '127.0.0.1')).rejects.toMatchObject({ code: 'EADDRINUSE' })
+  })
+})
+
+test('metrics count by pattern, never by path', async () => {
+  const registry = new Registry()
+  const upstream = await startUpstream(echo)
+  const gateway = createGateway({ routes: [{ path: '/users/:id', upstream: upstream.url }] }, { metrics: { client, registry } })
+  const { url } = await serve(gateway.handler)
+
+  for (const path of ['/users/1', '/users/2', '/nothing/here']) await (await fetch(url + path)).text()
+  await fetch(`${url}/users/3`, { method: 'PURGE' })
+  const text = await registry.metrics()
+
+  expect(text).toContain('http_requests_total{method="GET",route="/users/:id",status="200"} 2')
+  expect(text).toContain('http_requests_total{method="GET",route="unmatched",status="404"} 1')
+  expect(text).toContain('method="OTHER"')
+  expect(text).toContain('http_request_duration_seconds_count{method="GET",route="/users/:id",status="200"} 2')
+  expect(text).not.toContain('/users/1')
+})
+
+test('a breaker may be shared by routes', async () => {
+  const breaker = circuitBreaker({ trip: { failures: 1 } })
+  const upstream = await startUpstream((_req, res) => res.writeHead(500).end())
+  const { url } = await start({ routes: ['/a', '/b'].map((path) => ({ path, upstream: upstream.url, breaker })) })
+
+  await fetch(`${url}/a`)
+
+  expect((await fetch(`${url}/b`)).status).toBe(503)
+})
