@@ -5,6 +5,7 @@ export default defineConfig({
   test: {
     name: '@shop/e2e',
     include: ['src/**/*.test.ts'],
+    globalSetup: ['src/global-setup.ts'],
     fileParallelism: false,
     testTimeout: 60_000,
     hookTimeout: 60_000,

@@ -1,13 +1,13 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { type Customer, expectProblem, newCustomer, request } from './customer.js'
-import { type ShopProcess, startShop, temporaryFolder } from './shop-process.js'
+import { freshFolder, type ShopProcess, startShop } from './shop-process.js'
 
-let folder: Awaited<ReturnType<typeof temporaryFolder>>
+let folder: Awaited<ReturnType<typeof freshFolder>>
 let shop: ShopProcess
 let ada: Customer
 
 beforeAll(async () => {
-  folder = await temporaryFolder()
+  folder = await freshFolder()
   shop = await startShop(folder.path)
   ada = await newCustomer(shop.url)
 })

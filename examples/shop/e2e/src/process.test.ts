@@ -5,12 +5,12 @@ import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import { newCustomer } from './customer.js'
-import { refusedStart, startShop, temporaryFolder } from './shop-process.js'
+import { freshFolder, refusedStart, startShop } from './shop-process.js'
 
-let folder: Awaited<ReturnType<typeof temporaryFolder>>
+let folder: Awaited<ReturnType<typeof freshFolder>>
 
 beforeEach(async () => {
-  folder = await temporaryFolder()
+  folder = await freshFolder()
 })
 
 afterEach(() => folder.remove())

@@ -1,9 +1,10 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdtemp, rm } from 'node:fs/promises'
+import { cp, mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { inject } from 'vitest'
 
 const main = fileURLToPath(new URL('../../runner/dist/main.js', import.meta.url))
 
@@ -53,6 +54,13 @@ export async function refusedStart(dataDir: string, environment: Environment = {
 export async function temporaryFolder(): Promise<{ path: string; remove(): Promise<void> }> {
   const path = await mkdtemp(join(tmpdir(), 'shop-e2e-'))
   return { path, remove: () => rm(path, { recursive: true, force: true }) }
+}
+
+/** A folder with the data of a shop that has sold nothing yet. */
+export async function freshFolder(): Promise<{ path: string; remove(): Promise<void> }> {
+  const folder = await temporaryFolder()
+  await cp(inject('freshData'), folder.path, { recursive: true })
+  return folder
 }
 
 function run(dataDir: string, environment: Environment) {

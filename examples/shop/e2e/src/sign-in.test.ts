@@ -1,14 +1,14 @@
 import { generateKeyPair, SignJWT, UnsecuredJWT } from 'jose'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { type Customer, customer, expectProblem, newCustomer, request } from './customer.js'
-import { type ShopProcess, startShop, temporaryFolder } from './shop-process.js'
+import { freshFolder, type ShopProcess, startShop } from './shop-process.js'
 
-let folder: Awaited<ReturnType<typeof temporaryFolder>>
+let folder: Awaited<ReturnType<typeof freshFolder>>
 let shop: ShopProcess
 let ada: Customer
 
 beforeAll(async () => {
-  folder = await temporaryFolder()
+  folder = await freshFolder()
   shop = await startShop(folder.path, { TOKEN_TTL: '3000', SIGN_IN_LIMIT: '10', RATE_LIMIT: '100' })
   ada = await newCustomer(shop.url)
 })
