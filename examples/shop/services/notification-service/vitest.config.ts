@@ -1,3 +1,8 @@
 import { defineConfig } from 'vitest/config'
 
-export default defineConfig({ test: { name: '@shop/notification-service', include: ['src/**/*.test.ts'] } })
+// A PostgreSQL that starts inside the test's own process takes its time on a busy machine.
+const patience = { hookTimeout: 30_000, testTimeout: 20_000 }
+
+export default defineConfig({
+  test: { name: '@shop/notification-service', include: ['src/**/*.test.ts'], ...patience },
+})
