@@ -109,6 +109,32 @@ describe('snapshot', () => {
     expect(errors[0]?.error).toBeInstanceOf(TypeError)
   })
 
+  it('notices when a source changes the tags it reported before', () => {
+    const tags = ['blue']
+    source.sink.update([endpoint('a', { tags })])
+
+    tags.push('green')
+    expect(service.snapshot.endpoints[0]?.tags).toEqual(['blue'])
+    source.sink.update([endpoint('a', { tags })])
+
+    expect(service.snapshot.endpoints[0]?.tags).toEqual(['blue', 'green'])
+  })
+
+  it.each(['999.1.1.1', 'a b', 'a/b', 'users.1', 'xn--a', ''])('does not list an endpoint at %j', (host) => {
+    source.sink.update([endpoint('a'), endpoint('b', { host })])
+
+    expect(ids()).toEqual(['a'])
+  })
+
+  it.each(['users', 'users_1.shop.local', '10.0.0.1', '::1', '[fe80::1]', 'xn--mller-kva.example'])(
+    'lists one at %j',
+    (host) => {
+      source.sink.update([endpoint('a', { host })])
+
+      expect(URL.canParse(service.snapshot.endpoints[0]?.url ?? '')).toBe(true)
+    },
+  )
+
   it('counts an id once', () => {
     source.sink.update([endpoint('a'), endpoint('a')])
 
