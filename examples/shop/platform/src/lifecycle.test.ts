@@ -102,3 +102,29 @@ it('leaves nothing open when it cannot start', async () => {
   expect(bus.calls).toEqual(['start', 'close'])
   await first.stop()
 })
+
+it('has its background begin on the bus, and end before it', async () => {
+  const bus = fakeBus()
+  const background = {
+    start: async () => void bus.calls.push('begin'),
+    stop: async () => void bus.calls.push('end'),
+  }
+  const started = service(bus, { background })
+
+  await started.start()
+  await started.stop()
+
+  expect(bus.calls).toEqual(['start', 'begin', 'end', 'close'])
+})
+
+it('ends a background that could not begin, and answers nobody', async () => {
+  const bus = fakeBus()
+  const background = {
+    start: () => Promise.reject(new Error('no lease')),
+    stop: async () => void bus.calls.push('end'),
+  }
+
+  await expect(service(bus, { background }).start()).rejects.toThrow('no lease')
+
+  expect(bus.calls).toEqual(['start', 'end', 'close'])
+})

@@ -12,7 +12,7 @@ export interface ServiceBus {
 
 export interface Background {
   start(): Promise<void>
-  /** Called once, also when `start` failed or was never called. */
+  /** Also called when `start` failed or was never called, and again when the service is stopped again. */
   stop(): Promise<void>
 }
 

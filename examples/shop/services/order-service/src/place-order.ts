@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import type { SagaEngine } from '@msx/saga'
-import { type Database, HttpProblem, unavailable } from '@shop/platform'
+import { type Database, HttpProblem, type Log, unavailable } from '@shop/platform'
 import type { CheckoutDefinition } from './checkout.js'
 import { hashOf, type OrderRequest } from './order-request.js'
 import { findRequest, insertOrder, insertRequest, type OrderRequestRow } from './orders.js'
@@ -15,6 +15,7 @@ export interface PlaceOrderDeps {
   readonly checkout: CheckoutDefinition
   readonly users: Users
   readonly products: Products
+  readonly log: Log
 }
 
 export interface PlaceOrderRequest {
@@ -57,10 +58,13 @@ function sameOrder(known: OrderRequestRow, bodyHash: string): string {
   throw unprocessable('this Idempotency-Key was used for another order; take a new one')
 }
 
-async function quote({ users, products }: PlaceOrderDeps, userId: string, body: OrderRequest) {
+async function quote({ users, products, log }: PlaceOrderDeps, userId: string, body: OrderRequest) {
   const ids = body.items.map((item) => item.productId)
   const [exists, catalogue] = await Promise.all([users.exists(userId), products.find(ids)]).catch((error: unknown) => {
-    throw error instanceof ServiceAway ? unavailable(error.service, error.retryAfter) : error
+    if (!(error instanceof ServiceAway)) throw error
+
+    log.warn({ err: error }, 'an order could not be taken')
+    throw unavailable(error.service, error.retryAfter)
   })
   if (!exists) throw new HttpProblem({ status: 403, title: 'Forbidden', detail: 'your account is gone' })
 

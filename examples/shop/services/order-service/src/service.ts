@@ -24,6 +24,7 @@ export function createOrderService(options: OrderServiceOptions): Service {
   const { database, discovery, log, transport, leaseTtl = 5_000 } = options
   const bus = createBus({ events: shopEvents, transport, source: name })
   const products = createProducts(discovery)
+  const users = createUsers(discovery)
   const payments = createPayments(discovery)
   const checkout = checkoutSaga({ database, bus, products, payments })
   const store = postgresStore({ pool: database, schema: sagaSchema })
@@ -39,7 +40,7 @@ export function createOrderService(options: OrderServiceOptions): Service {
     bus,
     migrations: new URL('../database/', import.meta.url),
     prepare: () => store.migrate(),
-    routes: (app) => orderRoutes(app, { database, engine, checkout, users: createUsers(discovery), products }),
+    routes: (app) => orderRoutes(app, { database, engine, checkout, users, products, log }),
     background: {
       start: () => engine.run(),
       async stop() {
