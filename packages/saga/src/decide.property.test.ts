@@ -1,0 +1,162 @@
+import fc from 'fast-check'
+import { expect, test } from 'vitest'
+import { type Decision, decide, FRESH, type Happening, isAtRest, mark, next, type State } from './decide.js'
+import { NonRetryableError, StepRejectedError, StepTimeoutError } from './errors.js'
+import { type Plan, planStep, shapeOf } from './plan.js'
+import type { NewRecord } from './store.js'
+
+/*
+ * A world in which everything may go wrong, and one rule at the end: a saga that was unwound has left nothing behind,
+ * one that was completed has left everything, and what comes after the pivot is never taken back.
+ */
+const FATES = ['ok', 'no', 'no, but applied', 'rejected', 'final', 'timeout', 'crash', 'crash, but applied'] as const
+type Fate = (typeof FATES)[number]
+
+const scenario = fc.record({
+  steps: fc.array(fc.record({ compensates: fc.boolean(), transactional: fc.boolean() }), {
+    minLength: 1,
+    maxLength: 6,
+  }),
+  pivot: fc.option(fc.nat({ max: 5 })),
+  fates: fc.array(fc.constantFrom(...FATES, 'ok', 'ok'), { maxLength: 40 }),
+  cancelAt: fc.option(fc.nat({ max: 12 })),
+  attempts: fc.integer({ min: 1, max: 3 }),
+})
+
+type Scenario = typeof scenario extends fc.Arbitrary<infer T> ? T : never
+
+function planOf({ steps, pivot, attempts }: Scenario): Plan {
+  const planned = steps.map(({ compensates, transactional }, i) => {
+    const beforePivot = pivot === null || i < pivot
+    return planStep({
+      name: `s${i}`,
+      transactional,
+      pivot: i === pivot,
+      afterPivot: pivot !== null && i > pivot,
+      run: () => i,
+      options: { retry: { attempts }, ...(beforePivot && compensates && { compensate: () => undefined }) },
+    })
+  })
+  return { name: 'p', version: 1, shape: shapeOf(planned), steps: planned, returns: () => 'end' }
+}
+
+function simulate(given: Scenario) {
+  const plan = planOf(given)
+  const fates = [...given.fates]
+  const applied = new Set<string>()
+  const everApplied: string[] = []
+  const undone: string[] = []
+  let takenBackAfterPivot = false
+  let state: State = { id: 'id', input: undefined, progress: FRESH, marks: new Map() }
+  let claims = 1
+  let cancelled: string | undefined
+  const records: NewRecord[] = []
+
+  const write = (decision: Decision | undefined): void => {
+    if (!decision) return
+    if (decision.record) records.push(decision.record)
+    const marks = decision.record ? mark(state.marks, decision.record) : state.marks
+    state = { ...state, progress: decision.progress, marks }
+    claims = decision.retryIn === undefined ? 1 : 0
+  }
+  const tell = (happening: Happening): void => write(decide(plan, state, happening, () => 0.5))
+  const claim = (): void => {
+    claims++
+    tell({ type: 'claimed', claims, overdue: false, shape: plan.shape })
+  }
+  const apply = (name: string): void => {
+    if (!applied.has(name)) everApplied.push(name)
+    applied.add(name)
+  }
+
+  let turns = 0
+  for (; turns < 500 && !isAtRest(state.progress); turns++) {
+    if (turns === given.cancelAt) {
+      const before = state.progress
+      tell({ type: 'cancel', reason: 'r', mayBeRunning: claims > 0 })
+      if (state.progress !== before) cancelled = 'accepted'
+    }
+    if (claims === 0) claim()
+
+    const task = next(plan, state)
+    if (task.type === 'rest') break
+    if (task.type === 'finish') {
+      tell({ type: 'finish' })
+      continue
+    }
+
+    const { name, transactional, pivot } = task.step
+    if (transactional && task.type === 'do' && state.progress.cancel !== undefined) {
+      // The transaction would begin with a rev that the cancel has changed: it looks again instead.
+      tell({ type: 'claimed', claims, overdue: false, shape: plan.shape })
+      continue
+    }
+    const fate: Fate = fates.shift() ?? 'ok'
+    const secretly = fate.endsWith('but applied')
+    // A transaction is never half done, and a pivot that throws has not happened: both are what the author promises.
+    const truly = secretly && (transactional || (pivot && fate === 'no, but applied')) ? 'no' : fate
+    const hidden = truly.endsWith('but applied')
+    const act = (): void => {
+      if (task.type === 'do') apply(name)
+      else if (applied.delete(name)) {
+        undone.push(name)
+        takenBackAfterPivot ||= state.progress.committed
+      }
+    }
+
+    if (truly === 'ok' || (truly === 'rejected' && (applied.has(name) || task.type === 'undo'))) {
+      act()
+      tell({ type: 'done', output: '1', took: 0 })
+    } else if (truly.startsWith('crash')) {
+      if (hidden) act()
+      claim()
+    } else {
+      if (hidden) act()
+      const error = {
+        rejected: new StepRejectedError('no'),
+        final: new NonRetryableError('no'),
+        timeout: new StepTimeoutError(name, 1),
+      }[truly as string]
+      tell({ type: 'failed', error: error ?? new Error('no'), took: 0 })
+    }
+  }
+  return { plan, state, applied, everApplied, undone, takenBackAfterPivot, cancelled, records, turns }
+}
+
+test('adds up, whatever fails, crashes or is cancelled', () => {
+  fc.assert(
+    fc.property(scenario, (given) => {
+      const { plan, state, applied, everApplied, undone, takenBackAfterPivot, cancelled, records, turns } =
+        simulate(given)
+      const { status } = state.progress
+      const compensable = new Set(plan.steps.filter(({ compensate }) => compensate).map(({ name }) => name))
+
+      expect(turns).toBeLessThan(500)
+      expect(['completed', 'compensated', 'cancelled', 'stuck']).toContain(status)
+      expect(takenBackAfterPivot).toBe(false)
+      expect(undone).toEqual(everApplied.filter((name) => undone.includes(name)).reverse())
+
+      if (status === 'completed') expect([...applied]).toEqual(plan.steps.map(({ name }) => name))
+      if (status === 'compensated' || status === 'cancelled')
+        expect([...applied].filter((name) => compensable.has(name))).toEqual([])
+      if (status === 'completed') expect(cancelled).toBeUndefined()
+      if (status === 'cancelled') expect(cancelled).toBe('accepted')
+
+      const undos = records.filter(({ kind, outcome }) => kind === 'undo' && outcome === 'ok').map(({ name }) => name)
+      expect(new Set(undos).size).toBe(undos.length)
+    }),
+    { numRuns: 3_000 },
+  )
+})
+
+test('comes to the same state from its records as from its steps', () => {
+  fc.assert(
+    fc.property(scenario, (given) => {
+      const { state, records } = simulate(given)
+
+      const read = records.reduce<State['marks']>((marks, record) => mark(marks, record), new Map())
+
+      expect(read).toEqual(state.marks)
+    }),
+  )
+})
