@@ -47,7 +47,9 @@ describe('a config', () => {
         'trust',
       ].sort(),
     )
-    expect(found['routes[1].timeout.idle']).toBe('a number of milliseconds between 0 and 2147483647, or false was expected, got -1')
+    expect(found['routes[1].timeout.idle']).toBe(
+      'a number of milliseconds between 0 and 2147483647, or false was expected, got -1',
+    )
   })
 
   test.each<[string, unknown, string]>([
@@ -56,15 +58,50 @@ describe('a config', () => {
     ['an unknown verifier', { routes: [{ path: '/a', upstream, auth: 'users' }] }, 'routes[0].auth'],
     ['auth: true', { routes: [{ path: '/a', upstream, auth: true }] }, 'routes[0].auth'],
     ['an unknown limiter', { routes: [{ path: '/a', upstream, rateLimit: 'all' }] }, 'routes[0].rateLimit'],
+    [
+      'a breaker that cannot be',
+      { routes: [{ path: '/a', upstream, breaker: { openDuration: -1 } }] },
+      'routes[0].breaker',
+    ],
     ['half a limit', { routes: [{ path: '/a', upstream, rateLimit: { limit: 1 } }] }, 'routes[0].rateLimit.window'],
     ['a service without discovery', { routes: [{ path: '/a', upstream: 'users' }] }, 'routes[0].upstream'],
     ['a rewrite with a foreign name', { routes: [{ path: '/:a', upstream, rewrite: '/:b' }] }, 'routes[0].rewrite'],
     ['a wrong default', { routes: [], defaults: { maxBody: -1 } }, 'defaults.maxBody'],
-    ['two routes of one shape', { routes: [{ path: '/:a', upstream, id: 'x' }, { path: '/:b', upstream, id: 'y' }] }, 'routes[1]'],
-    ['two routes of one id', { routes: [{ path: '/a', upstream, id: 'x' }, { path: '/b', upstream, id: 'x' }] }, 'routes[1]'],
-    ['a header that is none', { routes: [{ path: '/a', upstream, headers: { request: { 'a b': 'c' } } }] }, 'routes[0].headers.request'],
-    ['a header value that would split', { routes: [{ path: '/a', upstream, headers: { response: { a: 'b\r\nc: d' } } }] }, 'routes[0].headers.response'],
-    ['an identity header that could come from outside', { routes: [{ path: '/a', upstream, auth: { verifier: 'v', identity: { 'x-id': 'sub' } } }] }, 'routes[0].auth.identity'],
+    [
+      'two routes of one shape',
+      {
+        routes: [
+          { path: '/:a', upstream, id: 'x' },
+          { path: '/:b', upstream, id: 'y' },
+        ],
+      },
+      'routes[1]',
+    ],
+    [
+      'two routes of one id',
+      {
+        routes: [
+          { path: '/a', upstream, id: 'x' },
+          { path: '/b', upstream, id: 'x' },
+        ],
+      },
+      'routes[1]',
+    ],
+    [
+      'a header that is none',
+      { routes: [{ path: '/a', upstream, headers: { request: { 'a b': 'c' } } }] },
+      'routes[0].headers.request',
+    ],
+    [
+      'a header value that would split',
+      { routes: [{ path: '/a', upstream, headers: { response: { a: 'b\r\nc: d' } } }] },
+      'routes[0].headers.response',
+    ],
+    [
+      'an identity header that could come from outside',
+      { routes: [{ path: '/a', upstream, auth: { verifier: 'v', identity: { 'x-id': 'sub' } } }] },
+      'routes[0].auth.identity',
+    ],
   ])('with %s is refused', (_, config, path) => {
     expect(issues(config, { verifiers: { v: () => ({}) } })).toHaveProperty([path])
   })

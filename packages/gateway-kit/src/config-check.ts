@@ -1,3 +1,4 @@
+import { circuitBreaker } from '@msx/circuit-breaker'
 import { checkTrust } from './address.js'
 import { checkIdentity } from './authenticate.js'
 import { type GatewayConfig, type RouteConfig, routeId, withDefaults } from './config.js'
@@ -154,6 +155,11 @@ function checkRoute(route: Partial<RouteConfig>, path: string, known: Known, rep
   if (route.headers !== undefined)
     checkObject(route.headers, `${path}.headers`, { request: headerNames, response: headerNames }, report)
   if (isRecord(route.retry)) checkFields(route.retry, `${path}.retry`, retryFields, report)
+  const { breaker } = route
+  if (isRecord(breaker) && !('tryAcquire' in breaker)) {
+    const wrong = complaint(() => circuitBreaker(breaker))
+    if (wrong !== undefined) report(`${path}.breaker`, wrong)
+  }
   if (typeof route.upstream === 'string' && isServiceName(route.upstream) && !known.discovery) {
     report(
       `${path}.upstream`,

@@ -1,7 +1,7 @@
 import { circuitBreaker } from '@msx/circuit-breaker'
 import { createDiscovery, fixed } from '@msx/discovery'
-import { Registry } from 'prom-client'
 import * as client from 'prom-client'
+import { Registry } from 'prom-client'
 import { describe, expect, onTestFinished, test } from 'vitest'
 import { authOf } from './authenticate.js'
 import type { GatewayConfig } from './config.js'
@@ -38,8 +38,14 @@ describe('routing', () => {
       ],
     })
 
-    expect(await (await fetch(`${url}/api/users/7?full`)).json()).toMatchObject({ url: '/users/7?full', headers: { host: `127.0.0.1:${users.port}` } })
-    expect(await (await fetch(`${url}/api/orders/1/items`)).json()).toMatchObject({ url: '/v1/1/items', headers: { host: `127.0.0.1:${orders.port}` } })
+    expect(await (await fetch(`${url}/api/users/7?full`)).json()).toMatchObject({
+      url: '/users/7?full',
+      headers: { host: `127.0.0.1:${users.port}` },
+    })
+    expect(await (await fetch(`${url}/api/orders/1/items`)).json()).toMatchObject({
+      url: '/v1/1/items',
+      headers: { host: `127.0.0.1:${orders.port}` },
+    })
   })
 
   test('answers 404 where there is no route, and 405 with Allow where the method is another', async () => {
@@ -74,7 +80,16 @@ describe('routing', () => {
     expect(id).not.toBe('mine')
     expect(headers['x-request-id']).toBe(id)
     expect(log).toMatchObject([
-      { requestId: id, method: 'GET', path: '/a/b', route: '/**', status: 200, attempts: 1, upstream: upstream.url, address: '127.0.0.1' },
+      {
+        requestId: id,
+        method: 'GET',
+        path: '/a/b',
+        route: '/**',
+        status: 200,
+        attempts: 1,
+        upstream: upstream.url,
+        address: '127.0.0.1',
+      },
     ])
   })
 
@@ -122,7 +137,15 @@ describe('auth', () => {
   test('tells the upstream who it is, whatever the client claims', async () => {
     const upstream = await startUpstream(echo)
     const { url } = await start(
-      { routes: [{ path: '/a', auth: { verifier: 'users', identity: { 'x-user-id': 'sub', 'x-user-role': 'role' } }, upstream: upstream.url }] },
+      {
+        routes: [
+          {
+            path: '/a',
+            auth: { verifier: 'users', identity: { 'x-user-id': 'sub', 'x-user-role': 'role' } },
+            upstream: upstream.url,
+          },
+        ],
+      },
       { verifiers },
     )
 
@@ -134,7 +157,10 @@ describe('auth', () => {
   })
 
   test('once spoken of, must be said for every route', () => {
-    const routes = [{ ...route, upstream: 'http://a' }, { path: '/b', upstream: 'http://a' }]
+    const routes = [
+      { ...route, upstream: 'http://a' },
+      { path: '/b', upstream: 'http://a' },
+    ]
 
     expect(() => createGateway({ routes }, { verifiers })).toThrow('routes[1].auth')
     expect(() => createGateway({ routes, defaults: { auth: false } }, { verifiers })).not.toThrow()
@@ -146,7 +172,11 @@ describe('auth', () => {
 describe('rateLimit', () => {
   test('counts addresses before it looks at tokens', async () => {
     const { url } = await start(
-      { routes: [{ path: '/a', auth: 'users', rateLimit: { limit: 1, window: 60_000 }, upstream: 'http://127.0.0.1:1' }] },
+      {
+        routes: [
+          { path: '/a', auth: 'users', rateLimit: { limit: 1, window: 60_000 }, upstream: 'http://127.0.0.1:1' },
+        ],
+      },
       { verifiers },
     )
 
@@ -158,9 +188,19 @@ describe('rateLimit', () => {
     const upstream = await startUpstream(echo)
     const keys: string[] = []
     const limiter = gcra({ limit: 1, window: 60_000 })
-    const limiters = { perUser: { take: (key: string) => (keys.push(key), limiter.take(key)) } }
+    const limiters = {
+      perUser: {
+        take(key: string) {
+          keys.push(key)
+          return limiter.take(key)
+        },
+      },
+    }
     const rateLimit = { limiter: 'perUser', key: (req: Parameters<typeof authOf>[0]) => authOf(req)!.sub! }
-    const { url } = await start({ routes: [{ path: '/a', auth: 'users', rateLimit, upstream: upstream.url }] }, { verifiers, limiters })
+    const { url } = await start(
+      { routes: [{ path: '/a', auth: 'users', rateLimit, upstream: upstream.url }] },
+      { verifiers, limiters },
+    )
 
     expect((await fetch(`${url}/a`, authorised)).status).toBe(200)
     expect((await fetch(`${url}/a`, authorised)).status).toBe(429)
@@ -170,7 +210,9 @@ describe('rateLimit', () => {
 
   test('does not believe X-Forwarded-For from anybody', async () => {
     const upstream = await startUpstream(echo)
-    const { url } = await start({ routes: [{ path: '/a', rateLimit: { limit: 1, window: 60_000 }, upstream: upstream.url }] })
+    const { url } = await start({
+      routes: [{ path: '/a', rateLimit: { limit: 1, window: 60_000 }, upstream: upstream.url }],
+    })
 
     await fetch(`${url}/a`, { headers: { 'x-forwarded-for': '1.1.1.1' } })
     expect((await fetch(`${url}/a`, { headers: { 'x-forwarded-for': '2.2.2.2' } })).status).toBe(429)
@@ -184,7 +226,10 @@ describe('rateLimit', () => {
         },
       },
     }
-    const { url } = await start({ routes: [{ path: '/a', rateLimit: 'broken', upstream: 'http://127.0.0.1:1' }] }, { limiters })
+    const { url } = await start(
+      { routes: [{ path: '/a', rateLimit: 'broken', upstream: 'http://127.0.0.1:1' }] },
+      { limiters },
+    )
     const response = await fetch(`${url}/a`)
 
     expect(response.status).toBe(500)
@@ -202,7 +247,9 @@ describe('reload', () => {
 
     gateway.reload({ routes: [{ ...route, path: '/b', breaker: { trip: { failures: 1 } } }] })
     const kept = await fetch(`${url}/b`)
-    gateway.reload({ routes: [{ ...route, breaker: { trip: { failures: 2 } }, rateLimit: { ...rateLimit, limit: 6 } }] })
+    gateway.reload({
+      routes: [{ ...route, breaker: { trip: { failures: 2 } }, rateLimit: { ...rateLimit, limit: 6 } }],
+    })
     const made = await fetch(`${url}/a`)
 
     expect([kept.status, kept.headers.get('ratelimit')]).toEqual([503, expect.stringContaining('r=3')])
@@ -244,7 +291,10 @@ describe('close', () => {
       asked.fire()
       void go.promise.then(() => res.end('done'))
     })
-    const gateway = createGateway({ routes: [{ path: '/a', upstream: upstream.url }], listen: { port: 0, host: '127.0.0.1' } })
+    const gateway = createGateway({
+      routes: [{ path: '/a', upstream: upstream.url }],
+      listen: { port: 0, host: '127.0.0.1' },
+    })
     const server = await gateway.listen()
     const { port } = server.address() as { port: number }
 
@@ -264,7 +314,10 @@ describe('close', () => {
     const clock = manualClock()
     const asked = signalled()
     const upstream = await startUpstream(() => asked.fire())
-    const gateway = createGateway({ routes: [{ path: '/a', upstream: upstream.url, timeout: { headers: false } }] }, { clock })
+    const gateway = createGateway(
+      { routes: [{ path: '/a', upstream: upstream.url, timeout: { headers: false } }] },
+      { clock },
+    )
     const server = await gateway.listen(0, '127.0.0.1')
     const answer = fetch(`http://127.0.0.1:${(server.address() as { port: number }).port}/a`).catch(() => 'cut')
     await asked.promise
@@ -286,7 +339,10 @@ describe('close', () => {
 test('metrics count by pattern, never by path', async () => {
   const registry = new Registry()
   const upstream = await startUpstream(echo)
-  const gateway = createGateway({ routes: [{ path: '/users/:id', upstream: upstream.url }] }, { metrics: { client, registry } })
+  const gateway = createGateway(
+    { routes: [{ path: '/users/:id', upstream: upstream.url }] },
+    { metrics: { client, registry } },
+  )
   const { url } = await serve(gateway.handler)
 
   for (const path of ['/users/1', '/users/2', '/nothing/here']) await (await fetch(url + path)).text()

@@ -15,10 +15,10 @@ export { AuthError, GatewayConfigError, isAuthError, isGatewayConfigError, isPro
 export type { Gateway, GatewayDeps } from './gateway.js'
 export { createGateway } from './gateway.js'
 export type { HeaderRules } from './headers.js'
-export type { GcraOptions, LocalRateLimiter } from './limit/gcra.js'
+export type { GcraOptions } from './limit/gcra.js'
 // Limiters
 export { gcra } from './limit/gcra.js'
-export type { Decision, RateLimiter } from './limit/limiter.js'
+export type { Decision, LocalRateLimiter, RateLimiter } from './limit/limiter.js'
 export type { SlidingWindowOptions } from './limit/sliding-window.js'
 export { slidingWindow } from './limit/sliding-window.js'
 export type { MetricsOptions, PrometheusClient } from './metrics.js'

@@ -1,6 +1,6 @@
 import { type Clock, systemClock } from '../clock.js'
 import { checkOption, duration, positiveInteger, positiveNumber } from '../internal/checks.js'
-import { checkCost, type Decision, type RateLimiter } from './limiter.js'
+import { checkCost, type LocalRateLimiter } from './limiter.js'
 import { RecentMap } from './recent-map.js'
 
 export interface GcraOptions {
@@ -14,8 +14,6 @@ export interface GcraOptions {
   readonly maxKeys?: number | undefined
   readonly clock?: Clock | undefined
 }
-
-export type LocalRateLimiter = RateLimiter & { take(key: string, cost?: number): Decision }
 
 /** Rounding of the clock's fractions must not cost anybody a request. */
 const EPSILON = 1e-6

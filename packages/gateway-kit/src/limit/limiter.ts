@@ -18,6 +18,11 @@ export interface RateLimiter {
   take(key: string, cost?: number): Decision | Promise<Decision>
 }
 
+/** A limiter in this process, which answers at once. */
+export interface LocalRateLimiter extends RateLimiter {
+  take(key: string, cost?: number): Decision
+}
+
 /** The cost of a request, checked. */
 export function checkCost(cost: number): void {
   if (!Number.isFinite(cost) || cost < 0) throw new TypeError(`cost must be a number, 0 or more, got ${cost}`)

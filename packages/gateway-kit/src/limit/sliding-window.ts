@@ -1,6 +1,6 @@
 import { type Clock, systemClock } from '../clock.js'
-import { checkLimit, type LocalRateLimiter } from './gcra.js'
-import { checkCost } from './limiter.js'
+import { checkLimit } from './gcra.js'
+import { checkCost, type LocalRateLimiter } from './limiter.js'
 import { RecentMap } from './recent-map.js'
 
 export interface SlidingWindowOptions {

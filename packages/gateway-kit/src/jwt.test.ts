@@ -1,0 +1,179 @@
+import { createLocalJWKSet, exportJWK, generateKeyPair, type JWTPayload, SignJWT } from 'jose'
+import { describe, expect, test, vi } from 'vitest'
+import { authenticate } from './authenticate.js'
+import { serve, startUpstream } from './internal/test-servers.js'
+import { type JwtVerifierOptions, jwtVerifier, remoteJwks } from './jwt.js'
+
+const request = {} as never
+const now = () => Date.now()
+
+async function issuer(kid = 'k1', alg = 'ES256') {
+  const { publicKey, privateKey } = await generateKeyPair(alg, { extractable: true })
+  const jwk = { ...(await exportJWK(publicKey)), kid, alg, use: 'sig' }
+  const sign = (claims: JWTPayload = {}, header: Record<string, unknown> = {}) =>
+    new SignJWT({ iss: 'https://id.example', aud: 'shop', sub: 'u1', exp: now() / 1_000 + 60, ...claims })
+      .setProtectedHeader({ alg, kid, ...header } as { alg: string })
+      .sign(privateKey)
+
+  return { jwk, sign, keys: { keys: [jwk] } }
+}
+
+function verifier(keys: { keys: object[] }, options: Partial<JwtVerifierOptions> = {}) {
+  const jwks = createLocalJWKSet(keys as never)
+
+  return jwtVerifier({ issuer: 'https://id.example', audience: 'shop', algorithms: ['ES256'], jwks, ...options })
+}
+
+const base64 = (value: unknown): string => Buffer.from(JSON.stringify(value)).toString('base64url')
+
+describe('jwtVerifier', () => {
+  test('gives the claims of a valid token', async () => {
+    const { sign, keys } = await issuer()
+
+    expect(await verifier(keys)(await sign({ role: 'buyer' }), request)).toMatchObject({ sub: 'u1', role: 'buyer' })
+  })
+
+  test.each<[string, JWTPayload]>([
+    ['another issuer', { iss: 'https://evil.example' }],
+    ['another audience', { aud: 'bank' }],
+    ['no audience', { aud: undefined } as never],
+    ['an exp that is over', { exp: now() / 1_000 - 10 }],
+    ['no exp', { exp: undefined } as never],
+    ['an nbf that is to come', { nbf: now() / 1_000 + 60 }],
+  ])('refuses a token with %s', async (_, claims) => {
+    const { sign, keys } = await issuer()
+
+    await expect(verifier(keys)(await sign(claims), request)).rejects.toMatchObject({
+      code: 'MSX_AUTH_INVALID_TOKEN',
+      status: 401,
+    })
+  })
+
+  test('refuses what is not signed, whatever it calls itself', async () => {
+    const { keys } = await issuer()
+    const payload = base64({ iss: 'https://id.example', aud: 'shop', sub: 'admin', exp: now() / 1_000 + 60 })
+
+    for (const alg of ['none', 'None', 'NONE', 'ES256']) {
+      await expect(verifier(keys)(`${base64({ alg, kid: 'k1' })}.${payload}.`, request)).rejects.toMatchObject({
+        status: 401,
+      })
+    }
+  })
+
+  test('refuses a token that is signed with the public key as a shared secret', async () => {
+    const { keys, jwk } = await issuer()
+    const token = await new SignJWT({ iss: 'https://id.example', aud: 'shop', exp: now() / 1_000 + 60 })
+      .setProtectedHeader({ alg: 'HS256', kid: 'k1' })
+      .sign(new TextEncoder().encode(JSON.stringify(jwk).padEnd(32)))
+
+    await expect(verifier(keys)(token, request)).rejects.toMatchObject({ status: 401 })
+  })
+
+  test('refuses an algorithm that is not on the list, though the key would fit', async () => {
+    const { keys, sign } = await issuer('k1', 'ES384')
+
+    await expect(verifier(keys)(await sign(), request)).rejects.toThrow('not allowed')
+  })
+
+  test('refuses a token of another key, a changed one, and nonsense', async () => {
+    const { keys, sign } = await issuer()
+    const other = await issuer()
+    const [head, , signature] = (await sign()).split('.')
+    const changed = `${head}.${base64({ iss: 'https://id.example', aud: 'shop', sub: 'admin', exp: now() / 1_000 + 60 })}.${signature}`
+
+    for (const token of [await other.sign(), changed, 'nonsense', 'a.b.c', '']) {
+      await expect(verifier(keys)(token, request)).rejects.toMatchObject({ status: 401 })
+    }
+  })
+
+  test('looks at typ when told to', async () => {
+    const { keys, sign } = await issuer()
+    const verify = verifier(keys, { typ: 'at+jwt' })
+
+    await expect(verify(await sign({}, { typ: 'JWT' }), request)).rejects.toMatchObject({ status: 401 })
+    expect(await verify(await sign({}, { typ: 'at+jwt' }), request)).toMatchObject({ sub: 'u1' })
+  })
+
+  test('answers at once for a token it has just seen, until that is over or its time is up', async () => {
+    const { keys, sign } = await issuer()
+    let time = now()
+    const find = vi.fn(createLocalJWKSet(keys as never))
+    const verify = verifier(keys, { jwks: find, now: () => time, cache: { ttl: 60_000 }, clockTolerance: 0 })
+    const token = await sign({ exp: Math.floor(time / 1_000) + 30 })
+
+    await verify(token, request)
+    expect(verify(token, request)).toMatchObject({ sub: 'u1' })
+    expect(find).toHaveBeenCalledTimes(1)
+
+    time += 31_000
+    await expect(verify(token, request)).rejects.toThrow('expired')
+  })
+
+  test('does not remember a token that another verifier has accepted', async () => {
+    const { keys, sign } = await issuer()
+    const token = await sign()
+    await verifier(keys)(token, request)
+
+    await expect(verifier(keys, { audience: 'bank' })(token, request)).rejects.toMatchObject({ status: 401 })
+  })
+
+  test('forgets what it remembers when the keys change', async () => {
+    const first = await issuer('k1')
+    const second = await issuer('k2')
+    let version = 1
+    let find = createLocalJWKSet(first.keys as never)
+    const jwks = Object.defineProperty((header: never) => find(header), 'version', { get: () => version })
+    const verify = verifier(first.keys, { jwks: jwks as never })
+    const token = await first.sign()
+    await verify(token, request)
+
+    version = 2
+    find = createLocalJWKSet(second.keys as never)
+
+    await expect(verify(token, request)).rejects.toMatchObject({ status: 401 })
+  })
+
+  test.each<[Partial<Record<keyof JwtVerifierOptions, unknown>>, string]>([
+    [{ algorithms: undefined }, 'algorithms is required'],
+    [{ algorithms: [] }, 'algorithms must be a non-empty list'],
+    [{ algorithms: ['none'] }, "must not have 'none'"],
+    [{ algorithms: ['ES256', 'None'] }, "must not have 'none'"],
+    [{ issuer: undefined }, 'issuer is required'],
+    [{ audience: '' }, 'audience must be'],
+    [{ jwks: undefined }, 'jwks is required'],
+    [{ jwks: 'nowhere' }, 'url must be a URL'],
+    [{ clockTolerance: -1 }, 'clockTolerance must be'],
+    [{ cache: { max: 0 } }, 'cache.max must be'],
+  ])('refuses the options %j', (options, message) => {
+    expect(() => verifier({ keys: [] }, options as never)).toThrow(
+      new RegExp(`^jwtVerifier: .*${message}|^remoteJwks: ${message}`),
+    )
+  })
+})
+
+describe('behind authenticate', () => {
+  test('is 401 for a bad token, 503 with Retry-After when the keys are not to be had', async () => {
+    const { keys, sign } = await issuer()
+    let up = false
+    const upstream = await startUpstream((_req, res) => (up ? res.end(JSON.stringify(keys)) : res.writeHead(500).end()))
+    let time = 0
+    const jwks = remoteJwks(upstream.url, { clock: { now: () => time } })
+    const guard = authenticate({ verify: verifier(keys, { jwks }) })
+    const { url } = await serve((req, res, next) =>
+      guard(req, res, (error) => (error === undefined ? res.end('in') : next(error))),
+    )
+    const ask = async (token: string) => fetch(url, { headers: { authorization: `Bearer ${token}` } })
+    const token = await sign()
+
+    const away = await ask(token)
+    expect([away.status, away.headers.get('retry-after')]).toEqual([503, '1'])
+    expect(away.headers.get('www-authenticate')).toBeNull()
+
+    up = true
+    time += 1_000
+    expect((await ask(token)).status).toBe(200)
+
+    const bad = await ask(`${token}x`)
+    expect([bad.status, bad.headers.get('www-authenticate')]).toEqual([401, 'Bearer error="invalid_token"'])
+  })
+})

@@ -1,0 +1,291 @@
+import * as client from 'prom-client'
+import { describe, expect, test, vi } from 'vitest'
+import { authenticate, authOf } from './authenticate.js'
+import { cors } from './cors.js'
+import { serve, signalled } from './internal/test-servers.js'
+import { gcra } from './limit/gcra.js'
+import type { RateLimiter } from './limit/limiter.js'
+import { metrics } from './metrics.js'
+import { compose, type Middleware } from './middleware.js'
+import { rateLimit } from './rate-limit.js'
+import { requestId } from './request-id.js'
+import { type AccessLogEntry, requestLog } from './request-log.js'
+
+const ok: Middleware = (_req, res) => void res.end('ok')
+
+describe('compose', () => {
+  const trace =
+    (name: string, log: string[]): Middleware =>
+    (_req, _res, next) => {
+      log.push(name)
+      next()
+    }
+
+  test('runs one after the other, and then what is next', () => {
+    const log: string[] = []
+    const next = vi.fn()
+
+    compose(trace('a', log), trace('b', log))({} as never, {} as never, next)
+
+    expect(log).toEqual(['a', 'b'])
+    expect(next).toHaveBeenCalledExactlyOnceWith()
+  })
+
+  test.each<[string, (error: Error) => Middleware]>([
+    [
+      'thrown',
+      (error) => () => {
+        throw error
+      },
+    ],
+    ['handed on', (error) => (_req, _res, next) => next(error)],
+  ])('an error that is %s skips the rest', (_, failing) => {
+    const error = new Error('no')
+    const log: string[] = []
+    const next = vi.fn()
+
+    compose(failing(error), trace('b', log))({} as never, {} as never, next)
+
+    expect(log).toEqual([])
+    expect(next).toHaveBeenCalledExactlyOnceWith(error)
+  })
+
+  test('a second call of next does nothing', () => {
+    const next = vi.fn()
+    const twice: Middleware = (_req, _res, after) => {
+      after()
+      after()
+    }
+
+    compose(twice)({} as never, {} as never, next)
+
+    expect(next).toHaveBeenCalledTimes(1)
+  })
+
+  test('refuses what is no function', () => {
+    expect(() => compose(ok, 'x' as never)).toThrow('compose: argument 1 must be a function')
+  })
+})
+
+describe('rateLimit', () => {
+  test('tells everybody where they stand, and says 429 with Retry-After to those who come too often', async () => {
+    const clock = { now: () => 0 }
+    const guard = rateLimit({ limiter: gcra({ limit: 2, window: 60_000, clock }) })
+    const { url } = await serve(compose(guard, ok))
+
+    const first = await fetch(url)
+    expect(first.headers.get('ratelimit-policy')).toBe('"default";q=2;w=60')
+    expect(first.headers.get('ratelimit')).toBe('"default";r=1;t=30')
+    await fetch(url)
+    const third = await fetch(url)
+
+    expect(third.status).toBe(429)
+    expect(third.headers.get('retry-after')).toBe('30')
+    expect(third.headers.get('content-type')).toBe('application/problem+json')
+    expect(await third.json()).toMatchObject({
+      status: 429,
+      type: expect.stringContaining('quota-exceeded'),
+      'violated-policies': ['default'],
+    })
+  })
+
+  test('several limits are all told', async () => {
+    const one = rateLimit({ limiter: gcra({ limit: 9, window: 1_000 }), name: 'burst' })
+    const other = rateLimit({ limiter: gcra({ limit: 99, window: 60_000 }), name: 'minute' })
+    const { url } = await serve(compose(one, other, ok))
+
+    expect((await fetch(url)).headers.get('ratelimit-policy')).toBe('"burst";q=9;w=1, "minute";q=99;w=60')
+  })
+
+  test('counts by key and cost, with a limiter that answers later', async () => {
+    const take = vi.fn<RateLimiter['take']>(async () => ({
+      allowed: true,
+      limit: 1,
+      remaining: 0,
+      resetAfter: 0,
+      retryAfter: 0,
+    }))
+    const guard = rateLimit({ limiter: { take }, key: (req) => String(req.headers['x-key']), cost: () => 5 })
+    const { url } = await serve(compose(guard, ok))
+    const response = await fetch(url, { headers: { 'x-key': 'k' } })
+
+    expect(await response.text()).toBe('ok')
+    expect(response.headers.get('ratelimit-policy')).toBe('"default";q=1')
+    expect(take).toHaveBeenCalledExactlyOnceWith('k', 5)
+  })
+
+  test.each<[object, string]>([
+    [{}, 'limiter must have a method take'],
+    [{ limiter: gcra({ limit: 1, window: 1 }), cost: -1 }, 'cost must be'],
+    [{ limiter: gcra({ limit: 1, window: 1 }), name: 'a"b' }, 'name must be'],
+  ])('refuses the options %j', (options, message) => {
+    expect(() => rateLimit(options as never)).toThrow(message)
+  })
+})
+
+describe('authenticate', () => {
+  test('the claims are at authOf, and nowhere else', async () => {
+    const guard = authenticate({ verify: async () => ({ sub: 'u1' }) })
+    const { url } = await serve(compose(guard, (req, res) => void res.end(authOf(req)?.sub)))
+    const open = await serve((req, res) => void res.end(String(authOf(req))))
+
+    expect(await (await fetch(url, { headers: { authorization: 'bearer abc' } })).text()).toBe('u1')
+    expect(await (await fetch(open.url, { headers: { authorization: 'Bearer abc' } })).text()).toBe('undefined')
+  })
+
+  test.each([undefined, null, 'u1', false])('a verifier that gives %s has not verified', async (claims) => {
+    const { url } = await serve(compose(authenticate({ verify: () => claims as never }), ok))
+
+    expect((await fetch(url, { headers: { authorization: 'Bearer abc' } })).status).toBe(401)
+  })
+
+  test.each(['Bearer', 'Bearer ', 'Bearer a b', 'Bearer a,b', 'Token abc', 'Bearer "abc"'])(
+    '%s is no token',
+    async (authorization) => {
+      const verify = vi.fn(() => ({}))
+      const { url } = await serve(compose(authenticate({ verify }), ok))
+
+      expect((await fetch(url, { headers: { authorization } })).status).toBe(401)
+      expect(verify).not.toHaveBeenCalled()
+    },
+  )
+
+  test('refuses what is no verifier, and identity headers that could come from outside', () => {
+    expect(() => authenticate({} as never)).toThrow('verify must be a function')
+    expect(() => authenticate({ verify: () => ({}), identity: { 'x-id': 'sub' } })).toThrow("begin with 'x-user-'")
+  })
+})
+
+describe('requestId', () => {
+  test.each([
+    [false, 'mine', false],
+    [true, 'mine', true],
+    [true, 'has spaces and "quotes"', false],
+    [true, 'x'.repeat(200), false],
+  ])('trusting: %s, asked with %s: kept: %s', async (trustInbound, id, kept) => {
+    const { url } = await serve(compose(requestId({ trustInbound }), ok))
+    const answered = (await fetch(url, { headers: { 'x-request-id': id } })).headers.get('x-request-id')
+
+    expect(answered === id).toBe(kept)
+    expect(answered).toMatch(/^[\w.:+/=-]{1,128}$/)
+  })
+})
+
+describe('requestLog', () => {
+  test('writes one entry when the response has left', async () => {
+    const logged = signalled<AccessLogEntry>()
+    const { url } = await serve(
+      compose(requestId(), requestLog({ log: logged.fire }), (_req, res) => void res.writeHead(201).end()),
+    )
+
+    await fetch(`${url}/a?secret=1`, { method: 'POST' })
+
+    expect(await logged.promise).toMatchObject({
+      method: 'POST',
+      path: '/a',
+      status: 201,
+      address: '127.0.0.1',
+      requestId: expect.any(String),
+      duration: expect.any(Number),
+      time: expect.stringMatching(/^\d{4}-\d\d-\d\dT/),
+    })
+  })
+
+  test('says 499 when the client did not wait', async () => {
+    const logged = signalled<AccessLogEntry>()
+    const asked = signalled()
+    const { url } = await serve(compose(requestLog({ log: logged.fire }), () => asked.fire()))
+    const leave = new AbortController()
+    const answer = fetch(url, { signal: leave.signal }).catch(() => undefined)
+    await asked.promise
+    leave.abort()
+    await answer
+
+    expect((await logged.promise).status).toBe(499)
+  })
+
+  test('a log that throws does not break the request', async () => {
+    const warned = vi.spyOn(process, 'emitWarning').mockImplementation(() => {})
+    const { url } = await serve(
+      compose(
+        requestLog({
+          log: () => {
+            throw new Error('full disk')
+          },
+        }),
+        ok,
+      ),
+    )
+
+    expect((await fetch(url)).status).toBe(200)
+    await vi.waitFor(() => expect(warned).toHaveBeenCalled())
+    warned.mockRestore()
+  })
+})
+
+describe('metrics', () => {
+  test('counts under the pattern it is told', async () => {
+    const registry = new client.Registry()
+    const { url } = await serve(compose(metrics({ client, registry, route: () => '/orders/:id' }), ok))
+
+    await (await fetch(`${url}/orders/1`)).text()
+
+    expect(await registry.metrics()).toContain('http_requests_total{method="GET",route="/orders/:id",status="200"} 1')
+  })
+
+  test('refuses to start without client or registry', () => {
+    expect(() => metrics({} as never)).toThrow('client must be')
+    expect(() => metrics({ client } as never)).toThrow('registry must be')
+  })
+})
+
+describe('cors', () => {
+  const origin = 'https://shop.example'
+  const preflight = {
+    method: 'OPTIONS',
+    headers: { origin, 'access-control-request-method': 'PUT', 'access-control-request-headers': 'x-a' },
+  }
+
+  test('answers a preflight itself', async () => {
+    const { url } = await serve(compose(cors({ origins: [origin], credentials: true }), ok))
+    const { status, headers } = await fetch(url, preflight)
+
+    expect(status).toBe(204)
+    expect(Object.fromEntries(headers)).toMatchObject({
+      'access-control-allow-origin': origin,
+      'access-control-allow-credentials': 'true',
+      'access-control-allow-headers': 'x-a',
+      'access-control-max-age': '600',
+      vary: expect.stringContaining('Origin'),
+    })
+  })
+
+  test('allows nothing to other origins', async () => {
+    const { url } = await serve(compose(cors({ origins: [origin] }), ok))
+    const { headers } = await fetch(url, {
+      ...preflight,
+      headers: { ...preflight.headers, origin: 'https://shop.example.evil' },
+    })
+
+    expect([...headers.keys()].filter((name) => name.startsWith('access-control'))).toEqual([])
+    expect(headers.get('vary')).toContain('Origin')
+  })
+
+  test('lets pages read a response, and some of its headers', async () => {
+    const { url } = await serve(compose(cors({ origins: '*', exposed: ['x-total'] }), ok))
+    const { headers } = await fetch(url, { headers: { origin } })
+
+    expect(headers.get('access-control-allow-origin')).toBe('*')
+    expect(headers.get('access-control-expose-headers')).toBe('x-total')
+    expect(headers.get('vary')).toBeNull()
+  })
+
+  test.each<[object, string]>([
+    [{}, 'origins must be'],
+    [{ origins: '*', credentials: true }, "not possible with origins '*'"],
+    [{ origins: [] }, 'origins must be'],
+    [{ origins: '*', maxAge: -1 }, 'maxAge must be'],
+  ])('refuses the options %j', (options, message) => {
+    expect(() => cors(options as never)).toThrow(message)
+  })
+})
