@@ -1,4 +1,5 @@
 import type { IncomingMessage } from 'node:http'
+import { after, type Clock } from './clock.js'
 import { hasBody } from './ending.js'
 import { ProxyError } from './errors.js'
 
@@ -116,6 +117,55 @@ export class RequestBody {
       this.#wake = resolve
     })
   }
+}
+
+/** Up to this length a body of known length is collected: cheaper than a stream, and it can be sent again for nothing. */
+const SHORT = 16_384
+
+/** The announced length of a body that is short enough to be collected. */
+export function shortLength(req: IncomingMessage): number | undefined {
+  const length = Number(req.headers['content-length'])
+
+  return req.headers['transfer-encoding'] === undefined && length > 0 && length <= SHORT ? length : undefined
+}
+
+export interface Collecting {
+  readonly clock: Clock
+  /** Milliseconds without a byte after which the client has stalled. */
+  readonly idle: number | false
+  done(body: Buffer): void
+  stalled(): void
+}
+
+/** Reads a body to its end; returns what stops it. */
+export function collectBody(req: IncomingMessage, { clock, idle, done, stalled }: Collecting): () => void {
+  const chunks: Buffer[] = []
+  let touched = clock.now()
+  let disarm = idle === false ? undefined : after(clock, idle, () => expire(idle))
+  req.on('data', onData).on('end', onEnd)
+
+  function onData(chunk: Buffer): void {
+    touched = clock.now()
+    chunks.push(chunk)
+  }
+
+  function onEnd(): void {
+    stop()
+    done(chunks.length === 1 ? chunks[0]! : Buffer.concat(chunks))
+  }
+
+  function expire(limit: number): void {
+    const left = touched + limit - clock.now()
+    if (left <= 0) stalled()
+    else disarm = after(clock, left, () => expire(limit))
+  }
+
+  function stop(): void {
+    disarm?.()
+    req.off('data', onData).off('end', onEnd)
+  }
+
+  return stop
 }
 
 /**

@@ -3,7 +3,7 @@ import type { Readable } from 'node:stream'
 import type { CircuitBreaker } from '@msx/circuit-breaker'
 import type { Dispatcher } from 'undici'
 import { Attempt, type AttemptHost, type Head } from './attempt.js'
-import { parsedBody, RequestBody } from './body.js'
+import { collectBody, parsedBody, RequestBody, shortLength } from './body.js'
 import { after, type Clock } from './clock.js'
 import { contextOf } from './context.js'
 import { endResponse, hasBody, leavesMuchUnread } from './ending.js'
@@ -43,6 +43,9 @@ export class Exchange implements AttemptHost {
   readonly #target: string
   readonly #tried = new Set<string>()
   #body: RequestBody | undefined
+  /** The length of a body that is collected before anybody is asked. */
+  #short: number | undefined
+  #stopCollecting: (() => void) | undefined
   #options: Dispatcher.DispatchOptions | undefined
   #attempt: Attempt | undefined
   #over = false
@@ -77,7 +80,7 @@ export class Exchange implements AttemptHost {
   }
 
   run(): void {
-    const { timeouts, clock, retry } = this.#plan
+    const { timeouts, clock } = this.#plan
     this.#res.on('close', this.#onClose).on('drain', this.#onDrain)
     if (timeouts.total !== false) {
       this.#cancelTotal = after(clock, timeouts.total, () =>
@@ -92,8 +95,26 @@ export class Exchange implements AttemptHost {
       return
     }
 
+    if (this.#short === undefined) this.#begin()
+    else this.#collect()
+  }
+
+  #begin(): void {
+    const { retry } = this.#plan
     if (retry === undefined) this.#try()
     else void this.#tryRepeatedly(retry)
+  }
+
+  #collect(): void {
+    this.#stopCollecting = collectBody(this.#req, {
+      clock: this.clock,
+      idle: this.timeouts.idle,
+      done: (body) => {
+        this.#options = { ...this.#options!, body }
+        this.#begin()
+      },
+      stalled: () => this.#fail(new ProxyError('client-timeout', 'request')),
+    })
   }
 
   /** Checks what can be checked before anybody is asked, and builds what every attempt sends. */
@@ -106,7 +127,8 @@ export class Exchange implements AttemptHost {
     const announced = parsed?.byteLength ?? Number(req.headers['content-length'] ?? 0)
     if (announced > maxBody) throw new ProxyError('body-limit', 'request')
 
-    if (parsed === undefined && hasBody(req.headers)) {
+    if (parsed === undefined) this.#short = shortLength(req)
+    if (parsed === undefined && this.#short === undefined && hasBody(req.headers)) {
       this.#body = new RequestBody(req, { maxBody, replay: retry?.replay ?? 0 }, () => this.#attempt?.uploaded())
     }
     this.#options = {
@@ -202,6 +224,7 @@ export class Exchange implements AttemptHost {
   /** What never left may be sent by any method; what may have arrived, only where twice is as good as once (RFC 9110, 9.2.2). */
   #repeatable(attempt: Attempt): boolean {
     if (this.#body?.replayable === false) return false
+    if (attempt.sent && this.#short !== undefined && this.#short > this.#plan.retry!.replay) return false
 
     return !attempt.sent || idempotent.has(this.#req.method!) || this.#req.headers['idempotency-key'] !== undefined
   }
@@ -296,6 +319,7 @@ export class Exchange implements AttemptHost {
     this.#over = true
     this.#cancelTotal?.()
     this.#body?.stop()
+    this.#stopCollecting?.()
     this.#res.off('close', this.#onClose).off('drain', this.#onDrain)
   }
 

@@ -1,7 +1,7 @@
 import { request } from 'node:http'
 import { connect } from 'node:net'
 import { circuitBreaker } from '@msx/circuit-breaker'
-import { describe, expect, test } from 'vitest'
+import { describe, expect, test, vi } from 'vitest'
 import { contextOf } from './context.js'
 import type { ProxyError } from './errors.js'
 import { manualClock, serve, signalled, startTcp, startUpstream } from './internal/test-servers.js'
@@ -215,6 +215,33 @@ describe('a client that goes away', () => {
     socket.destroy()
 
     expect(await over.promise).toBe(false)
+  })
+})
+
+describe('a client that stops sending', () => {
+  test.each([
+    ['short', 'Content-Length: 10\r\n\r\nhalf'],
+    ['long', 'Content-Length: 100000\r\n\r\nhalf'],
+    ['chunked', 'Transfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n'],
+  ])('in the middle of a %s body: 408, and the upstream is not blamed', async (_, rest) => {
+    const clock = manualClock()
+    const breaker = circuitBreaker({ trip: { failures: 1 } })
+    const upstream = await startUpstream((req) => void req.resume().on('error', () => {}))
+    const { port, errors } = await front(upstream.url, { clock, breaker, timeout: { idle: 1_000 } })
+
+    const answer = signalled<string>()
+    const socket = connect(port, '127.0.0.1', () => socket.write(`POST / HTTP/1.1\r\nHost: a\r\n${rest}`))
+    socket.on('data', (chunk) => answer.fire(String(chunk)))
+    await vi.waitFor(() => expect(clock.waiting).toBe(1))
+    await vi.waitFor(() => {
+      clock.advance(1_000)
+      expect(errors).toHaveLength(1)
+    })
+
+    expect(await answer.promise).toMatch(/^HTTP\/1\.1 408 /)
+    expect(errors[0]).toMatchObject({ code: 'MSX_PROXY_CLIENT_TIMEOUT', phase: 'request' })
+    expect(breaker.state).toBe('closed')
+    socket.destroy()
   })
 })
 
