@@ -1,20 +1,9 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
+import type { Claims, Verify } from './claims.js'
 import { contextOf, type Identity } from './context.js'
 import { aFunction, checkOption, isRecord } from './internal/checks.js'
 import type { Middleware } from './middleware.js'
 import { problem } from './problem.js'
-
-/** What a verifier found in a token. */
-export interface Claims {
-  readonly sub?: string | undefined
-  readonly [claim: string]: unknown
-}
-
-/**
- * Looks into a bearer token. Whatever it throws means 401, unless the error's `status` is 503: then nobody could
- * tell, and the client may come back later.
- */
-export type Verify = (token: string, req: IncomingMessage) => Claims | Promise<Claims>
 
 export interface AuthenticateOptions {
   readonly verify: Verify

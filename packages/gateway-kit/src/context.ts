@@ -1,5 +1,5 @@
 import type { IncomingMessage } from 'node:http'
-import type { Claims } from './authenticate.js'
+import type { Claims } from './claims.js'
 import type { ProxyError } from './errors.js'
 
 /** Who was recognised, and the headers that tell the upstream so. */

@@ -3,9 +3,10 @@
 export type { TrustConfig } from './address.js'
 // What middleware of your own may want
 export { clientAddress } from './address.js'
-export type { AuthenticateOptions, Claims, Verify } from './authenticate.js'
+export type { AuthenticateOptions } from './authenticate.js'
 // Its parts, each a middleware of its own
 export { authenticate, authOf } from './authenticate.js'
+export type { Claims, Verify } from './claims.js'
 export type { Clock } from './clock.js'
 export type { AuthPolicy, GatewayConfig, RateLimitPolicy, RouteConfig } from './config.js'
 export type { CorsOptions } from './cors.js'

@@ -1,12 +1,12 @@
 import { hash } from 'node:crypto'
 import { errors, jwtVerify } from 'jose'
-import type { Claims, Verify } from './authenticate.js'
+import type { Claims, Verify } from './claims.js'
 import { AuthError, isAuthError } from './errors.js'
 import { aFunction, aString, checkOption, duration, listOfStrings, positiveInteger } from './internal/checks.js'
 import { type JwksSource, remoteJwks } from './jwks.js'
 import { RecentMap } from './limit/recent-map.js'
 
-export type { Claims, Verify } from './authenticate.js'
+export type { Claims, Verify } from './claims.js'
 export { AuthError, isAuthError } from './errors.js'
 export { type JwksSource, type RemoteJwksOptions, remoteJwks } from './jwks.js'
 
