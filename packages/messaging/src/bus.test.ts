@@ -1,3 +1,4 @@
+import { getEventListeners } from 'node:events'
 import { describe, expect, test } from 'vitest'
 import { z } from 'zod'
 import { createBus } from './bus.js'
@@ -6,6 +7,7 @@ import { isMessagingError, MessagingError } from './errors.js'
 import { deferred, events, fixture } from './internal/fixture.js'
 import { rest } from './internal/virtual-clock.js'
 import { memory } from './memory/memory.js'
+import type { Transport, TransportConnection } from './transport.js'
 
 describe('publishing', () => {
   test('gives every group each event, and one consumer of each group', async () => {
@@ -569,4 +571,97 @@ test('errors are known by their brand, not by their class', () => {
 
   expect(isMessagingError(copy)).toBe(true)
   expect(isMessagingError(new Error('another one'))).toBe(false)
+})
+
+describe('a broker that takes its time', () => {
+  /** The broker, with one method of its connections changed. */
+  function altered(broker: Transport, alter: (connection: TransportConnection) => void): Transport {
+    return {
+      clock: broker.clock,
+      async connect(options) {
+        const connection = await broker.connect(options)
+        alter(connection)
+        return connection
+      },
+    }
+  }
+
+  test('is waited for with the queues of the own groups before anything is published', async () => {
+    const { broker } = fixture()
+    const transport = altered(broker, (connection) => {
+      const declare = connection.declare.bind(connection)
+      connection.declare = async (queue) => {
+        await rest()
+        await declare(queue)
+      }
+    })
+    const bus = createBus({ events, transport, source: 'tests' })
+    await bus.start()
+
+    bus.subscribe('g', 'order.created', () => {})
+    await bus.publish('order.created', { orderId: '1' })
+
+    expect(broker.published).toHaveLength(1)
+  })
+
+  test('is waited for with a publish under way before the bus closes', async () => {
+    const { broker } = fixture()
+    const gate = deferred()
+    const log: string[] = []
+    const transport = altered(broker, (connection) => {
+      connection.publish = () => gate.promise
+    })
+    const bus = createBus({ events, transport, source: 'tests' })
+    await bus.start()
+    const published = bus.publish('order.line.added', { sku: 's' }).then(() => log.push('published'))
+
+    const closed = bus.close().then(() => log.push('closed'))
+    await rest()
+    gate.open()
+    await Promise.all([published, closed])
+
+    expect(log).toEqual(['published', 'closed'])
+  })
+
+  test('gets what was published early before what was published once started', async () => {
+    const { bus, broker } = fixture()
+    bus.subscribe('g', 'order.created', () => {})
+    const ids = ['1', '2', '3', '4', '5', '6']
+
+    const early = ids.map((id) => bus.publish('order.created', { orderId: id }, { id: `early ${id}` }))
+    await bus.start()
+    await Promise.all([...early, bus.publish('order.created', { orderId: '' }, { id: 'late' })])
+
+    expect(broker.published.map(({ id }) => id)).toEqual([...ids.map((id) => `early ${id}`), 'late'])
+  })
+})
+
+test('a publish leaves no listener on its signal', async () => {
+  const { bus } = fixture()
+  const { signal } = new AbortController()
+
+  await bus.publish('order.line.added', { sku: 's' }, { signal })
+
+  expect(getEventListeners(signal, 'abort')).toEqual([])
+})
+
+test('what a handler does after the bus stopped waiting for it counts for nothing', async () => {
+  const { bus, clock } = fixture()
+  const log: string[] = []
+  bus.on('retry', () => log.push('retry'))
+  bus.on('deadLetter', () => log.push('deadLetter'))
+  let attempts = 0
+  bus.subscribe('g', 'order.created', (message) => {
+    attempts += 1
+    return new Promise((_, reject) => message.signal.addEventListener('abort', () => reject(new Error('stopped'))))
+  })
+  await bus.publish('order.created', { orderId: '1' })
+  await rest()
+
+  const closed = bus.close({ timeout: 10 })
+  await clock.advance(10_000)
+  await closed
+
+  expect(log).toEqual([])
+  expect(attempts).toBe(1)
 })

@@ -102,3 +102,22 @@ test('a reply to a message that asked for none does nothing', async () => {
 
   expect(broker.deadLetters()).toEqual([])
 })
+
+test('a request that was answered leaves no timer behind', async () => {
+  const { bus, clock } = fixture()
+  let timers = 0
+  const { after } = clock
+  clock.after = (ms, run) => {
+    timers += 1
+    const cancel = after(ms, run)
+    return () => {
+      timers -= 1
+      cancel()
+    }
+  }
+  bus.subscribe('prices', 'price.asked', (_, context) => context.reply('price.told', { cents: 1 }))
+
+  await bus.request('price.asked', { sku: 'a' }, { reply: 'price.told', timeout: 1_000 })
+
+  expect(timers).toBe(0)
+})

@@ -8,6 +8,7 @@ import { rest } from './internal/virtual-clock.js'
 import { memory } from './memory/memory.js'
 import type { BusMiddleware } from './message.js'
 import type { SubscribeOptions } from './subscribe-options.js'
+import type { Transport } from './transport.js'
 
 describe('retries', () => {
   test('once more at once, then after each delay, then the dead letters', async () => {
@@ -630,4 +631,37 @@ describe('messages of other publishers', () => {
     expect(ids).toHaveLength(6)
     expect(new Set([...ids, broker.deadLetters()[0]?.id]).size).toBe(1)
   })
+})
+
+test('begins nothing more from the moment of pause, however long the broker takes to cancel', async () => {
+  const { broker } = fixture()
+  const transport: Transport = {
+    clock: broker.clock,
+    async connect(options) {
+      const connection = await broker.connect(options)
+      const consume = connection.consume.bind(connection)
+      connection.consume = async (...terms) => {
+        const consumer = await consume(...terms)
+        return { cancel: () => rest().then(() => consumer.cancel()) }
+      }
+      return connection
+    },
+  }
+  const bus = createBus({ events, transport, source: 'tests' })
+  const gate = deferred()
+  const begun: string[] = []
+  const handler = (message: { data: { orderId: string } }) => {
+    begun.push(message.data.orderId)
+    return gate.promise
+  }
+  const subscription = bus.subscribe('g', 'order.created', handler, { concurrency: 1 })
+  for (const orderId of ['1', '2']) await bus.publish('order.created', { orderId })
+  await rest()
+
+  const paused = subscription.pause()
+  gate.open()
+  await paused
+  await broker.drain()
+
+  expect(begun).toEqual(['1'])
 })

@@ -252,6 +252,19 @@ const CASES: Record<string, (bench: Bench) => Promise<void>> = {
     rest.ack()
   },
 
+  async 'keeps, in order, what was on its way when its consumer was cancelled'({ word, connect }) {
+    const connection = await connect()
+    const inbox = await collect(connection, { name: word, patterns: [`${word}.#`] })
+    for (const key of ['a', 'b']) await connection.publish(message(`${word}.${key}`), { mandatory: true })
+
+    await inbox.consumer.cancel()
+    for (const delivery of inbox.deliveries) delivery.release()
+
+    const next = await consume(connection, word)
+    await next.atLeast(2)
+    assert.deepEqual(next.types(), [`${word}.a`, `${word}.b`])
+  },
+
   async 'sends to one queue only, keeping the type, at once or after a delay'({ word, connect }) {
     const connection = await connect()
     const inbox = await collect(connection, { name: `${word}.one`, patterns: [`${word}.#`] })

@@ -81,16 +81,39 @@ describe('a time to live', () => {
     ])
   })
 
-  test('is none for dead letters and for retries', async () => {
+  test('is none for a message that waits for its retry', async () => {
+    const { bus, broker, clock } = fixture()
+    const attempts: number[] = []
+    const subscription = bus.subscribe(
+      'g',
+      'order.created',
+      (received) => {
+        attempts.push(received.attempt)
+        if (received.attempt === 1) throw new Error('no')
+      },
+      { retry: { immediate: 0, delays: [50] } },
+    )
+    await bus.publish('order.created', { orderId: '1' }, { ttl: 100 })
+    await broker.drain()
+
+    await subscription.pause()
+    await clock.advance(10_000)
+    await subscription.resume()
+    await broker.drain()
+
+    expect(attempts).toEqual([1, 2])
+  })
+
+  test('is none for dead letters', async () => {
     const { bus, broker, clock } = fixture()
     bus.subscribe('g', 'order.created', () => Promise.reject(new Error('no')), {
-      retry: { immediate: 0, delays: [500] },
+      retry: false,
     })
 
     await bus.publish('order.created', { orderId: '1' }, { ttl: 100 })
     await clock.advance(10_000)
 
-    expect(broker.deadLetters()).toMatchObject([{ code: 'MSX_HANDLER_FAILED', attempts: 2 }])
+    expect(broker.deadLetters()).toMatchObject([{ code: 'MSX_HANDLER_FAILED', attempts: 1 }])
   })
 })
 
@@ -135,6 +158,20 @@ describe('consumers', () => {
       ['3', true],
     ])
   })
+})
+
+test('counts a delivery that is settled twice once', async () => {
+  const broker = memory()
+  const connection = await broker.connect({ name: 'tests' })
+  await connection.declare({ name: 'q', patterns: ['#'] })
+  for (const type of ['1', '2']) await connection.publish(message(type), { mandatory: true })
+  const first = await connection.get('q')
+  await connection.get('q')
+
+  first?.ack()
+  first?.ack()
+
+  expect(broker.queues()).toEqual([{ name: 'q', ready: 0, unsettled: 1, consumers: 0 }])
 })
 
 describe('drain', () => {
