@@ -13,16 +13,16 @@ export interface Deadline {
 
 /**
  * One timer for all calls of one duration. Equal durations expire in the order of their start, so a linked list is
- * already sorted: adding, removing and expiring are O(1), and the timer is only ever that of the oldest.
- *
- * A timer that fires early is set again for the rest. Node counts from the start of the current turn of the event loop,
- * so after a turn that computed for 100 ms, a timer of 50 ms would fire at once.
+ * already sorted: adding, removing and expiring are O(1). The timer may be that of a call which is gone by now; it then
+ * expires nothing, and is set again for the oldest there is.
  */
 export class DeadlineQueue {
   readonly #clock: Clock
   #first: Deadline | undefined
   #last: Deadline | undefined
   #cancelTimer: (() => void) | undefined
+  /** The deadline the timer was set for. */
+  #timerAt = 0
 
   constructor(clock: Clock) {
     this.#clock = clock
@@ -61,15 +61,18 @@ export class DeadlineQueue {
   }
 
   #setTimer(deadline: Deadline): void {
+    this.#timerAt = deadline.at
     this.#cancelTimer = after(this.#clock, Math.max(0, deadline.at - this.#clock.now()), this.#expireDue)
   }
 
   readonly #expireDue = (): void => {
     this.#cancelTimer = undefined
 
+    // What the timer was set for is due, whatever the clock says: a test may fake timers and leave the clock.
     const now = this.#clock.now()
+    const due = Math.max(now, this.#timerAt) + TIMER_RESOLUTION
     let first = this.#first
-    while (first !== undefined && first.at - now < TIMER_RESOLUTION) {
+    while (first !== undefined && first.at < due) {
       this.#unlink(first)
       first.expire(now - first.at)
       first = this.#first
