@@ -42,6 +42,8 @@ export interface State {
   readonly input: string | undefined
   readonly progress: Progress
   readonly marks: ReadonlyMap<string, Mark>
+  /** An earlier owner may have begun the step at the cursor, and did not live to say. */
+  readonly begunBefore: boolean
 }
 
 /** What an operator decides about a stuck saga. */
@@ -184,7 +186,7 @@ export function decide(plan: Plan, state: State, happening: Happening, random: (
     case 'failed':
       return failed(plan, state, happening, random)
     case 'overdue':
-      return unwind(plan, state, storeError(new SagaDeadlineError(state.id)))
+      return unwind(plan, state, storeError(new SagaDeadlineError(state.id)), state.begunBefore)
     case 'finish':
       return finish(plan, state, undefined, [])
     case 'cancel':
@@ -266,7 +268,7 @@ function failed(
   const forward = progress.direction === 'forward'
   const attempt = progress.attempt + 1
   const stored = storeError(error)
-  const inDoubt = forward && !surelyNotApplied(step, error)
+  const inDoubt = forward && mayBeApplied(state, step, error)
   const record: NewRecord = {
     name: step.name,
     kind: forward ? 'do' : 'undo',
@@ -295,16 +297,27 @@ function failed(
   }
 
   if (!forward) return withRecord(stuck(failedState, stored), record, 'stepUndoFailed')
-  // A pivot that throws has said no; one that did not answer may have happened, and then nothing may be undone.
-  if (progress.committed || (step.pivot && inDoubt && isStepTimeoutError(error)))
+  // When the pivot may have happened, nothing may be undone.
+  if (progress.committed || (step.pivot && inDoubt))
     return withRecord(stuck(failedState, stored), record, inDoubt ? 'stepInDoubt' : 'stepFailed')
 
   const cause = cancelled ? storeError(new SagaCancelledError(progress.cancel as string)) : stored
   return withRecord(unwind(plan, failedState, cause), record, inDoubt ? 'stepInDoubt' : 'stepFailed')
 }
 
-function surelyNotApplied(step: PlannedStep, error: unknown): boolean {
-  return step.transactional || isStepRejectedError(error) || step.inDoubt === 'assume-not-applied'
+/**
+ * Whether a step that failed may be applied all the same. Doubt stays: a refusal speaks for its own attempt, and the
+ * request of an earlier one may still be on its way. An undo that finds nothing costs little, a missing one does not.
+ *
+ * The pivot has no undo to clear its doubt, so its author is taken at his word: what it throws means no, unless an
+ * attempt went unanswered; and StepRejectedError means no even then.
+ */
+function mayBeApplied({ marks, begunBefore }: State, step: PlannedStep, error: unknown): boolean {
+  if (step.transactional || step.inDoubt === 'assume-not-applied') return false
+
+  const rejected = isStepRejectedError(error)
+  const doubted = begunBefore || marks.get(step.name)?.state === 'in-doubt'
+  return step.pivot ? !rejected && (doubted || isStepTimeoutError(error)) : !rejected || doubted
 }
 
 function mayRetry(budget: Budget, error: unknown, attempt: number): boolean {

@@ -13,8 +13,8 @@ class SagaError extends Error {
 }
 
 /**
- * Thrown by a step to say: this was surely not applied. The step is not tried again, and its own compensation is not
- * run; the steps before it are undone.
+ * Thrown by a step to say: this attempt was surely not applied. The step is not tried again; the steps before it are
+ * undone. Its own compensation runs only when an earlier attempt left it in doubt.
  */
 export class StepRejectedError extends SagaError {
   declare readonly code: 'MSX_SAGA_STEP_REJECTED'

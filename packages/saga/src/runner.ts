@@ -56,7 +56,7 @@ const storeBackoff = exponential({ base: 50, max: 2_000 })
 
 export function hold(row: SagaRow, timers: Timers): Held {
   const marks = row.records.reduce<ReadonlyMap<string, Mark>>((before, record) => mark(before, record), new Map())
-  const state: State = { id: row.id, input: row.input, progress: row.progress, marks }
+  const state: State = { id: row.id, input: row.input, progress: row.progress, marks, begunBefore: row.claims > 1 }
   return { row, state, deadline: row.deadlineIn === undefined ? undefined : timers.now() + row.deadlineIn }
 }
 
@@ -81,7 +81,7 @@ export function advanced(held: Held, transition: Transition): Held {
       output: transition.output ?? held.row.output,
       progress,
     },
-    state: { ...held.state, progress, marks },
+    state: { ...held.state, progress, marks, begunBefore: transition.claims > 1 },
   }
 }
 

@@ -1,0 +1,112 @@
+import { PGlite } from '@electric-sql/pglite'
+import { expect, onTestFinished, test, vi } from 'vitest'
+import { createSagaEngine, type Database, type Queryable, saga } from './index.js'
+import { postgresStore } from './postgres.js'
+import { pgliteDatabase, postgresDatabase } from './testing/databases.js'
+
+/** An embedded database as one of several services sees it: its own role, without the right to create a schema. */
+function asRole(embedded: PGlite, role: string): Database & { transaction: NonNullable<unknown> } {
+  const transaction = <T>(run: (tx: Queryable) => Promise<T>): Promise<T> =>
+    embedded.transaction(async (tx) => {
+      await tx.exec(`SET LOCAL ROLE ${role}; SET LOCAL search_path TO ${role}`)
+      return run(tx)
+    })
+  return { transaction, query: (text, values) => transaction((tx) => tx.query(text, values)) }
+}
+
+test('works for a role that may not create schemas, when its schema is there', { timeout: 30_000 }, async () => {
+  const embedded = new PGlite()
+  onTestFinished(() => embedded.close())
+  await embedded.exec('CREATE ROLE orders NOLOGIN; CREATE SCHEMA orders_saga AUTHORIZATION orders')
+  const store = postgresStore({ pool: asRole(embedded, 'orders'), schema: 'orders_saga' })
+
+  await store.migrate()
+  await store.migrate()
+
+  const order = saga<null>('order')
+    .txStep('a', async (tx) => (await tx.query('SELECT current_user AS me')).rows[0].me as string)
+    .returns(({ results }) => results.a)
+  const engine = createSagaEngine({ store, sagas: [order] })
+  onTestFinished(() => engine.close())
+  await engine.run()
+  expect(await (await engine.start(order, null)).result()).toBe('orders')
+
+  const stranger = postgresStore({ pool: asRole(embedded, 'orders'), schema: 'nobodys' })
+  await expect(stranger.migrate()).rejects.toThrow('permission denied')
+})
+
+test('migrates once, however many processes do it at the same time', async ({ skip }) => {
+  const database = await postgresDatabase()
+  if (!database) return skip('no PostgreSQL')
+  const schema = `msx_saga_${crypto.randomUUID().slice(0, 8)}`
+  onTestFinished(async () => {
+    await database.pool.query(`DROP SCHEMA ${schema} CASCADE`)
+    await database.close()
+  })
+
+  await Promise.all(Array.from({ length: 6 }, () => postgresStore({ pool: database.pool, schema }).migrate()))
+
+  expect((await database.pool.query(`SELECT version FROM ${schema}.migration_done`)).rows).toEqual([{ version: 1 }])
+})
+
+test('finds due sagas by the index', async ({ skip }) => {
+  const database = await postgresDatabase()
+  if (!database) return skip('no PostgreSQL')
+  const schema = `msx_saga_${crypto.randomUUID().slice(0, 8)}`
+  await postgresStore({ pool: database.pool, schema }).migrate()
+  onTestFinished(async () => {
+    await database.pool.query(`DROP SCHEMA ${schema} CASCADE`)
+    await database.close()
+  })
+  await database.pool.query(
+    `INSERT INTO ${schema}.saga (id, name, version, shape, status, wake_at, created_at)
+     SELECT gen_random_uuid(), 'order', 1, 's', 'running', now() + interval '1 hour', now() FROM generate_series(1, 5000)`,
+  )
+  await database.pool.query(`ANALYZE ${schema}.saga`)
+  const { statementsFor } = await import('./postgres/statements.js')
+
+  const plan = await database.pool.query(`EXPLAIN ${statementsFor(schema).claim}`, [
+    crypto.randomUUID(),
+    '[{"name":"order","version":1}]',
+    10,
+  ])
+
+  expect(plan.rows.map((row) => Object.values(row)[0]).join('\n')).toContain('saga_due')
+})
+
+test('goes on when the database comes back', { timeout: 30_000 }, async () => {
+  const database = await pgliteDatabase()
+  onTestFinished(() => database.close())
+  let away = false
+  const { pool } = database
+  const flaky = {
+    query: async (text: string, values?: unknown[]) => {
+      if (away) throw new Error('the database is away')
+      return pool.query(text, values)
+    },
+    transaction: <T>(run: (tx: Queryable) => Promise<T>) =>
+      away ? Promise.reject(new Error('the database is away')) : database.transaction(run),
+  }
+  const store = postgresStore({ pool: flaky })
+  await store.migrate()
+  const order = saga<null>('order')
+    .step('a', () => {
+      away = true
+      setTimeout(() => {
+        away = false
+      }, 200)
+    })
+    .txStep('b', () => 'b')
+    .returns(({ results }) => results.b)
+  const engine = createSagaEngine({ store, sagas: [order] })
+  onTestFinished(() => engine.close())
+  const errors = vi.fn()
+  engine.on('storeError', errors)
+  await engine.run()
+
+  const { id } = await engine.start(order, null)
+
+  await vi.waitFor(() => expect(errors).toHaveBeenCalled())
+  await vi.waitFor(() => expect(away).toBe(false))
+  expect((await engine.settled(id, { timeout: 10_000 })).output).toBe('b')
+})
