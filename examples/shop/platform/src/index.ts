@@ -1,5 +1,4 @@
 // The bus's maker travels with the platform, so that whoever has a `Transport` from it can use it.
-export { createBus } from '@msx/messaging'
 export { type ServiceClient, type ServiceClientOptions, serviceClient } from './client.js'
 export { type Database, embeddedDatabase, provision, type Sql } from './database.js'
 export { type App, type AppOptions, createApp, type Listening, listen } from './http.js'

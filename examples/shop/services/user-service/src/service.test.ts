@@ -1,5 +1,6 @@
+import { createBus } from '@msx/messaging'
 import { shopEvents } from '@shop/contracts'
-import { createBus, type Service } from '@shop/platform'
+import type { Service } from '@shop/platform'
 import { type TestDeps, testDeps } from '@shop/platform/testing'
 import { createLocalJWKSet, decodeJwt, decodeProtectedHeader, type JSONWebKeySet, jwtVerify } from 'jose'
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest'

@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto'
+import { createBus } from '@msx/messaging'
 import { shopEvents } from '@shop/contracts'
-import { createBus, createService, type Service, type ServiceDeps } from '@shop/platform'
+import { createService, type Service, type ServiceDeps } from '@shop/platform'
 import { hashPassword } from './passwords.js'
 import { type RouteOptions, userRoutes } from './routes.js'
 import { ensureSigningKey } from './signing-keys.js'
