@@ -97,7 +97,9 @@ function simulate(given: Scenario) {
     const secretly = fate.endsWith('but applied')
     // A transaction is never half done, and a pivot that throws has not happened: both are what the author promises.
     const honest = secretly && (transactional || (pivot && fate === 'no, but applied')) ? 'no' : fate
-    const truly = honest === 'rejected' && (task.type === 'undo' || (pivot && applied.has(name))) ? 'ok' : honest
+    // Nor does it say no under the key of an attempt that has happened; and nobody rejects an undo.
+    const answered = pivot && applied.has(name) && ['no', 'rejected', 'final'].includes(honest)
+    const truly = answered || (honest === 'rejected' && task.type === 'undo') ? 'ok' : honest
     const hidden = truly.endsWith('but applied')
     const act = (): void => {
       if (task.type === 'do') apply(name)

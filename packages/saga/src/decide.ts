@@ -309,15 +309,15 @@ function failed(
  * Whether a step that failed may be applied all the same. Doubt stays: a refusal speaks for its own attempt, and the
  * request of an earlier one may still be on its way. An undo that finds nothing costs little, a missing one does not.
  *
- * The pivot has no undo to clear its doubt, so its author is taken at his word: what it throws means no, unless an
- * attempt went unanswered; and StepRejectedError means no even then.
+ * The pivot has no undo to clear a doubt, so its author is taken at his word: under the same key, what it throws means
+ * no, unless an attempt timed out, whose request may still be running; and StepRejectedError means no even then.
  */
 function mayBeApplied({ marks, begunBefore }: State, step: PlannedStep, error: unknown): boolean {
   if (step.transactional || step.inDoubt === 'assume-not-applied') return false
 
   const rejected = isStepRejectedError(error)
-  const doubted = begunBefore || marks.get(step.name)?.state === 'in-doubt'
-  return step.pivot ? !rejected && (doubted || isStepTimeoutError(error)) : !rejected || doubted
+  const doubted = marks.get(step.name)?.state === 'in-doubt'
+  return step.pivot ? !rejected && (doubted || isStepTimeoutError(error)) : !rejected || doubted || begunBefore
 }
 
 function mayRetry(budget: Budget, error: unknown, attempt: number): boolean {

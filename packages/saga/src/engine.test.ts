@@ -41,12 +41,17 @@ describe.each(['memory', 'PGlite', 'PostgreSQL'])('a saga on %s', (kind) => {
   const it = test.skipIf(kind !== 'memory' && database === undefined)
   const itInDatabase = test.skipIf(database === undefined)
   const engines: SagaEngine[] = []
+  const effect = `msx_saga_effect_${crypto.randomUUID().slice(0, 8)}`
   let store: Store<Queryable>
 
   beforeAll(async () => {
     const nothing: Queryable = { query: async () => ({ rows: [] }) }
     store = database ? await database.store() : memoryStore({ transaction: (run) => run(nothing) })
-    await database?.pool.query('CREATE TABLE IF NOT EXISTS effect (saga text, step text)')
+    await database?.pool.query(`CREATE TABLE ${effect} (saga text, step text)`)
+  })
+
+  afterAll(async () => {
+    await database?.pool.query(`DROP TABLE ${effect}`)
   })
 
   afterEach(async () => {
@@ -154,6 +159,24 @@ describe.each(['memory', 'PGlite', 'PostgreSQL'])('a saga on %s', (kind) => {
     }
 
     expect(undone).toEqual([`${rejected} a`, `${assumed} a`])
+  })
+
+  it('undoes a step that was refused after an attempt that left it in doubt', async () => {
+    const undone: boolean[] = []
+    const order = saga<null>(unique())
+      .step(
+        'a',
+        ({ attempt }) => {
+          throw attempt === 1 ? new Error('connection reset') : new StepRejectedError('sold out')
+        },
+        { retry: now, compensate: ({ outcome }) => void undone.push(outcome.known) },
+      )
+      .returns(() => null)
+    const engine = await engineFor([order])
+
+    await expect((await engine.start(order, null)).result()).rejects.toThrow('sold out')
+
+    expect(undone).toEqual([false])
   })
 
   it('tries a step three times before the pivot, unless the error says not to', async () => {
@@ -668,11 +691,11 @@ describe.each(['memory', 'PGlite', 'PostgreSQL'])('a saga on %s', (kind) => {
 
   describe('in the database', () => {
     const effects = async (id: string): Promise<string[]> =>
-      (await (database as TestDatabase).pool.query('SELECT step FROM effect WHERE saga = $1', [id])).rows.map(
+      (await (database as TestDatabase).pool.query(`SELECT step FROM ${effect} WHERE saga = $1`, [id])).rows.map(
         (row) => row.step as string,
       )
     const write = (tx: Queryable, id: string, step: string) =>
-      tx.query('INSERT INTO effect VALUES ($1, $2)', [id, step])
+      tx.query(`INSERT INTO ${effect} VALUES ($1, $2)`, [id, step])
 
     itInDatabase('commits a transactional step with its checkpoint, and undoes it in one too', async () => {
       const order = saga<null>(unique())
