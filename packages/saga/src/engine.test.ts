@@ -664,10 +664,11 @@ describe.each(['memory', 'PGlite', 'PostgreSQL'])('a saga on %s', (kind) => {
   })
 
   it('records a result once when the answer to its write is lost', async () => {
+    const run = vi.fn(() => 'done')
     const order = saga<null>(unique())
       .step('a', () => 1)
-      .step('b', () => 2)
-      .returns(() => 'done')
+      .step('b', run)
+      .returns(({ results }) => results.b)
     let lost = 0
     const lossy = Object.assign(Object.create(store) as Store<Queryable>, {
       commit: async (batch: Parameters<typeof store.commit>[0]) => {
@@ -685,6 +686,7 @@ describe.each(['memory', 'PGlite', 'PostgreSQL'])('a saga on %s', (kind) => {
     const handle = await engine.start(order, null)
 
     expect(await handle.result()).toBe('done')
+    expect(run).toHaveBeenCalledOnce()
     expect((await engine.history(handle.id)).map(({ name }) => name)).toEqual(['a', 'b'])
     expect(errors).toHaveBeenCalledWith({ during: 'commit', error: new Error('connection lost') })
   })
@@ -752,6 +754,20 @@ describe.each(['memory', 'PGlite', 'PostgreSQL'])('a saga on %s', (kind) => {
         expect(await effects(id)).toEqual(['a2'])
       },
     )
+
+    itInDatabase('takes the transaction away from a step that has ended', async () => {
+      let leaked: Queryable | undefined
+      const order = saga<null>(unique())
+        .txStep('a', (tx) => {
+          leaked = tx
+        })
+        .returns(() => null)
+      const engine = await engineFor([order])
+
+      await (await engine.start(order, null)).result()
+
+      await expect(leaked?.query('SELECT 1')).rejects.toThrow('this transaction is over')
+    })
 
     itInDatabase('begins soon after the transaction commits that it was started in', async () => {
       const order = saga<null>(unique())

@@ -195,6 +195,7 @@ export function storeContract<Tx>(make: () => Promise<Store<Tx>> | Store<Tx>): r
     assert.equal(await store.sweep(), 0)
 
     await eventually(async () => ((await store.sweep()) > 0 ? [1] : []))
+    assert.equal((await store.commit([transition(saga, { record: record({}) })])).size, 0, 'freed, not yet claimed')
     const [row] = await claimed(store)
 
     assert.equal(row?.id, saga.id)
