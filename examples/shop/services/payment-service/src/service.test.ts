@@ -5,6 +5,7 @@ import { type TestDeps, testDeps } from '@shop/platform/testing'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest'
 import { createPaymentService, type PaymentService } from './index.js'
 import { type PaymentClient, paymentClient } from './testing/payment-client.js'
+import { createTransactions } from './transactions.js'
 
 let deps: TestDeps
 let service: PaymentService
@@ -99,18 +100,20 @@ describe('Authorize', () => {
   )
 
   test('charges nothing when its caller gave up before the commit', async () => {
-    const request = authorization()
+    const request = { ...authorization(), paymentMethod: 'card-ok' as const }
+    const caller = new AbortController()
     let release!: () => void
     const held = new Promise<void>((resolve) => {
       release = resolve
     })
     const blocking = deps.database.transaction(() => held)
 
-    const outcome = await client.authorize(request, { deadline: Date.now() + 100 }).catch((error: unknown) => error)
+    const outcome = createTransactions(deps.database).authorise(request, caller.signal)
+    caller.abort(new Error('gave up'))
     release()
     await blocking
 
-    expect(outcome).toMatchObject({ code: status.DEADLINE_EXCEEDED })
+    await expect(outcome).rejects.toThrow('gave up')
     await expect(client.getPayment(request)).rejects.toMatchObject({ code: status.NOT_FOUND })
     expect(await ledgerOf(request.orderId)).toEqual([])
   })
