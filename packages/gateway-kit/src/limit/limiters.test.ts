@@ -145,6 +145,20 @@ test('gcra spaces requests evenly once the burst is spent', () => {
   expect(allowed).toBe(101)
 })
 
+test.each([1_000, 60_000, 86_400_000, 2_147_483_647])(
+  'gcra allows the limit exactly, however the interval is rounded, in windows of %d ms',
+  (window) => {
+    for (const limit of [7, 97, 997, 9_973]) {
+      for (const start of [0, 1_234.567, 1e9 + 0.1]) {
+        const limiter = gcra({ limit, window, clock: { now: () => start } })
+        const allowed = Array.from({ length: limit + 2 }, () => limiter.take('a').allowed)
+
+        expect(allowed.filter(Boolean)).toHaveLength(limit)
+      }
+    }
+  },
+)
+
 test('slidingWindow counts the window before by what is left of it', () => {
   const time = clock()
   const limiter = slidingWindow({ limit: 10, window: 1_000, clock: time })

@@ -1,6 +1,6 @@
 import { type Clock, systemClock } from '../clock.js'
 import { checkLimit } from './gcra.js'
-import { checkCost, type LocalRateLimiter } from './limiter.js'
+import { checkCost, type Decision, type LocalRateLimiter } from './limiter.js'
 import { RecentMap } from './recent-map.js'
 
 export interface SlidingWindowOptions {
@@ -19,7 +19,15 @@ interface Counts {
   readonly previous: number
 }
 
-const EPSILON = 1e-9
+/** What two windows have counted, at a moment in the later one. */
+export interface WindowState {
+  readonly current: number
+  readonly previous: number
+  /** Milliseconds since the later window began. */
+  readonly elapsed: number
+}
+
+export const WINDOW_EPSILON: number = 1e-9
 
 /**
  * A sliding window from two fixed ones: the requests of the window before count by the share of it that still lies
@@ -40,18 +48,30 @@ export function slidingWindow(options: SlidingWindowOptions): LocalRateLimiter {
       const { current, previous } = advance(counts.get(key), index)
 
       const used = current + previous * (1 - elapsed / window)
-      const allowed = used + cost <= limit + EPSILON
-      if (allowed && cost > 0) counts.set(key, { index, current: current + cost, previous })
+      const allowed = used + cost <= limit + WINDOW_EPSILON
+      const after = allowed ? current + cost : current
+      if (allowed && cost > 0) counts.set(key, { index, current: after, previous })
 
-      const taken = allowed ? cost : 0
-      return {
-        allowed,
-        limit,
-        remaining: Math.max(0, Math.floor(limit - used - taken + EPSILON)),
-        resetAfter: resetAfter(current + taken, previous, elapsed, window),
-        retryAfter: allowed ? 0 : retryAfter(current, previous, elapsed, window, limit - cost),
-      }
+      return windowDecision(limit, window, { current: after, previous, elapsed }, cost, allowed)
     },
+  }
+}
+
+/** What is said about a request that found, or left, the windows in this state. */
+export function windowDecision(
+  limit: number,
+  window: number,
+  { current, previous, elapsed }: WindowState,
+  cost: number,
+  allowed: boolean,
+): Decision {
+  const used = current + previous * (1 - elapsed / window)
+  return {
+    allowed,
+    limit,
+    remaining: Math.max(0, Math.floor(limit - used + WINDOW_EPSILON)),
+    resetAfter: resetAfter(current, previous, elapsed, window),
+    retryAfter: allowed ? 0 : retryAfter(current, previous, elapsed, window, limit - cost),
   }
 }
 

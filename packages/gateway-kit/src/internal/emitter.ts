@@ -1,0 +1,25 @@
+/** Typed listeners. One that throws is reported as a process warning, and breaks neither the others nor the caller. */
+export class Emitter<Events extends object> {
+  readonly #listeners = new Map<keyof Events, Set<(event: never) => void>>()
+
+  on<Name extends keyof Events>(name: Name, listener: (event: Events[Name]) => void): () => void {
+    if (typeof listener !== 'function') throw new TypeError(`the listener of "${String(name)}" must be a function`)
+
+    // A wrapper of its own, so that one function registered twice is two registrations, each with its own end.
+    const registered = (event: Events[Name]) => listener(event)
+    const listeners = this.#listeners.get(name) ?? new Set()
+    this.#listeners.set(name, listeners.add(registered))
+    return () => void listeners.delete(registered)
+  }
+
+  emit<Name extends keyof Events>(name: Name, event: Events[Name]): void {
+    const listeners = this.#listeners.get(name) as Set<(event: Events[Name]) => void> | undefined
+    for (const listener of [...(listeners ?? [])]) {
+      try {
+        listener(event)
+      } catch (error) {
+        process.emitWarning(`A listener of "${String(name)}" threw: ${String(error)}`, 'MsxListenerWarning')
+      }
+    }
+  }
+}
