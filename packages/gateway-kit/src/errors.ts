@@ -140,11 +140,11 @@ const authBrand = Symbol.for('@msx/gateway-kit.AuthError')
 
 /**
  * A token was refused (`MSX_AUTH_INVALID_TOKEN`, answered with 401), or nobody could tell because the keys were not
- * to be had (`MSX_AUTH_KEYS_UNAVAILABLE`, answered with 503).
+ * to be had (`MSX_AUTH_KEYS_UNAVAILABLE`) or jose is not installed (`MSX_AUTH_PEER_MISSING`), both answered with 503.
  */
 export class AuthError extends Error {
   override readonly name = 'AuthError'
-  readonly code: 'MSX_AUTH_INVALID_TOKEN' | 'MSX_AUTH_KEYS_UNAVAILABLE'
+  readonly code: 'MSX_AUTH_INVALID_TOKEN' | 'MSX_AUTH_KEYS_UNAVAILABLE' | 'MSX_AUTH_PEER_MISSING'
   readonly status: 401 | 503
   /** Milliseconds after which another try makes sense, when that is known. */
   readonly retryAfter?: number | undefined
@@ -173,6 +173,7 @@ export const errorCodes: readonly string[] = [
   'MSX_GATEWAY_CONFIG',
   'MSX_AUTH_INVALID_TOKEN',
   'MSX_AUTH_KEYS_UNAVAILABLE',
+  'MSX_AUTH_PEER_MISSING',
 ]
 
 function hasBrand(error: unknown, brand: symbol): boolean {

@@ -1,14 +1,14 @@
+import { type Clock, systemClock } from './clock.js'
+import { AuthError, isAuthError } from './errors.js'
+import { aFunction, checkOption, duration, isRecord } from './internal/checks.js'
 import {
   type CryptoKey,
-  createLocalJWKSet,
-  errors,
+  importJose,
+  type Jose,
   type JSONWebKeySet,
   type JWSHeaderParameters,
   type KeyObject,
-} from 'jose'
-import { type Clock, systemClock } from './clock.js'
-import { AuthError } from './errors.js'
-import { aFunction, checkOption, duration, isRecord } from './internal/checks.js'
+} from './jwt-library.js'
 
 /** Finds the key for a token's header; what jose's `createLocalJWKSet` returns is one. */
 export interface JwksSource {
@@ -37,7 +37,7 @@ export interface RemoteJwksOptions {
 }
 
 interface Keys {
-  readonly find: ReturnType<typeof createLocalJWKSet>
+  readonly find: ReturnType<Jose['createLocalJWKSet']>
   readonly text: string
   readonly at: number
 }
@@ -80,6 +80,7 @@ export function remoteJwks(url: string | URL, options: RemoteJwksOptions = {}): 
   async function load(): Promise<Keys> {
     try {
       const set = await download()
+      const { createLocalJWKSet } = await importJose()
       const text = JSON.stringify(set)
       if (text !== keys?.text) version += 1
       keys = { find: text === keys?.text ? keys.find : createLocalJWKSet(set), text, at: clock.now() }
@@ -89,7 +90,7 @@ export function remoteJwks(url: string | URL, options: RemoteJwksOptions = {}): 
     } catch (cause) {
       notBefore = clock.now() + Math.min(cooldown, FIRST_PAUSE * 2 ** failures)
       failures += 1
-      throw unavailable(cause)
+      throw isAuthError(cause) ? cause : unavailable(cause)
     }
   }
 
@@ -137,7 +138,7 @@ export function remoteJwks(url: string | URL, options: RemoteJwksOptions = {}): 
     try {
       return await before.find(header)
     } catch (error) {
-      if (!(error instanceof errors.JWKSNoMatchingKey) || !mayAsk()) throw error
+      if (!isUnknownKey(error) || !mayAsk()) throw error
     }
 
     const after = await refresh()
@@ -146,3 +147,6 @@ export function remoteJwks(url: string | URL, options: RemoteJwksOptions = {}): 
 
   return Object.defineProperty(find, 'version', { get: () => version }) as JwksSource
 }
+
+const isUnknownKey = (error: unknown): boolean =>
+  error instanceof Error && 'code' in error && error.code === 'ERR_JWKS_NO_MATCHING_KEY'

@@ -1,9 +1,9 @@
 import { hash } from 'node:crypto'
-import { errors, jwtVerify } from 'jose'
 import type { Claims, Verify } from './claims.js'
 import { AuthError, isAuthError } from './errors.js'
 import { aFunction, aString, checkOption, duration, listOfStrings, positiveInteger } from './internal/checks.js'
 import { type JwksSource, remoteJwks } from './jwks.js'
+import { importJose, type Jose } from './jwt-library.js'
 import { RecentMap } from './limit/recent-map.js'
 
 export type { Claims, Verify } from './claims.js'
@@ -44,7 +44,8 @@ interface Verified {
  * Verifies signed tokens with jose: algorithm, signature, issuer, audience, `exp` (which must be there) and `nbf`.
  * A token that was verified a moment ago costs one hash.
  *
- * @throws {AuthError} `MSX_AUTH_INVALID_TOKEN`, or `MSX_AUTH_KEYS_UNAVAILABLE` when the keys are not to be had.
+ * @throws {AuthError} `MSX_AUTH_INVALID_TOKEN`, or `MSX_AUTH_KEYS_UNAVAILABLE` when the keys are not to be had. Without
+ * jose there is a process warning at construction, and each token is refused with `MSX_AUTH_PEER_MISSING`.
  *
  * @example
  * const verify = jwtVerifier({
@@ -57,6 +58,8 @@ export function jwtVerifier(options: JwtVerifierOptions): Verify {
   const { typ, clockTolerance = 5_000, now = Date.now } = options
   const source = typeof options.jwks === 'function' ? options.jwks : remoteJwks(options.jwks)
   const { max = 10_000, ttl = 60_000 } = options.cache === false ? { ttl: 0 } : (options.cache ?? {})
+  const library = importJose()
+  library.catch((error: unknown) => process.emitWarning(String((error as Error).message), 'MsxPeerWarning'))
   const recent = new RecentMap<Verified>(max)
   const expected = {
     issuer: [options.issuer].flat() as string[],
@@ -81,9 +84,10 @@ export function jwtVerifier(options: JwtVerifierOptions): Verify {
 
   async function look(token: string, key?: string): Promise<Claims> {
     const at = now()
+    const jose = await library
     const { version } = source
     try {
-      const { payload } = await jwtVerify(token, source, { ...expected, currentDate: new Date(at) })
+      const { payload } = await jose.jwtVerify(token, source, { ...expected, currentDate: new Date(at) })
       if (key !== undefined) {
         recent.set(key, {
           claims: payload,
@@ -95,21 +99,21 @@ export function jwtVerifier(options: JwtVerifierOptions): Verify {
       }
       return payload
     } catch (error) {
-      throw explain(error)
+      throw explain(error, jose.errors)
     }
   }
 }
 
-function explain(error: unknown): AuthError {
+function explain(error: unknown, errors: Jose['errors']): AuthError {
   if (isAuthError(error)) return error
   if (error instanceof errors.JOSEError)
-    return new AuthError('MSX_AUTH_INVALID_TOKEN', describe(error), { cause: error })
+    return new AuthError('MSX_AUTH_INVALID_TOKEN', describe(error, errors), { cause: error })
 
   // Not about the token: a source of keys that failed. Nobody may come in, and nobody is told that the token is bad.
   return new AuthError('MSX_AUTH_KEYS_UNAVAILABLE', 'The token could not be verified.', { cause: error })
 }
 
-function describe(error: Error): string {
+function describe(error: Error, errors: Jose['errors']): string {
   if (error instanceof errors.JWTExpired) return 'The token has expired.'
   if (error instanceof errors.JWTClaimValidationFailed)
     return `The token's claim '${error.claim}' is not what it has to be.`
