@@ -2,7 +2,7 @@
 // Debian 11 and unpacked without being installed.
 
 import { spawn, spawnSync } from 'node:child_process'
-import { existsSync, mkdirSync, openSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { closeSync, existsSync, mkdirSync, openSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { basename, join } from 'node:path'
 import { Failure } from './errors.mjs'
 import { onPath, unpackedConsul } from './programs.mjs'
@@ -177,14 +177,19 @@ function deriveLine(text, suite) {
   return undefined
 }
 
-/** @returns {Promise<number | string | null>} the exit code */
+/**
+ * @param {string} command
+ * @param {string[]} args
+ * @param {{ log: string, cwd?: string }} options
+ * @returns {Promise<number | null>} the exit code
+ */
 function run(command, args, { log, cwd }) {
   const output = openSync(log, 'a')
   return new Promise((resolve, reject) => {
     const child = spawn(command, args, { cwd, stdio: ['ignore', output, output], env: { ...process.env, LC_ALL: 'C' } })
     child.on('error', reject)
-    child.on('exit', (code, signal) => resolve(code ?? signal))
-  })
+    child.on('exit', resolve)
+  }).finally(() => closeSync(output))
 }
 
 /** The last lines of a log, to be read in a message. */

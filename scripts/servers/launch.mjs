@@ -40,13 +40,17 @@ export async function launch(server, programs, state) {
     return record
   } catch (cause) {
     await end(record, state)
-    throw new Failure(`${server.title} could not be started: ${cause.message}`, `See ${folder}.`, { cause })
+    throw new Failure(`${server.title} could not be started: ${cause.message}.`, `See ${folder}.`, { cause })
   } finally {
     closeSync(log)
   }
 }
 
-/** Whether all of it still runs: a server that lost one of its processes will not come to answer. */
+/**
+ * Whether all of it still runs: a server that lost one of its processes will not come to answer.
+ *
+ * @param {Started} record
+ */
 export const isWhole = (record) => record.processes.every(isRunning)
 
 /**

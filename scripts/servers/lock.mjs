@@ -58,7 +58,13 @@ async function acquire(folder, patience, onWait) {
   }
 }
 
-function breakLock(lock, holder) {
+/**
+ * Removes the lock of a holder that has ended, unless somebody else is about to, or already has.
+ *
+ * @param {string} lock
+ * @param {{ id: string }} holder  Whom the lock named when it was last read.
+ */
+export function breakLock(lock, holder) {
   const right = `${lock}.${holder.id}.dead`
   if (!succeeds(() => mkdirSync(right), 'EEXIST')) return
 

@@ -23,7 +23,7 @@ export function makePlace(state, { name, port }) {
   if (lstatSync(wanted, { throwIfNoEntry: false })?.isSymbolicLink() && !exists(wanted)) rmSync(wanted)
   if (!exists(wanted)) mkdirSync(wanted, { recursive: true })
 
-  if (user !== undefined && !mayEnter(user, wanted)) {
+  if (user !== undefined && !mayEnter(user, realpathSync(wanted))) {
     // A checkout below /root, say, which nobody else may enter: the folder is elsewhere, with a link to it here.
     const elsewhere = mkdtempSync(`/var/tmp/msx-${name}-${port}-`)
     rmSync(wanted, { recursive: true })
@@ -35,9 +35,14 @@ export function makePlace(state, { name, port }) {
   return { folder, user }
 }
 
-/** @param {{ uid: number, gid: number }} user */
-export function mayEnter(user, folder) {
-  return spawnSync('test', ['-x', realpathSync(folder)], { ...user, cwd: '/' }).status === 0
+/**
+ * Whether a user may enter a folder, or run a program, with all the folders on the way there.
+ *
+ * @param {{ uid: number, gid: number }} user
+ * @param {string} path
+ */
+export function mayEnter(user, path) {
+  return spawnSync('test', ['-x', path], { ...user, cwd: '/' }).status === 0
 }
 
 function nobody() {

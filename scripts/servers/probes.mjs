@@ -256,7 +256,7 @@ function lost(error, connected, timeout, heard = Buffer.alloc(0)) {
   if (error.message === 'closed' || error.code === 'ECONNRESET' || error.code === 'EPIPE') {
     return { state: 'foreign', why: `${said} closed the connection` }
   }
-  return { state: 'foreign', why: error.message }
+  return { state: 'foreign', why: heard.length > 0 ? `it said ${quote(heard)}` : error.message }
 }
 
 /** @returns {Finding} */

@@ -2,7 +2,7 @@
 // whatever the machine runs itself.
 
 import { execFile } from 'node:child_process'
-import { copyFileSync, existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { copyFileSync, existsSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import net from 'node:net'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
@@ -83,16 +83,19 @@ async function prepareRabbitMQ(server, { folder }, programs) {
 
 async function preparePostgres(server, { folder, user }, programs) {
   const data = join(folder, 'data')
+  const draft = join(folder, 'data.new')
   const env = { ...without(/^PG/), LC_ALL: 'C' }
   const options = { ...user, cwd: folder, env }
 
   if (!(await holdsDataOf(programs.server, data))) {
-    rmSync(data, { recursive: true, force: true })
-    const args = ['--pgdata', data, '--username', server.user, '--auth', 'trust', '--encoding', 'UTF8', '--no-locale']
+    for (const old of [data, draft]) rmSync(old, { recursive: true, force: true })
+    const args = ['--pgdata', draft, '--username', server.user, '--auth', 'trust', '--encoding', 'UTF8', '--no-locale']
     await promisify(execFile)(programs.initdb, [...args, '--no-sync'], options).catch((cause) => {
       throw new Failure(`initdb failed: ${cause.stderr || cause.message}`, `See what is in ${folder}.`, { cause })
     })
-    await createDatabase(programs.server, data, server.database, options)
+    await createDatabase(programs.server, draft, server.database, options)
+    // Half a cluster, left by an `up` that was interrupted, looks like a whole one: so it gets its name last.
+    renameSync(draft, data)
   }
 
   const settings = {
@@ -150,11 +153,13 @@ async function prepareConsul(server, { folder, user }, programs) {
   const [, major, minor] = (/v(\d+)\.(\d+)/.exec(stdout) ?? []).map(Number)
   const isOld = major === 1 && minor !== undefined && minor < 9
 
+  // The standard ports go with the standard address, and are left free by every other.
+  const first = server.port === 8500 ? 8300 : server.port + 101
   const ports = {
     dns: await freePort(server.port + 100),
-    server: await freePort(server.port - 200),
-    serf_lan: await freePort(server.port - 199),
-    serf_wan: await freePort(server.port - 198),
+    server: await freePort(first),
+    serf_lan: await freePort(first + 1),
+    serf_wan: await freePort(first + 2),
     grpc: -1,
     ...(isOld ? {} : { grpc_tls: -1 }),
   }

@@ -10,8 +10,8 @@ import { isRunning } from './processes.mjs'
  * @property {import('./addresses.mjs').ServerName} server
  * @property {number} port
  * @property {string} at                                        When, in ISO 8601.
- * @property {import('./processes.mjs').ProcessRecord[]} [processes] Our own, to be ended last to first.
- * @property {string} [project]                                 Or one of Docker Compose.
+ * @property {import('./processes.mjs').ProcessRecord[]} processes Our own, to be ended last to first.
+ * @property {string} [project]                                 Of Docker Compose, in place of processes.
  */
 
 /**
@@ -40,10 +40,10 @@ export function readState(folder) {
 
 /**
  * @param {string} folder
- * @param {{ server: string, port: number }} server
+ * @param {{ name: string, port: number }} server
  */
-export function startedHere(folder, { server, port }) {
-  return readState(folder).find((record) => record.server === server && record.port === port)
+export function recordFor(folder, { name, port }) {
+  return readState(folder).find((record) => record.server === name && record.port === port)
 }
 
 /**
@@ -70,7 +70,7 @@ export function forget(folder, record) {
  * @param {Started} record
  */
 export function mayRun(record) {
-  return record.project !== undefined || (record.processes ?? []).some(isRunning)
+  return record.project !== undefined || record.processes.some(isRunning)
 }
 
 const others = (folder, { server, port }) =>

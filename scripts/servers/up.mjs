@@ -11,7 +11,7 @@ import { probe } from './probes.mjs'
 import { portHolder } from './processes.mjs'
 import { findPrograms } from './programs.mjs'
 import { recipes } from './recipes.mjs'
-import { forget, mayRun, remember, startedHere } from './state.mjs'
+import { recordFor, remember } from './state.mjs'
 
 /**
  * @typedef {import('./addresses.mjs').Server} Server
@@ -25,23 +25,24 @@ import { forget, mayRun, remember, startedHere } from './state.mjs'
  */
 export async function bringUp(server, { state, tell, once }) {
   const finding = await probe(server)
-  const before = startedHere(state, server)
-  const ours = before !== undefined && mayRun(before)
+  const before = recordFor(state, server)
+  const ours = before !== undefined && isWhole(before)
+  const how = ours ? 'started earlier' : 'was there already'
 
-  if (finding.state === 'answers') return described(finding, ours ? 'started earlier' : 'was there already')
+  if (finding.state === 'answers') return described(finding, how)
   if (finding.state === 'refuses') {
     throw new Failure(
       `${server.title} at ${server.label} does not let ${server.variable} in: ${finding.why}.`,
       `Correct ${server.variable}, or name another port in it: a server is started there.`,
     )
   }
-  if (finding.state === 'starting' || (ours && before.project === undefined)) {
-    return described(await untilReady(server, before, { state, tell }), ours ? 'started earlier' : 'was there already')
+  if (finding.state === 'starting' || (ours && isLocal(before))) {
+    return described(await untilReady(server, ours ? before : undefined, { state, tell }), how)
   }
   if (finding.state === 'foreign') throw held(server, finding.why)
   mayStart(server, finding.why)
 
-  if (before !== undefined) forget(state, before)
+  if (before !== undefined && isLocal(before)) await end(before, state)
   const started = await start(server, { state, tell, once })
   return described(await untilReady(server, started, { state, tell }), 'started')
 }
@@ -67,7 +68,7 @@ async function start(server, { state, tell, once }) {
     tell(server, 'starting a container (the first time, its image is downloaded)')
     const project = projectOf(server)
     mkdirSync(join(state, `${server.name}-${server.port}`), { recursive: true })
-    const record = { server: server.name, port: server.port, at: new Date().toISOString(), project }
+    const record = { server: server.name, port: server.port, at: new Date().toISOString(), processes: [], project }
     remember(state, record)
     await startContainer(server, join(state, `${server.name}-${server.port}`, 'server.log'))
     return record
@@ -97,7 +98,7 @@ async function start(server, { state, tell, once }) {
  */
 async function untilReady(server, record, { state, tell }) {
   const { patience } = recipes[server.name]
-  const own = record?.processes === undefined ? undefined : record
+  const own = record !== undefined && isLocal(record) ? record : undefined
 
   tell(server, 'waiting until it answers')
   for (const deadline = Date.now() + patience; ; await sleep(100)) {
@@ -117,16 +118,22 @@ async function untilReady(server, record, { state, tell }) {
   }
 }
 
+/** A process of ours, about which the system can be asked; of a container only Docker knows. */
+const isLocal = (record) => record.project === undefined
+
 /** @returns {Failure} */
 function held(server, why) {
   const holder = server.loopback ? portHolder(server.port) : undefined
   const who = holder === undefined ? 'something' : `${holder.command} (pid ${holder.pid})`
   return new Failure(
     `${server.label} is held by ${who}, which is not ${server.title}: ${why}.`,
-    `Stop it, or name another port in ${server.variable}: a server is started there.`,
+    server.loopback
+      ? `Stop it, or name another port in ${server.variable}: a server is started there.`
+      : `Correct ${server.variable}.`,
   )
 }
 
+/** @param {{ version?: string }} finding */
 function described({ version }, how) {
   return version === undefined ? how : `${version}, ${how}`
 }
