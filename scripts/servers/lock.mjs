@@ -21,7 +21,6 @@ import { isRunning, recordOf } from './processes.mjs'
  * @returns {Promise<T>}
  */
 export async function withLock(folder, work, { patience = 600_000, onWait } = {}) {
-  mkdirSync(folder, { recursive: true })
   const release = await acquire(folder, patience, onWait)
   // A process that exits without finishing its work (Ctrl-C) leaves no lock behind.
   process.on('exit', release)
@@ -37,7 +36,16 @@ async function acquire(folder, patience, onWait) {
   const lock = join(folder, 'lock')
   const mine = { ...recordOf(process.pid, 'scripts/services'), id: crypto.randomUUID() }
   const draft = `${lock}.${mine.id}`
-  writeFileSync(draft, JSON.stringify(mine))
+  try {
+    mkdirSync(folder, { recursive: true })
+    writeFileSync(draft, JSON.stringify(mine))
+  } catch (cause) {
+    throw new Failure(
+      `What is started cannot be remembered: ${cause.message}.`,
+      'Start again as the user to whom the folder belongs, or name another one in MSX_SERVICES_DIR.',
+      { cause },
+    )
+  }
 
   let told = false
   try {

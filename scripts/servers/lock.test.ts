@@ -74,3 +74,12 @@ test('is waited for only so long, and names who holds it', async () => {
   await expect(late).rejects.toThrow(`(pid ${process.pid}) has been at work for too long`)
   expect(waitedFor).toEqual([process.pid])
 })
+
+test('is not taken in a folder that cannot be written to, and says what to do', async () => {
+  writeFileSync(join(folder, 'file'), '')
+
+  await expect(withLock(join(folder, 'file', 'folder'), async () => undefined)).rejects.toMatchObject({
+    message: expect.stringContaining('cannot be remembered'),
+    advice: expect.stringContaining('MSX_SERVICES_DIR'),
+  })
+})
