@@ -4,7 +4,7 @@ import { existsSync, symlinkSync } from 'node:fs'
 import { networkInterfaces } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { afterEach, beforeEach, expect, test } from 'vitest'
+import { afterEach, beforeEach, expect, test, vi } from 'vitest'
 import { isRunning } from './processes.mjs'
 import { findPrograms } from './programs.mjs'
 import { readState } from './state.mjs'
@@ -15,6 +15,9 @@ const absent = [
   ...(findPrograms.rabbitmq('') === undefined ? ['RabbitMQ'] : []),
   ...(existsSync(unpacked) || findPrograms.consul('') !== undefined ? [] : ['Consul']),
 ]
+
+// Processes take their time on a busy machine.
+vi.setConfig({ testTimeout: 60_000, hookTimeout: 60_000 })
 
 let services: Awaited<ReturnType<typeof privateServices>>
 beforeEach(async () => {
@@ -28,9 +31,7 @@ const outerAddresses = () =>
     addresses.filter(({ internal, family }) => !internal && family === 'IPv4').map(({ address }) => address),
   )
 
-test('RabbitMQ and Consul answer to this machine only, and leave nothing running', { timeout: 60_000 }, async ({
-  skip,
-}) => {
+test('RabbitMQ and Consul answer to this machine only, and leave nothing running', async ({ skip }) => {
   if (absent.length > 0) {
     const why = `${absent.join(' and ')} cannot be started without a download: \`scripts/services up\` does that`
     console.warn(`\n  SKIPPED: ${why}\n`)

@@ -4,12 +4,15 @@ import { type ChildProcess, spawn } from 'node:child_process'
 import { rmSync, statSync } from 'node:fs'
 import { createServer } from 'node:net'
 import { join } from 'node:path'
-import { afterEach, beforeEach, describe, expect, test } from 'vitest'
+import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
 import { endProcess } from './processes.mjs'
 import { findPrograms } from './programs.mjs'
 import { freePort } from './recipes.mjs'
 import { readState } from './state.mjs'
 import { fakeCommands, privateServices } from './testing.js'
+
+// Processes take their time on a busy machine.
+vi.setConfig({ testTimeout: 60_000, hookTimeout: 60_000 })
 
 let services: Awaited<ReturnType<typeof privateServices>>
 beforeEach(async () => {
@@ -110,7 +113,7 @@ test.skipIf(withoutRedis)('`down` leaves a server alone that somebody else start
 
 test.skipIf(withoutPostgres)(
   'PostgreSQL has the user and the database of its address, and keeps its data',
-  { timeout: 60_000 },
+
   async () => {
     expect(await services.run('up', 'postgres')).toMatchObject({ code: 0 })
     expect(await services.ask('postgres')).toMatchObject({ state: 'answers' })
