@@ -11,9 +11,14 @@ const run = promisify(execFile)
  * Runs the first ```ts block of a README as a reader would: a file in the package's folder that imports the package by
  * its name (so the built files and the `exports` map are what is tested). Returns what it prints.
  */
-export async function runFirstExample(readme: URL): Promise<string> {
+export function runFirstExample(readme: URL): Promise<string> {
+  return runExample(readme, 0)
+}
+
+/** The same for a later block; the first one is 0. */
+export async function runExample(readme: URL, index: number): Promise<string> {
   const path = fileURLToPath(readme)
-  const source = firstExample(await readFile(path, 'utf8'), path)
+  const source = example(await readFile(path, 'utf8'), index, path)
   const { code } = await transform(source, { loader: 'ts', format: 'esm', target: 'node20' })
 
   const folder = await mkdtemp(join(dirname(path), '.cache-readme-'))
@@ -27,10 +32,9 @@ export async function runFirstExample(readme: URL): Promise<string> {
   }
 }
 
-/** The text of the first TypeScript block. */
-export function firstExample(markdown: string, path: string): string {
-  const source = /```ts\n([\s\S]*?)```/.exec(markdown)?.[1]
-  if (source === undefined) throw new Error(`${path} has no \`\`\`ts block`)
+function example(markdown: string, index: number, path: string): string {
+  const source = [...markdown.matchAll(/```ts\n([\s\S]*?)```/g)][index]?.[1]
+  if (source === undefined) throw new Error(`${path} has no \`\`\`ts block number ${index + 1}`)
 
   return source
 }

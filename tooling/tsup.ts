@@ -14,6 +14,8 @@ export function library(entry: Record<string, string>): Options {
     treeshake: true,
     sourcemap: false,
     clean: true,
+    // `node:crypto` stays `node:crypto`: Deno and bundlers know a module of Node by its prefix.
+    removeNodeProtocol: false,
     // tsup's declaration step sets `baseUrl`, which TypeScript 6 refuses unless told that we know.
     dts: { compilerOptions: { ignoreDeprecations: '6.0' } },
   }
@@ -21,5 +23,14 @@ export function library(entry: Record<string, string>): Options {
 
 /** The build of a private package that only runs: no declarations, its types are read from `src`. */
 export function application(entry: Record<string, string>): Options {
-  return { entry, format: ['esm'], target: 'node20', platform: 'node', sourcemap: true, clean: true, dts: false }
+  return {
+    entry,
+    format: ['esm'],
+    target: 'node20',
+    platform: 'node',
+    sourcemap: true,
+    clean: true,
+    removeNodeProtocol: false,
+    dts: false,
+  }
 }
