@@ -15,7 +15,7 @@ import { within } from './internal/settle.js'
 import type { Pattern } from './match.js'
 import type { AnyMessage, BusMiddleware, Context, Handler, Outgoing, PublishOptions } from './message.js'
 import { checkRedriveOptions, type RedriveOptions, type RedriveResult, redriveQueue } from './redrive.js'
-import { completeSettings, type SubscribeOptions } from './subscribe-options.js'
+import { checkDelays, completeSettings, type SubscribeOptions } from './subscribe-options.js'
 import { GroupSubscription, type Subscription, type SubscriptionHealth } from './subscription.js'
 import type { Transport, TransportHealth, WireMessage } from './transport.js'
 
@@ -121,6 +121,7 @@ interface BatchItem {
 }
 
 const CLOSE_TIMEOUT = 10_000
+const EVENTS: readonly (keyof BusEvents)[] = ['connection', 'blocked', 'published', 'handled', 'retry', 'deadLetter']
 const MODES: readonly ValidateMode[] = ['both', 'publish', 'consume', 'off']
 
 /**
@@ -138,13 +139,13 @@ export function createBus<S extends Schemas>(options: BusOptions<S>): Bus<S> {
   checkBusOptions(options as BusOptions<never>)
 
   const time = timekeeper(transport.clock)
-  const events = createEmitter<BusEvents>(['published', 'handled', 'retry', 'deadLetter'])
+  const events = createEmitter<BusEvents>(EVENTS)
   const validatesPublished = validate === 'both' || validate === 'publish'
   const validatesReceived = validate === 'both' || validate === 'consume'
   const encoder = createEncoder(catalogue as unknown as Catalogue, source, validatesPublished)
   const decode = createDecoder(catalogue as unknown as Catalogue, validatesReceived)
   const subscriptions = new Set<GroupSubscription>()
-  const line = new Line(transport, source, subscriptions)
+  const line = new Line(transport, source, subscriptions, events)
   const replies = new Replies(decode, time)
   const inFlight = new InFlight()
   let closing: Promise<void> | undefined
@@ -236,6 +237,7 @@ export function createBus<S extends Schemas>(options: BusOptions<S>): Bus<S> {
     if (closing !== undefined) throw closedError(source)
     const list = typeof patterns === 'string' ? [patterns] : [...patterns]
     const settings = completeSettings(group, list, handler, terms, Object.keys(catalogue.events))
+    checkDelays(settings, transport.longestDelay)
     for (const { settings: other } of subscriptions) {
       if (other.group === group || other.queue.name === settings.queue.name) throw groupTaken(group, other.group)
     }

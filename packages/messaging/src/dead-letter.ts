@@ -32,6 +32,8 @@ export interface Failure {
   readonly code: string
   readonly reason: string
   readonly attempts: number
+  /** When it failed. Default: now. */
+  readonly at?: Date | undefined
 }
 
 /** Headers have to fit a frame, together with everybody else's. */
@@ -48,7 +50,7 @@ export function describeError(error: unknown): { code: string; reason: string } 
 
 /** The message with the story of its failure written on it. */
 export function withFailure(wire: WireMessage, failure: Failure): WireMessage {
-  const now = new Date().toISOString()
+  const at = (failure.at ?? new Date()).toISOString()
 
   return {
     ...wire,
@@ -60,8 +62,8 @@ export function withFailure(wire: WireMessage, failure: Failure): WireMessage {
       [HEADER.attempts]: failure.attempts,
       [HEADER.errorCode]: failure.code,
       [HEADER.errorMessage]: failure.reason.slice(0, LONGEST_REASON),
-      [HEADER.firstFailedAt]: readText(wire.headers, HEADER.firstFailedAt) ?? now,
-      [HEADER.failedAt]: now,
+      [HEADER.firstFailedAt]: readText(wire.headers, HEADER.firstFailedAt) ?? at,
+      [HEADER.failedAt]: at,
     },
   }
 }

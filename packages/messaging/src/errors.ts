@@ -1,18 +1,26 @@
 /** What went wrong, for programs. The README's table says when each one is met and what to do about it. */
 export type MessagingErrorCode =
+  | 'MSX_ACCESS_REFUSED'
   | 'MSX_BATCH_FAILED'
   | 'MSX_CLOSED'
   | 'MSX_CONFIRM_TIMEOUT'
+  | 'MSX_CONNECTION_LOST'
   | 'MSX_DECODE'
+  | 'MSX_DELAY_UNSUPPORTED'
+  | 'MSX_DELIVERY_LIMIT'
+  | 'MSX_EXCHANGE_NOT_FOUND'
   | 'MSX_EXPIRED'
   | 'MSX_GROUP_TAKEN'
   | 'MSX_HANDLER_FAILED'
   | 'MSX_HANDLER_TIMEOUT'
+  | 'MSX_NACKED'
   | 'MSX_NON_RETRYABLE'
   | 'MSX_NOT_JSON'
+  | 'MSX_PEER_MISSING'
   | 'MSX_QUEUE_NOT_FOUND'
   | 'MSX_REJECTED'
   | 'MSX_REQUEST_TIMEOUT'
+  | 'MSX_TOO_LARGE'
   | 'MSX_TOPOLOGY_MISMATCH'
   | 'MSX_UNEXPECTED_REPLY'
   | 'MSX_UNKNOWN_EVENT'
@@ -21,6 +29,7 @@ export type MessagingErrorCode =
   | 'MSX_UNSUPPORTED_VERSION'
   | 'MSX_UPCAST_FAILED'
   | 'MSX_VALIDATION'
+  | 'MSX_WINDOW_FULL'
 
 export interface MessagingErrorOptions {
   /** Whether the same call, or the same message, may succeed later. */

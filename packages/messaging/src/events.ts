@@ -1,5 +1,12 @@
 /** What a bus tells its listeners. Durations are in ms. */
 export interface BusEvents {
+  /**
+   * `up`: connected, for the first time or again. `down`: the broker is lost and being looked for; `error` says what
+   * was heard of it last. `closed`: for good.
+   */
+  connection: { readonly state: 'up' | 'down' | 'closed'; readonly error?: unknown }
+  /** The broker takes nothing for now (it is short of memory or disk), or takes messages again. Publishes wait. */
+  blocked: { readonly blocked: boolean; readonly reason?: string | undefined }
   /** The broker has a message. */
   published: { readonly type: string; readonly id: string; readonly duration: number }
   /** A handler finished and the message was acknowledged. */

@@ -55,6 +55,8 @@ export type { RetryPlan } from './retry-plan.js'
 export type { QueueOptions, SubscribeOptions } from './subscribe-options.js'
 export type { Subscription, SubscriptionHealth } from './subscription.js'
 export type {
+  ConnectionNotice,
+  ConnectOptions,
   Consumer,
   ConsumeTerms,
   Delivery,

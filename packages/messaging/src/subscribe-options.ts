@@ -1,4 +1,5 @@
 import { checkCount, checkDuration, checkFunction, checkText, refuse } from './internal/check.js'
+import { delayUnsupported } from './internal/refusals.js'
 import { topicMatcher } from './match.js'
 import { completePlan, type RetryPlan } from './retry-plan.js'
 import type { QueueSpec } from './transport.js'
@@ -68,6 +69,14 @@ export function completeSettings(
     timeout,
     plan: completePlan(where, retry),
   }
+}
+
+/** Said at once, since a retry that the broker cannot keep would bring its message back for ever. */
+export function checkDelays({ group, plan }: SubscriptionSettings, longest: number | undefined): void {
+  const delay = Math.max(0, ...(plan.delays ?? []))
+  if (longest === undefined || delay <= longest) return
+
+  throw delayUnsupported(`subscribe '${group}': retry.delays`, delay, longest)
 }
 
 function checkPatterns(where: string, patterns: readonly string[], eventNames: readonly string[]): void {

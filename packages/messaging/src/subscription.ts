@@ -53,7 +53,8 @@ export class GroupSubscription implements Subscription {
   /** Makes the queue be there and begins to take messages from it. */
   attach(connection: TransportConnection): Promise<void> {
     return this.#step(async () => {
-      if (this.#connection !== undefined || this.#closed !== undefined) return
+      const isAttached = this.#connection !== undefined && !this.#failed
+      if (isAttached || this.#closed !== undefined) return
       try {
         await connection.declare(this.settings.queue)
         this.#connection = connection
@@ -135,6 +136,8 @@ export class GroupSubscription implements Subscription {
     while (!this.#paused && this.#running < this.settings.concurrency) {
       const delivery = this.#fetched.shift()
       if (delivery === undefined) return
+      // Fetched over a connection that broke: the queue gives it out again.
+      if (delivery.gone === true) continue
 
       this.#running += 1
       void this.#run(delivery)

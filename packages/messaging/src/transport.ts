@@ -9,9 +9,24 @@ import type { Clock } from './clock.js'
 export interface Transport {
   /** The time the broker lives in; a bus uses the same. Default: the machine's. */
   readonly clock?: Clock | undefined
+  /** The longest delay it can keep a message for, in ms. Default: any. */
+  readonly longestDelay?: number | undefined
   /** Rejects when the broker cannot be reached. What breaks later is the connection's to repair. */
-  connect(options: { readonly name: string }): Promise<TransportConnection>
+  connect(options: ConnectOptions): Promise<TransportConnection>
 }
+
+export interface ConnectOptions {
+  /** Who connects, for those who look at the broker. */
+  readonly name: string
+  /** Told what becomes of the connection after it was made. Does not throw. */
+  readonly notify?: ((notice: ConnectionNotice) => void) | undefined
+}
+
+export type ConnectionNotice =
+  /** The broker is lost, or found again with every queue and consumer back in place. */
+  | { readonly event: 'connection'; readonly state: 'up' | 'down'; readonly error?: unknown }
+  /** The broker takes nothing for now, or takes messages again. */
+  | { readonly event: 'blocked'; readonly blocked: boolean; readonly reason?: string | undefined }
 
 /**
  * A bus's own line to the broker. It outlives broken sockets: a transport that reconnects declares the queues and
@@ -81,6 +96,8 @@ export interface Delivery {
   readonly message: WireMessage
   /** It was given to a consumer before. */
   readonly redelivered: boolean
+  /** Its connection broke: the queue gives it out again, and nothing done for this delivery would count. */
+  readonly gone?: boolean | undefined
   /** Done: the queue forgets it. */
   ack(): void
   /** Back to its place in the queue. */

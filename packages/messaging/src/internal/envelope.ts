@@ -40,8 +40,8 @@ export interface Envelope {
 
 const STRUCTURED = 'application/cloudevents+json'
 
-/** Prefixes of the envelope's own headers; `cloudEvents:` is the other spelling the binding allows. */
-const RESERVED = /^(msx-|cloudEvents[_:])/
+/** The envelope's own; `cloudEvents:` is the other spelling the binding allows. RabbitMQ routes by CC and BCC. */
+const RESERVED = /^(msx-|cloudEvents[_:]|B?CC$)/
 
 export function isReserved(header: string): boolean {
   return RESERVED.test(header)

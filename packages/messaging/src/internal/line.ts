@@ -1,6 +1,8 @@
 import { MessagingError } from '../errors.js'
+import type { BusEvents } from '../events.js'
 import type { GroupSubscription } from '../subscription.js'
-import type { Transport, TransportConnection, TransportHealth } from '../transport.js'
+import type { ConnectionNotice, Transport, TransportConnection, TransportHealth } from '../transport.js'
+import type { Emitter } from './emitter.js'
 
 /**
  * A bus's connection: opened once, on first need, and shared. Whoever publishes waits until the queues of the bus's
@@ -10,6 +12,7 @@ export class Line {
   readonly #transport: Transport
   readonly #name: string
   readonly #subscriptions: ReadonlySet<GroupSubscription>
+  readonly #events: Emitter<BusEvents>
   #opening: Promise<TransportConnection> | undefined
   #connection: TransportConnection | undefined
   /** Subscriptions on their way to be attached, by their promise. */
@@ -17,10 +20,16 @@ export class Line {
   #waiting = 0
   #closed = false
 
-  constructor(transport: Transport, name: string, subscriptions: ReadonlySet<GroupSubscription>) {
+  constructor(
+    transport: Transport,
+    name: string,
+    subscriptions: ReadonlySet<GroupSubscription>,
+    events: Emitter<BusEvents>,
+  ) {
     this.#transport = transport
     this.#name = name
     this.#subscriptions = subscriptions
+    this.#events = events
   }
 
   /** Rejects with the first thing that does not work: the connection, or one subscription's queue. */
@@ -60,15 +69,20 @@ export class Line {
   async close(): Promise<void> {
     this.#closed = true
     const connection = await this.#opening?.catch(() => undefined)
-    await connection?.close()
+    if (connection === undefined) return
+
+    await connection.close()
+    this.#events.emit('connection', { state: 'closed' })
   }
 
   async #open(): Promise<TransportConnection> {
     if (this.#closed) throw closedError(this.#name)
 
-    this.#opening ??= this.#transport.connect({ name: this.#name }).then(
+    const notify = (notice: ConnectionNotice): void => this.#tell(notice)
+    this.#opening ??= this.#transport.connect({ name: this.#name, notify }).then(
       (connection) => {
         this.#connection = connection
+        this.#events.emit('connection', { state: 'up' })
         for (const subscription of this.#subscriptions) this.added(subscription)
         return connection
       },
@@ -79,6 +93,12 @@ export class Line {
     )
 
     return this.#opening
+  }
+
+  #tell(notice: ConnectionNotice): void {
+    const { event, ...facts } = notice
+    if (event === 'connection') this.#events.emit(event, facts as BusEvents['connection'])
+    else this.#events.emit(event, facts as BusEvents['blocked'])
   }
 
   #attach(subscription: GroupSubscription, connection: TransportConnection): Promise<void> {

@@ -56,8 +56,8 @@ export class Processor {
     for (let attempt = (readCount(wire.headers, HEADER.attempts) ?? 0) + 1; ; attempt += 1) {
       const startedAt = time.now()
       const failed = await this.#attempt(wire, attempt, delivery.redelivered)
-      // Nobody waits for it any more: the connection closes, and the queue gives the message to another consumer.
-      if (this.#abandoned) return
+      // Nobody waits for it any more: its connection closes or broke, and the queue gives the message out again.
+      if (this.#abandoned || delivery.gone === true) return
 
       if (failed === undefined) {
         delivery.ack()

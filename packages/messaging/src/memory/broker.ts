@@ -2,6 +2,7 @@ import type { Timekeeper } from '../clock.js'
 import { withFailure } from '../dead-letter.js'
 import { MessagingError } from '../errors.js'
 import { HEADER, readCount } from '../internal/envelope.js'
+import { queueNotFound, unroutable } from '../internal/refusals.js'
 import { topicMatcher } from '../match.js'
 import type { PublishTerms, QueueSpec, WireMessage } from '../transport.js'
 import { Agenda } from './agenda.js'
@@ -81,10 +82,7 @@ export class MemoryBroker implements QueueHost {
     const queue = this.queues.get(name)
     if (queue !== undefined) return queue
 
-    throw new MessagingError('MSX_QUEUE_NOT_FOUND', `there is no queue '${name}'`, {
-      retryable: false,
-      details: { queue: name },
-    })
+    throw queueNotFound(name)
   }
 
   /** Whether something is in somebody's hands or, if that counts, waits for a time that will come. */
@@ -169,12 +167,6 @@ export class MemoryBroker implements QueueHost {
     this.#routes.set(key, queues)
     return queues
   }
-}
-
-function unroutable({ type, id }: WireMessage): MessagingError {
-  const problem = `'${type}' reached no queue: no group is subscribed to it (an event nobody needs to listen to is declared with optional: true)`
-
-  return new MessagingError('MSX_UNROUTABLE', problem, { retryable: true, details: { type, id } })
 }
 
 function mismatch(there: QueueSpec, wanted: QueueSpec, option: 'deadLetterQueue' | 'temporary'): MessagingError {

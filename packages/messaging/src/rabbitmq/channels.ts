@@ -1,0 +1,44 @@
+import type { Channel, ChannelModel } from 'amqplib'
+
+/** Runs something on a channel of its own, since any refusal of the broker closes the channel it was met on. */
+export async function onChannel<T>(model: ChannelModel, work: (channel: Channel) => Promise<T>): Promise<T> {
+  const channel = await model.createChannel()
+  // The operation rejects with it; without a listener it would end the process.
+  channel.on('error', () => {})
+  try {
+    return await work(channel)
+  } finally {
+    void closeChannel(channel)
+  }
+}
+
+/** Never rejects, also where amqplib's own promise stays open: when the connection ends before the broker answers. */
+export function closeChannel(channel: Channel): Promise<void> {
+  return new Promise((resolve) => {
+    channel.once('close', resolve)
+    channel.close().then(resolve, () => resolve())
+  })
+}
+
+/** Never rejects. A broker that does not answer within `patience` ms is hung up on. */
+export function closeModel(model: ChannelModel, patience: number): Promise<void> {
+  return new Promise((resolve) => {
+    const done = (): void => {
+      clearTimeout(timer)
+      resolve()
+    }
+    const timer = setTimeout(() => {
+      hangUp(model)
+      resolve()
+    }, patience)
+    model.once('close', done)
+    model.close().then(done, done)
+  })
+}
+
+/** amqplib ends its half of a socket and waits for the other half, which a peer that is gone never ends. */
+export function hangUp(model: ChannelModel): void {
+  const { stream } = model.connection as { stream?: { destroy?: () => void } }
+
+  stream?.destroy?.()
+}
