@@ -59,7 +59,8 @@ describe.skipIf(!answers)('on a real Redis', () => {
         [false, 0],
       ])
       expect(decisions[2]!.retryAfter).toBeGreaterThan(0)
-      expect(decisions[2]!.retryAfter).toBeLessThanOrEqual(60_000)
+      // With two windows, this one has to end first, and then a third of the next.
+      expect(decisions[2]!.retryAfter).toBeLessThanOrEqual(80_000)
     })
   })
 

@@ -87,13 +87,13 @@ export interface OwnRedis {
   close(): Promise<void>
 }
 
-export async function ownRedis(): Promise<OwnRedis> {
+export async function ownRedis(more: Readonly<Record<string, string>> = {}): Promise<OwnRedis> {
   const folder = await mkdtemp(join(tmpdir(), 'msx-redis-'))
   const port = await freePort()
   let child: ChildProcess | undefined
 
   async function start(): Promise<void> {
-    const options = { port, bind: '127.0.0.1', save: '', appendonly: 'no', dir: folder }
+    const options = { port, bind: '127.0.0.1', save: '', appendonly: 'no', dir: folder, ...more }
     child = spawn(
       'redis-server',
       Object.entries(options).flatMap(([name, value]) => [`--${name}`, String(value)]),
