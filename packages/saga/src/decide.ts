@@ -285,8 +285,8 @@ function failed(
   }
 
   const cancelled = forward && progress.cancel !== undefined
-  if (!cancelled && mayRetry(budget, error, attempt)) {
-    const retryIn = wait(budget, attempt, progress.delay, random)
+  const retryIn = cancelled ? undefined : retryDelay(budget, error, progress, random)
+  if (retryIn !== undefined) {
     const recorded = attempt <= RECORDED_FAILURES || attempt % 100 === 0
     return {
       progress: { ...failedState.progress, delay: retryIn },
@@ -320,19 +320,18 @@ function mayBeApplied({ marks, begunBefore }: State, step: PlannedStep, error: u
   return step.pivot ? !rejected && (doubted || isStepTimeoutError(error)) : !rejected || doubted || begunBefore
 }
 
-function mayRetry(budget: Budget, error: unknown, attempt: number): boolean {
-  if (attempt >= budget.attempts) return false
-  if (isStepRejectedError(error) || isNonRetryableError(error) || isSagaDeadlineError(error)) return false
+/** The wait before another attempt; undefined when there is to be none. Callbacks that throw give none. */
+function retryDelay(budget: Budget, error: unknown, before: Progress, random: () => number): number | undefined {
+  const attempt = before.attempt + 1
+  if (attempt >= budget.attempts) return undefined
+  if (isStepRejectedError(error) || isNonRetryableError(error) || isSagaDeadlineError(error)) return undefined
   try {
-    return budget.shouldRetry({ ok: false, error }, attempt)
+    if (!budget.shouldRetry({ ok: false, error }, attempt)) return undefined
+    const delay = budget.backoff(attempt - 1, before.delay, random)
+    return delay > 0 ? Math.min(delay, 2 ** 31 - 1) : 0
   } catch {
-    return false
+    return undefined
   }
-}
-
-function wait(budget: Budget, attempt: number, previous: number, random: () => number): number {
-  const delay = budget.backoff(attempt - 1, previous, random)
-  return delay > 0 ? Math.min(delay, 2 ** 31 - 1) : 0
 }
 
 /** On to the step at `cursor`, or to the end. */

@@ -173,17 +173,21 @@ export interface StoredError {
 const STACK_LIMIT = 4_000
 const CAUSE_DEPTH = 5
 
-/** What of an error survives a row: name, message, code, stack, cause. */
+/** What of an error survives a row: name, message, code, stack, cause. Anything can be thrown, so nothing is trusted. */
 export function storeError(error: unknown, depth = 0): StoredError {
-  if (!(error instanceof Error)) return { name: 'Error', message: messageOf(error) }
+  try {
+    if (!(error instanceof Error)) return { name: 'Error', message: messageOf(error) }
 
-  const { code, cause } = error as { code?: unknown; cause?: unknown }
-  return {
-    name: String(error.name),
-    message: String(error.message),
-    ...(typeof code === 'string' && { code }),
-    ...(typeof error.stack === 'string' && { stack: error.stack.slice(0, STACK_LIMIT) }),
-    ...(cause !== undefined && depth < CAUSE_DEPTH && { cause: storeError(cause, depth + 1) }),
+    const { code, cause } = error as { code?: unknown; cause?: unknown }
+    return {
+      name: String(error.name),
+      message: String(error.message),
+      ...(typeof code === 'string' && { code }),
+      ...(typeof error.stack === 'string' && { stack: error.stack.slice(0, STACK_LIMIT) }),
+      ...(cause !== undefined && depth < CAUSE_DEPTH && { cause: storeError(cause, depth + 1) }),
+    }
+  } catch {
+    return { name: 'Error', message: 'something was thrown that cannot be read' }
   }
 }
 

@@ -65,14 +65,21 @@ export function emitter(): Emitter {
     emit(event, payload) {
       for (const listener of [...(listeners.get(event) ?? [])]) {
         try {
-          listener(payload as never)
+          const returned: unknown = listener(payload as never)
+          if (returned instanceof Promise) returned.catch(warn)
         } catch (error) {
-          // A listener must not break the saga, and its mistake must not vanish either.
-          process.emitWarning(error instanceof Error ? error : String(error), { code: 'MSX_SAGA_LISTENER' })
+          warn(error)
         }
       }
     },
   }
+}
+
+/** A listener must not break the saga, and its mistake must not vanish either. */
+function warn(error: unknown): void {
+  process.emitWarning(error instanceof Error ? error : 'a listener threw what is no Error', {
+    code: 'MSX_SAGA_LISTENER',
+  })
 }
 
 export function isStepNotice(notice: Notice): notice is Notice & `step${string}` {
