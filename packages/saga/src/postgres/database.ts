@@ -15,15 +15,22 @@ export function transactOf(pool: Database): Transact {
   throw new TypeError('postgresStore: pool must have connect() (pg.Pool) or transaction() (PGlite)')
 }
 
-async function pooled<T>(
-  connect: () => Promise<Queryable & { release(error?: Error | boolean): void }>,
-  run: (tx: Queryable) => Promise<T>,
-): Promise<T> {
+interface Client extends Queryable {
+  release(error?: Error | boolean): void
+  on?(event: 'error', listener: () => void): unknown
+  off?(event: 'error', listener: () => void): unknown
+}
+
+async function pooled<T>(connect: () => Promise<Client>, run: (tx: Queryable) => Promise<T>): Promise<T> {
   const client = await connect()
+  // A connection that breaks while a step works on something else is an event that would end the process if nobody
+  // listened (a pool listens to idle ones only). The next query on it fails, which is how we hear of it.
+  client.on?.('error', ignore)
   try {
     await client.query('BEGIN')
     const result = await lent(client, run)
     await client.query('COMMIT')
+    client.off?.('error', ignore)
     client.release()
     return result
   } catch (error) {
@@ -32,6 +39,8 @@ async function pooled<T>(
     throw error
   }
 }
+
+function ignore(): void {}
 
 /** Work that ignored its timeout must not write through a connection that others use by now. */
 async function lent<T>(tx: Queryable, run: (tx: Queryable) => Promise<T>): Promise<T> {
