@@ -27,7 +27,7 @@ import { risingIds } from './internal/uuid.js'
 import { type Plan, RETURNS } from './plan.js'
 import { advanced, emitNotices, type Held, hold } from './runner.js'
 import type { Clock, Queryable, Stored } from './shapes.js'
-import type { SagaRow, SagaStatus, Store, Tags, Transition } from './store.js'
+import type { NewSaga, SagaRow, SagaStatus, Store, Tags, Transition } from './store.js'
 import { type Page, recordOf, type SagaView, type StepRecord, timelineOf, viewOf } from './view.js'
 import { planKey, Worker } from './worker.js'
 
@@ -117,6 +117,8 @@ export interface SagaEngine<Tx = Queryable> extends AsyncDisposable {
 const LOOK = { first: 100, last: 1_000 }
 /** How long a handle waits for the caller's transaction to commit, in milliseconds. */
 const UNCOMMITTED_FOR = 30_000
+/** For how long a store may fail before those who wait for a saga hear of it, in milliseconds. */
+const STORE_AWAY_FOR = 30_000
 /** Two clocks decide that something is due; asking a moment later saves asking twice. Milliseconds. */
 const SLACK = 2
 const RESUMES: ReadonlySet<unknown> = new Set(['retry', 'skip', 'complete', 'compensate', 'abandon'])
@@ -200,6 +202,7 @@ export function createSagaEngine<Tx>(options: SagaEngineOptions<Tx>): SagaEngine
   function atRest(id: string, grace: number, { timeout, signal }: SettledOptions): Promise<SagaRow> {
     return new Promise((resolve, reject) => {
       const since = timers.now()
+      let failingSince: number | undefined
       let pause = LOOK.first
       let cancelPoll = (): void => undefined
       let cancelTimeout = (): void => undefined
@@ -218,16 +221,29 @@ export function createSagaEngine<Tx>(options: SagaEngineOptions<Tx>): SagaEngine
       const look = (): void => {
         cancelPoll()
         if (closed !== undefined) fail(new EngineClosedError())
-        else store.load(id).then(seen, fail)
+        else store.load(id).then(seen, away)
+      }
+      /** The saga goes on when the store is back, and so does the wait. */
+      const away = (error: unknown): void => {
+        failingSince ??= timers.now()
+        if (timers.now() - failingSince >= STORE_AWAY_FOR) {
+          fail(error)
+        } else {
+          emit('storeError', { during: 'load', error })
+          lookLater()
+        }
+      }
+      const lookLater = (): void => {
+        if (!waiting.get(id)?.has(look)) return
+        cancelPoll()
+        cancelPoll = timers.after(pause, look)
+        pause = Math.min(pause * 2, LOOK.last)
       }
       const seen = (row: SagaRow | undefined): void => {
+        failingSince = undefined
         if (row && isAtRest(row.progress)) end(() => resolve(row))
         else if (!row && timers.now() - since >= grace) fail(new SagaNotFoundError(id))
-        else if (waiting.get(id)?.has(look)) {
-          cancelPoll()
-          cancelPoll = timers.after(pause, look)
-          pause = Math.min(pause * 2, LOOK.last)
-        }
+        else lookLater()
       }
 
       if (signal?.aborted) return aborted()
@@ -258,22 +274,21 @@ export function createSagaEngine<Tx>(options: SagaEngineOptions<Tx>): SagaEngine
       checkTags('start: tags', tags)
       const wait = duration('start: delay', delay, 0)
       const home = tx === undefined && wait === 0 ? worker.home : undefined
-      const { saga: row, created } = await store.create(
-        {
-          id: nextId(),
-          name: plan.name,
-          version: plan.version,
-          shape: plan.shape,
-          key,
-          input: toJson(input),
-          tags,
-          delay: wait,
-          deadline: deadline === undefined ? undefined : duration('start: deadline', deadline, 0, 1),
-          worker: home,
-          progress: wait > 0 ? { ...FRESH, status: 'waiting' } : FRESH,
-        },
-        tx,
-      )
+      const given: NewSaga = {
+        id: nextId(),
+        name: plan.name,
+        version: plan.version,
+        shape: plan.shape,
+        key,
+        input: toJson(input),
+        tags,
+        delay: wait,
+        deadline: deadline === undefined ? undefined : duration('start: deadline', deadline, 0, 1),
+        worker: home,
+        progress: wait > 0 ? { ...FRESH, status: 'waiting' } : FRESH,
+      }
+      const create = () => store.create(given, tx)
+      const { saga: row, created } = home === undefined ? await create() : await worker.bear(given.id, create)
 
       if (created) {
         emit('sagaStarted', { sagaId: row.id, name: row.name, status: row.progress.status })

@@ -55,6 +55,7 @@ export type {
   UndoPolicy,
 } from './step.js'
 export type {
+  ClaimRequest,
   Guard,
   ListQuery,
   NewRecord,

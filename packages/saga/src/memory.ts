@@ -2,7 +2,7 @@ import { optionalFunction } from './internal/check.js'
 import { sagaConflict } from './internal/conflict.js'
 import { canonical } from './internal/json.js'
 import type { Clock, Queryable } from './shapes.js'
-import type { Guard, ListQuery, NewSaga, RecordRow, SagaRow, Store, Support, Transition } from './store.js'
+import type { ClaimRequest, Guard, ListQuery, NewSaga, RecordRow, SagaRow, Store, Transition } from './store.js'
 
 export interface MemoryStoreOptions {
   /** Runs transactional steps; without it a definition with a `txStep` or `txPivot` is refused by `createSagaEngine`. */
@@ -95,7 +95,7 @@ class MemoryStore implements Store<Queryable> {
     return { saga: this.#row(row), created: true }
   }
 
-  async claim(request: { worker: string; can: readonly Support[]; limit: number }): Promise<SagaRow[]> {
+  async claim(request: ClaimRequest): Promise<SagaRow[]> {
     if (!this.#enlisted(request.worker)) return []
 
     const now = this.#now()
@@ -106,7 +106,7 @@ class MemoryStore implements Store<Queryable> {
       .filter((row) => !this.#locks.has(row.id))
       .sort((a, b) => (a.wakeAt as number) - (b.wakeAt as number))
 
-    return due.slice(0, request.limit).map((row) =>
+    return [...this.#astray(request), ...due].slice(0, request.limit).map((row) =>
       this.#row(
         this.#put({
           ...row,
@@ -118,6 +118,13 @@ class MemoryStore implements Store<Queryable> {
         }),
       ),
     )
+  }
+
+  #astray({ worker, holding }: ClaimRequest): Row[] {
+    if (holding === undefined) return []
+
+    const held = new Set(holding)
+    return [...this.#sagas.values()].filter((row) => row.worker === worker && !held.has(row.id))
   }
 
   async commit(batch: readonly Transition[]): Promise<ReadonlySet<string>> {

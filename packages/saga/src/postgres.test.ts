@@ -69,9 +69,40 @@ test('finds due sagas by the index', async ({ skip }) => {
     crypto.randomUUID(),
     '[{"name":"order","version":1}]',
     10,
+    '[]',
   ])
 
-  expect(plan.rows.map((row) => Object.values(row)[0]).join('\n')).toContain('saga_due')
+  const told = plan.rows.map((row) => Object.values(row)[0]).join('\n')
+  expect(told).toContain('saga_due')
+  expect(told).toContain('saga_owned')
+})
+
+test('survives the end of its connections in the middle of a transactional step', async ({ skip }) => {
+  const database = await postgresDatabase()
+  if (!database) return skip('no PostgreSQL')
+  onTestFinished(() => database.close())
+  const store = await database.store()
+  let attempts = 0
+  const order = saga<null>('order')
+    .txStep(
+      'a',
+      async (tx) => {
+        attempts++
+        const [{ pid }] = (await tx.query('SELECT pg_backend_pid() AS pid')).rows
+        if (attempts > 1) return 'a'
+        await database.pool.query('SELECT pg_terminate_backend($1)', [pid])
+        // The step works on something else while its connection breaks.
+        await new Promise((resolve) => setTimeout(resolve, 50))
+        return 'lost'
+      },
+      { retry: { backoff: () => 0 } },
+    )
+    .returns(({ results }) => results.a)
+  const engine = createSagaEngine({ store, sagas: [order] })
+  onTestFinished(() => engine.close())
+  await engine.run()
+
+  expect(await (await engine.start(order, null)).result()).toBe('a')
 })
 
 test('goes on when the database comes back', { timeout: 30_000 }, async () => {

@@ -73,9 +73,9 @@ export function postgresStore(options: PostgresStoreOptions): PostgresStore {
     create,
     migrate: () => transact((tx) => migrateSchema(tx, schema)),
 
-    claim({ worker, can, limit }) {
+    claim({ worker, can, limit, holding }) {
       const able = JSON.stringify(can.map(({ name, version }) => ({ name, version })))
-      return rows(pool, sql.claim, [worker, able, limit])
+      return rows(pool, sql.claim, [worker, able, limit, holding ? JSON.stringify(holding) : null])
     },
 
     async commit(batch) {

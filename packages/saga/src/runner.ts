@@ -121,6 +121,8 @@ export class Run {
   readonly #parts: RunnerParts
   #step: Scope | undefined
   #held: Held
+  /** Writes that the store may have accepted or may still accept: their answers were lost. */
+  #unanswered: Written[] = []
 
   constructor(parts: RunnerParts, plan: Plan, row: SagaRow) {
     this.id = row.id
@@ -202,13 +204,17 @@ export class Run {
           settled = done
           return done.transition
         })
-        if (accepted && settled) return this.#accepted(settled.transition, settled.decision)
+        if (accepted && settled) return this.#accepted(settled)
         // Refused before it began: lost, or changed by a cancel. `claimed` looks at what is there now.
-        return (await this.#reload()) && this.#write(this.#lookAgain())
+        const found = await this.#reload()
+        return found === 'changed' ? this.#write(this.#lookAgain()) : found === 'written'
       } catch (error) {
         if (this.owner.aborted) return false
-        if (settled && (await this.#isMine(settled.transition)))
-          return this.#accepted(settled.transition, settled.decision)
+        if (settled) {
+          this.#unanswered.push(settled)
+          const found = await this.#reload()
+          if (found !== 'changed') return found === 'written'
+        }
         if (entered) return this.#write({ type: 'failed', error, took: timers.now() - began })
         await this.#pause('commitWith', error, failures)
       }
@@ -275,8 +281,10 @@ export class Run {
     for (;;) {
       const settled = this.#transition(this.#held, happening)
       if (!settled) return true
-      if (await this.#commit(settled.transition)) return this.#accepted(settled.transition, settled.decision)
-      if (!(await this.#reload())) return false
+      if (await this.#commit(settled)) return this.#accepted(settled)
+
+      const found = await this.#reload()
+      if (found !== 'changed') return found === 'written'
     }
   }
 
@@ -304,7 +312,8 @@ export class Run {
     return { transition, decision }
   }
 
-  #accepted(transition: Transition, decision: Decision): boolean {
+  #accepted({ transition, decision }: Written): boolean {
+    this.#unanswered = []
     this.#held = advanced(this.#held, transition)
     emitNotices(this.#parts.emit, this.#held, decision)
     if (!transition.keep) this.#parts.onRelease(this.#held, transition.wakeIn)
@@ -312,32 +321,38 @@ export class Run {
   }
 
   /** Tries until the store has answered, or the lease is gone. */
-  async #commit(transition: Transition): Promise<boolean> {
+  async #commit(written: Written): Promise<boolean> {
     for (let failures = 0; ; failures++) {
       if (this.owner.aborted) throw this.owner.reason
       try {
-        if ((await this.#parts.store.commit([transition])).has(transition.id)) return true
-        // After a lost answer the write that was accepted may be our own.
-        return failures > 0 && (await this.#isMine(transition))
+        return (await this.#parts.store.commit([written.transition])).has(this.id)
       } catch (error) {
+        if (!this.#unanswered.includes(written)) this.#unanswered.push(written)
         await this.#pause('commit', error, failures)
       }
     }
   }
 
-  async #isMine(transition: Transition): Promise<boolean> {
-    return (await this.#load())?.token === transition.token
-  }
-
-  /** Looks at the saga after a refused write; false when it is no longer ours. */
-  async #reload(): Promise<boolean> {
+  /**
+   * Looks at the saga after a refused write. `written`: an earlier write of ours was accepted and its answer lost, so what
+   * happened is told already; `changed`: still ours, in a state to decide anew from; `gone`: no longer ours to run.
+   */
+  async #reload(): Promise<'written' | 'changed' | 'gone'> {
     const row = await this.#load()
+    const written = row && this.#unanswered.find((candidate) => isIn(row, candidate.transition))
+    if (row && written) {
+      const keeps = this.#accepted(written)
+      // A cancel may have come on top of it.
+      if (keeps) this.#held = hold(row, this.#parts.timers)
+      return keeps ? 'written' : 'gone'
+    }
+
     if (row && row.fence === this.#held.row.fence && row.worker !== undefined) {
       this.#held = hold(row, this.#parts.timers)
-      return true
+      return 'changed'
     }
     this.owner.abort(new LeaseLostError(`saga ${this.id} is owned by another worker`))
-    return false
+    return 'gone'
   }
 
   #lookAgain(): Happening {
@@ -360,6 +375,24 @@ export class Run {
     this.#parts.emit('storeError', { during, error })
     await this.#parts.timers.sleep(storeBackoff(failures, 0, this.#parts.random))
   }
+}
+
+/**
+ * Whether the store accepted this write. Its token is there until the next write, which under the same fence can only be
+ * a cancel, and a cancel leaves no record: so a record of the rev that the write would have made tells as well.
+ */
+function isIn(row: SagaRow, { fence, rev, token, record }: Transition): boolean {
+  if (row.fence !== fence) return false
+  if (row.token === token) return true
+
+  const made = row.records.find(({ seq }) => seq === rev + 1)
+  return (
+    made !== undefined &&
+    made.name === record?.name &&
+    made.kind === record.kind &&
+    made.outcome === record.outcome &&
+    made.attempt === record.attempt
+  )
 }
 
 function guardOf({ row }: Held): { id: string; fence: number; rev: number } {

@@ -133,6 +133,13 @@ export interface Support {
   readonly version: number
 }
 
+export interface ClaimRequest {
+  readonly worker: string
+  readonly can: readonly Support[]
+  readonly limit: number
+  readonly holding?: readonly string[] | undefined
+}
+
 export interface ListQuery {
   readonly status?: SagaStatus | undefined
   readonly name?: string | undefined
@@ -156,8 +163,13 @@ export interface Store<Tx> {
 
   /** Inserts the saga, or finds the one that has its name and key. With `tx`, inside the caller's transaction. */
   create(saga: NewSaga, tx?: Tx): Promise<{ saga: SagaRow; created: boolean }>
-  /** Takes due sagas that the worker has the definitions of, the longest due first. Nothing for a worker without a lease. */
-  claim(request: { worker: string; can: readonly Support[]; limit: number }): Promise<SagaRow[]>
+  /**
+   * Takes due sagas that the worker has the definitions of, the longest due first. Nothing for a worker without a lease.
+   *
+   * `holding`, when given, are the sagas that the worker knows it owns: those it owns besides are taken (again), as the
+   * answer that told of them was lost.
+   */
+  claim(request: ClaimRequest): Promise<SagaRow[]>
   /** Applies transitions of different sagas; answers the ids of those that were accepted. */
   commit(batch: readonly Transition[]): Promise<ReadonlySet<string>>
   /** Locks the saga, lets `run` work in the same transaction, and applies its transition. False: refused, nothing was done. */

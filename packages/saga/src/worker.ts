@@ -1,4 +1,4 @@
-import { LeaseLostError } from './errors.js'
+import { isSagaConflictError, LeaseLostError } from './errors.js'
 import type { Emit } from './events.js'
 import { MAX_DURATION } from './internal/check.js'
 import type { Timers } from './internal/timers.js'
@@ -41,6 +41,12 @@ export class Worker {
   readonly #expected = new Map<string, number>()
   /** When sagas fall due that this process gave back: a poll at each of these moments finds one. */
   readonly #dues = new Set<number>()
+  /** Sagas that are being created as this worker's own. */
+  readonly #births = new Set<string>()
+  /** An answer was lost that may have told of sagas we own: from now on each poll looks for those we do not know of. */
+  #inDoubt = false
+  /** Such a poll is under way: what is born meanwhile would look astray to it. */
+  #collecting = false
   #id: string | undefined
   #state: 'new' | 'running' | 'closing' | 'closed' = 'new'
   #idle = IDLE.first
@@ -59,7 +65,22 @@ export class Worker {
 
   /** The worker that a new saga may belong to right away, when there is room for one. */
   get home(): string | undefined {
-    return this.#state === 'running' && this.#runs.size < this.#parts.concurrency ? this.#id : undefined
+    if (this.#state !== 'running' || this.#collecting) return undefined
+    return this.#runs.size < this.#parts.concurrency ? this.#id : undefined
+  }
+
+  /** Creates a saga as this worker's own; `launch` is to follow at once when it is. */
+  async bear<B extends { readonly saga: SagaRow }>(id: string, create: () => Promise<B>): Promise<B> {
+    this.#births.add(id)
+    try {
+      const born = await create()
+      if (born.saga.id !== id || born.saga.worker === undefined) this.#births.delete(id)
+      return born
+    } catch (error) {
+      this.#births.delete(id)
+      if (!isSagaConflictError(error)) this.#doubt()
+      throw error
+    }
   }
 
   get isClosing(): boolean {
@@ -117,11 +138,15 @@ export class Worker {
     if (!plan) return
 
     this.#expected.delete(row.id)
+    this.#births.delete(row.id)
     const run = new Run({ ...this.#parts, isClosing: () => this.isClosing }, plan, row)
     this.#runs.set(row.id, run)
     const going = run
       .go()
-      .catch((error: unknown) => this.#parts.emit('storeError', { during: 'run', error }))
+      .catch((error: unknown) => {
+        this.#parts.emit('storeError', { during: 'run', error })
+        this.#doubt()
+      })
       .finally(() => {
         if (this.#runs.get(row.id) === run) this.#runs.delete(row.id)
         this.#going.delete(going)
@@ -198,16 +223,27 @@ export class Worker {
     const asked = timers.now()
     for (const due of this.#dues) if (due <= asked) this.#dues.delete(due)
 
+    const holding = this.#inDoubt ? [...this.#runs.keys(), ...this.#births] : undefined
+    this.#collecting = this.#inDoubt
     try {
-      const rows = await store.claim({ worker, can: [...plans.values()], limit })
+      const rows = await store.claim({ worker, can: [...plans.values()], limit, holding })
       // A lease that was lost meanwhile frees these rows by itself.
       if (worker === this.#id) for (const row of rows) this.launch(row)
       if (rows.length > 0) this.#idle = IDLE.first
       this.#pollIn(rows.length === limit ? 0 : this.#pause())
     } catch (error) {
       emit('storeError', { during: 'claim', error })
+      this.#inDoubt = true
       this.#pollIn(IDLE.last)
+    } finally {
+      this.#collecting = false
     }
+  }
+
+  /** A saga may be ours without our knowing it. */
+  #doubt(): void {
+    this.#inDoubt = true
+    this.#pollIn(IDLE.first)
   }
 
   /** Time until the next poll that nobody asked for. */

@@ -60,10 +60,18 @@ export function statementsFor(schema: string): Statements {
           AND (d.name, d.version) IN (SELECT c.name, c.version FROM json_to_recordset($2::text::json) AS c(name text, version int))
           AND EXISTS (SELECT 1 FROM ${at}.saga_worker w WHERE w.id = $1::text::uuid AND w.expires_at > (SELECT ${now}))
         ORDER BY d.wake_at LIMIT $3::int FOR UPDATE SKIP LOCKED
+      ), astray AS (
+        SELECT d.id FROM ${at}.saga d
+        WHERE $4::text IS NOT NULL AND d.worker = $1::text::uuid
+          AND d.id NOT IN (SELECT h.id::uuid FROM json_array_elements_text($4::text::json) AS h(id))
+          AND EXISTS (SELECT 1 FROM ${at}.saga_worker w WHERE w.id = $1::text::uuid AND w.expires_at > (SELECT ${now}))
+        LIMIT $3::int FOR UPDATE SKIP LOCKED
+      ), mine AS (
+        SELECT id FROM astray UNION ALL SELECT id FROM due LIMIT $3::int
       ), s AS (
         UPDATE ${at}.saga u SET worker = $1::text::uuid, fence = u.fence + 1, claims = u.claims + 1, wake_at = NULL,
           status = CASE u.status WHEN 'waiting' THEN 'running' ELSE u.status END
-        FROM due WHERE u.id = due.id
+        FROM mine WHERE u.id = mine.id
         RETURNING u.*
       )
       SELECT ${columns}, ${records} FROM s`,

@@ -85,6 +85,21 @@ export function storeContract<Tx>(make: () => Promise<Store<Tx>> | Store<Tx>): r
     assert.deepEqual(ids(await claimed(store)), [stray.id])
   })
 
+  it('takes what a worker owns without knowing it only when asked for that', async (store) => {
+    const worker = await enlisted(store)
+    const [known, astray] = [newSaga({ worker }), newSaga({ worker })]
+    for (const born of [known, astray]) await store.create(born)
+    const other = newSaga({ worker: await enlisted(store) })
+    await store.create(other)
+
+    assert.deepEqual(await store.claim({ worker, can: CAN, limit: 9 }), [])
+    const taken = await store.claim({ worker, can: CAN, limit: 9, holding: [known.id] })
+
+    assert.deepEqual(ids(taken), [astray.id])
+    assert.deepEqual([taken[0]?.worker, taken[0]?.fence, taken[0]?.claims], [worker, 2, 2])
+    assert.deepEqual(await store.claim({ worker: other.id, can: CAN, limit: 9, holding: [] }), [])
+  })
+
   it('claims nothing for a worker without a lease', async (store) => {
     await store.create(newSaga())
 
