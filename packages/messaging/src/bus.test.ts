@@ -508,7 +508,9 @@ describe('events', () => {
       ['handled', 'g', 'order.created', 'a', 1],
       ['handled', 'g', 'order.created', 'b', 1],
     ])
-    expect(() => bus.on('nothing' as never, () => {})).toThrow(/event must be one of connection, blocked, published, handled/)
+    expect(() => bus.on('nothing' as never, () => {})).toThrow(
+      /event must be one of connection, blocked, published, handled/,
+    )
   })
 })
 

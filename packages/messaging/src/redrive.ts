@@ -37,14 +37,20 @@ export async function redriveQueue(
   { filter, limit = Number.POSITIVE_INFINITY, rate, dryRun = false }: RedriveOptions,
 ): Promise<RedriveResult> {
   const deadLetterQueue = deadLetterQueueOf(queue)
-  const depth = await connection.depth(deadLetterQueue)
+  // Taken before it is counted: a broker may count without what was put back a moment ago, but it does give it out.
+  const first = await connection.get(deadLetterQueue)
+  if (first === undefined) return { moved: 0, left: 0 }
+
   const held: Delivery[] = []
+  let next: Delivery | undefined = first
   let moved = 0
 
   try {
+    const depth = 1 + (await connection.depth(deadLetterQueue))
     for (let seen = 0; seen < depth && moved < limit; seen += 1) {
       if (moved > 0 && rate !== undefined && !dryRun) await sleep(time, 1_000 / rate)
-      const delivery = await connection.get(deadLetterQueue)
+      const delivery = next ?? (await connection.get(deadLetterQueue))
+      next = undefined
       if (delivery === undefined) break
 
       held.push(delivery)
@@ -56,11 +62,11 @@ export async function redriveQueue(
       }
       moved += 1
     }
+    return { moved, left: depth - moved }
   } finally {
+    next?.release()
     for (const delivery of held) delivery.release()
   }
-
-  return { moved, left: depth - moved }
 }
 
 export function checkRedriveOptions(group: string, { filter, limit, rate, dryRun }: RedriveOptions): void {

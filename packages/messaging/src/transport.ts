@@ -23,7 +23,7 @@ export interface ConnectOptions {
 }
 
 export type ConnectionNotice =
-  /** The broker is lost, or found again with every queue and consumer back in place. */
+  /** The broker is lost, or found again; queues and consumers follow. */
   | { readonly event: 'connection'; readonly state: 'up' | 'down'; readonly error?: unknown }
   /** The broker takes nothing for now, or takes messages again. */
   | { readonly event: 'blocked'; readonly blocked: boolean; readonly reason?: string | undefined }

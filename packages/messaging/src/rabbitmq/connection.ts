@@ -2,6 +2,7 @@ import type { ChannelModel } from 'amqplib'
 import type { Timekeeper } from '../clock.js'
 import { MessagingError } from '../errors.js'
 import { queueNotFound, unroutable } from '../internal/refusals.js'
+import { within } from '../internal/settle.js'
 import type {
   ConnectionNotice,
   Consumer,
@@ -32,6 +33,9 @@ export interface ConnectionParts {
   /** One attempt to connect, for what `purpose` says. */
   readonly open: (purpose: 'publish' | 'consume') => Promise<ChannelModel>
 }
+
+/** How long closing waits for the broker to take in what was settled last, in ms. */
+const SETTLE_TIMEOUT = 2_000
 
 /**
  * One bus's line to RabbitMQ: two AMQP connections, since a broker that blocks publishers stops reading what they send,
@@ -78,9 +82,8 @@ export class RabbitmqConnection implements TransportConnection {
       settings,
       time,
       prepare: async (model) => {
-        // First the queues, then what is published to them.
-        await this.#consumeLink.whenUp('publish')
         await this.#topology.prepare(model)
+        await this.#declareAll(await this.#consumeLink.whenUp('publish'))
       },
     })
   }
@@ -198,13 +201,23 @@ export class RabbitmqConnection implements TransportConnection {
   }
 
   async #closeAll(): Promise<void> {
-    const getters = await Promise.allSettled(this.#getters.values())
-    await Promise.all([
-      this.#publisher.close(),
-      ...[...this.#consumers].map((consumer) => consumer.close()),
-      ...getters.map((getter) => (getter.status === 'fulfilled' ? getter.value.close() : undefined)),
-    ])
+    this.#publisher.close()
+    const consumers = [...this.#consumers].map((consumer) => consumer.close())
+    const getters = [...this.#getters.values()].map((getter) => getter.then((lane) => lane.close()))
+    const settled = Promise.allSettled([...consumers, ...getters])
+    // Whether or not a broker that is silent has heard of it.
+    await within(settled, this.#time, { timeout: SETTLE_TIMEOUT, onTimeout: () => undefined }).catch(() => {})
     await Promise.all([this.#publishLink.close(), this.#consumeLink.close()])
+  }
+
+  /** First the queues, then what is published to them: the broker may have lost queues, or an exchange its bindings. */
+  async #declareAll(model: ChannelModel): Promise<void> {
+    for (const spec of this.#specs.values()) {
+      // What is refused is the consumer's to deal with, and nothing that others are to wait for.
+      await this.#topology.declare(model, spec).catch((error) => {
+        if (isLost(error)) throw error
+      })
+    }
   }
 
   #isConnected(): boolean {
@@ -250,7 +263,14 @@ export class RabbitmqConnection implements TransportConnection {
     await this.#onConsumeLink(parcel.doing, async (model) => {
       if (!this.#topology.hasWait(model, kind, ms, queue)) await this.#topology.addWait(model, kind, ms, queue)
     })
-    await this.#publisher.publish({ ...parcel, exchange, onReturned: () => connectionLost(parcel.doing, undefined) })
+    await this.#publisher.publish({
+      ...parcel,
+      exchange,
+      onReturned: () => {
+        this.#topology.forgetWait(kind, ms)
+        return queueNotFound(exchange)
+      },
+    })
   }
 
   /** One channel per queue, so that a queue that is not there closes nobody else's. */

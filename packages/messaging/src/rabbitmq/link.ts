@@ -22,7 +22,7 @@ export interface LinkParts {
 const GOOD = 5_000
 
 /** How long the broker may take to say goodbye, in ms. */
-const GOODBYE = 2_000
+const GOODBYE = 1_000
 
 /**
  * One AMQP connection, made again whenever it breaks.

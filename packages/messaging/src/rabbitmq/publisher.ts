@@ -2,7 +2,6 @@ import type { ChannelModel, ConfirmChannel, Message, Options } from 'amqplib'
 import type { Timekeeper } from '../clock.js'
 import { MessagingError } from '../errors.js'
 import { deferred } from '../internal/deferred.js'
-import { closeChannel } from './channels.js'
 import { connectionLost, explain, guiltyExchange, largestMessage, textOf } from './failure.js'
 import { Fifo } from './fifo.js'
 import { closedConnection, type Link } from './link.js'
@@ -114,15 +113,13 @@ export class Publisher {
     this.#write()
   }
 
-  close(): Promise<void> {
+  /** Its channel ends with its connection. */
+  close(): void {
     this.#isClosed = true
     this.#nap.end()
     this.#cancelSweep?.()
     for (const entry of this.#live) this.#settle(entry, closedConnection())
-    const channel = this.#channel
     this.#channel = undefined
-
-    return channel === undefined ? Promise.resolve() : closeChannel(channel)
   }
 
   #hasRoomFor({ body }: Parcel): boolean {

@@ -67,6 +67,7 @@ export class Topology {
 
       await this.#assertEvents(channel)
       if (this.#waits.size === 0) return
+      this.#withWaysOut.delete(model)
       await this.#assertWaysOut(channel, model)
       for (const wait of this.#waits.values()) await this.#assertWait(channel, wait)
     })
@@ -118,6 +119,11 @@ export class Topology {
       const returns = this.#returns.get(model) ?? new Set()
       this.#returns.set(model, returns.add(queue))
     })
+  }
+
+  /** Its queue was found missing. */
+  forgetWait(kind: WaitKind, ms: number): void {
+    this.#waits.delete(this.names.wait(kind, ms))
   }
 
   async #assertEvents(channel: Channel): Promise<void> {
