@@ -1,7 +1,12 @@
 import { defineConfig } from 'tsup'
 import { library } from '../../tooling/tsup.js'
 
-const options = library({ index: 'src/index.ts', undici: 'src/undici.ts' })
+const options = library({
+  index: 'src/index.ts',
+  undici: 'src/undici.ts',
+  consul: 'src/consul.ts',
+  testing: 'src/testing.ts',
+})
 
 // The bundled declarations lose the reference that index.ts begins with; without it `AsyncDisposable` has no meaning there.
 const banner = '/// <reference lib="esnext.disposable" preserve="true" />'

@@ -1,5 +1,6 @@
 const NO_ENDPOINTS = Symbol.for('msx.discovery.NoEndpointsError')
 const DISCOVERY_CLOSED = Symbol.for('msx.discovery.DiscoveryClosedError')
+const REGISTRY = Symbol.for('msx.discovery.RegistryError')
 
 /**
  * There is nobody to send a request to: the source does not know the service, could not be asked (see `cause`), lists no
@@ -33,6 +34,22 @@ export class DiscoveryClosedError extends Error {
   }
 }
 
+/** A registry of services did not answer (see `cause`), refused (see `status`), or gave an answer that makes no sense. */
+export class RegistryError extends Error {
+  readonly code: 'MSX_REGISTRY' = 'MSX_REGISTRY'
+  /** The HTTP status it refused with. */
+  readonly status?: number
+
+  constructor(message: string, options?: ErrorOptions & { readonly status?: number | undefined }) {
+    super(message, options)
+    if (options?.status !== undefined) this.status = options.status
+  }
+
+  static {
+    brand(RegistryError, 'RegistryError', REGISTRY)
+  }
+}
+
 /** Whether a value is a NoEndpointsError, of this copy of the package or another. */
 export function isNoEndpointsError(value: unknown): value is NoEndpointsError {
   return isBranded(value, NO_ENDPOINTS)
@@ -41,6 +58,11 @@ export function isNoEndpointsError(value: unknown): value is NoEndpointsError {
 /** Whether a value is a DiscoveryClosedError, of this copy of the package or another. */
 export function isDiscoveryClosedError(value: unknown): value is DiscoveryClosedError {
   return isBranded(value, DISCOVERY_CLOSED)
+}
+
+/** Whether a value is a RegistryError, of this copy of the package or another. */
+export function isRegistryError(value: unknown): value is RegistryError {
+  return isBranded(value, REGISTRY)
 }
 
 /** Marks a class so that it is recognised across copies of the package, and names its instances. */

@@ -9,12 +9,24 @@ export { roundRobin } from './balancers/round-robin.js'
 export type { Clock } from './clock.js'
 export type { Discovery, DiscoveryOptions } from './discovery.js'
 export { createDiscovery } from './discovery.js'
+export type { DnsOptions } from './dns/options.js'
 export type { Endpoint, EndpointInit, Scheme } from './endpoint.js'
-export { DiscoveryClosedError, isDiscoveryClosedError, isNoEndpointsError, NoEndpointsError } from './errors.js'
+export {
+  DiscoveryClosedError,
+  isDiscoveryClosedError,
+  isNoEndpointsError,
+  isRegistryError,
+  NoEndpointsError,
+  RegistryError,
+} from './errors.js'
 export type { DiscoveryEvents } from './events.js'
 export type { Lease } from './lease.js'
+export type { HttpCheck, Registered, RegisteredEvents, Registration, Registry, TtlCheck } from './registry.js'
 export type { EndpointMetrics, Service, ServiceMetrics } from './service.js'
 export type { Snapshot } from './snapshot.js'
 export type { Source, SourceSink } from './source.js'
+export type { DnsAOptions } from './sources/dns-a.js'
+export { dnsA } from './sources/dns-a.js'
+export { dnsSrv } from './sources/dns-srv.js'
 export type { FixedAddress } from './sources/fixed.js'
 export { fixed } from './sources/fixed.js'

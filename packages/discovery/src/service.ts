@@ -5,6 +5,7 @@ import { DiscoveryClosedError, NoEndpointsError } from './errors.js'
 import type { DiscoveryEvents } from './events.js'
 import { changesOf } from './internal/changes.js'
 import type { Emitter } from './internal/emitter.js'
+import { keepAlive } from './internal/keep-alive.js'
 import { candidates, type Tiers, toTiers } from './internal/tiers.js'
 import { TrackedLease, TrackedNode } from './internal/tracked-node.js'
 import type { Lease } from './lease.js'
@@ -329,10 +330,12 @@ export class WatchedService implements Service {
     })
     const forget = this.once(wake)
     signal?.addEventListener('abort', wake, { once: true })
+    const letGo = keepAlive()
 
     try {
       await woken
     } finally {
+      letGo()
       forget()
       signal?.removeEventListener('abort', wake)
     }

@@ -1,4 +1,5 @@
 import type { Snapshot } from '../snapshot.js'
+import { keepAlive } from './keep-alive.js'
 
 /** What `changes` watches: the snapshot of now, and a way to hear of the next or of the end. */
 export interface Changing {
@@ -58,10 +59,12 @@ class ChangesIterator implements AsyncIterator<Snapshot> {
     const forget = this.#service.once(wake)
     this.#signal?.addEventListener('abort', wake, { once: true })
     this.#waiting.add(wake)
+    const letGo = keepAlive()
 
     try {
       await woken
     } finally {
+      letGo()
       forget()
       this.#signal?.removeEventListener('abort', wake)
       this.#waiting.delete(wake)
