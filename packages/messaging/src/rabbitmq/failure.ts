@@ -14,7 +14,7 @@ const ENDED =
 
 /** "inequivalent arg 'x' for queue 'q' in vhost '/': received A but current is B", in each release's variation. */
 const INEQUIVALENT =
-  /inequivalent arg '([^']*)' for (?:queue|exchange) '([^']*)'.*?: received (.*?) but current is (.*)$/s
+  /inequivalent arg '([^']*)' for (?:queue|exchange) '([^']*)'.*?: received (.*?) but current is (.*?)"?$/s
 
 /**
  * What a failure of the broker or of the connection means to us. What is neither stays as it is. `doing` completes

@@ -8,7 +8,7 @@ import type { ConnectionNotice, Delivery, TransportConnection, WireMessage } fro
 import { onChannel } from './channels.js'
 import { type TestBroker, testBroker } from './fixture.js'
 import type { RabbitmqOptions } from './options.js'
-import { blockedFrame, type Proxy, proxyTo, unblockedFrame } from './proxy.js'
+import { type BreakableLine, blockedFrame, proxyTo, unblockedFrame } from './proxy.js'
 
 const available = await testBroker()
 const broker = available as TestBroker
@@ -504,7 +504,7 @@ async function connected(
   return connection
 }
 
-async function proxied(): Promise<Proxy> {
+async function proxied(): Promise<BreakableLine> {
   const proxy = await proxyTo(broker.url)
   opened.push(proxy)
 

@@ -1,7 +1,7 @@
 import { connect, createServer, type Socket } from 'node:net'
 
 /** A way to the broker that a test can break. */
-export interface Proxy {
+export interface BreakableLine {
   readonly url: string
   /** How many connections were made through it. */
   readonly made: number
@@ -22,7 +22,7 @@ interface Pair {
   isMuted: boolean
 }
 
-export async function proxyTo(url: string): Promise<Proxy> {
+export async function proxyTo(url: string): Promise<BreakableLine> {
   const target = new URL(url)
   const pairs = new Set<Pair>()
   let isRefusing = false

@@ -1,0 +1,85 @@
+import type { Message } from 'amqplib'
+import { describe, expect, test } from 'vitest'
+import { namesOf } from './names.js'
+import { fromAmqp, toProperties } from './wire.js'
+
+const names = namesOf('ev')
+const time = { '!': 'timestamp', value: 1_700_000_000 }
+
+function raw(routingKey: string, properties: Record<string, unknown>): Message {
+  return {
+    content: Buffer.from('{}'),
+    fields: { deliveryTag: 1, redelivered: false, exchange: 'ev', routingKey },
+    properties: properties as never,
+  }
+}
+
+function death(queue: string, reason: string, key: string): Record<string, unknown> {
+  return { queue, reason, count: 1, exchange: 'ev', time, 'routing-keys': [key] }
+}
+
+describe('what is written', () => {
+  test('leaves out what the broker wrote, or would act on', () => {
+    const headers = {
+      'x-death': [],
+      'x-first-death-queue': 'q',
+      'x-delivery-count': 2,
+      CC: ['a'],
+      BCC: ['b'],
+      'x-own': 1,
+    }
+
+    expect(toProperties({ type: 't', body: Buffer.alloc(0), headers }, false)).toEqual({
+      headers: { 'x-own': 1 },
+      persistent: true,
+    })
+  })
+
+  test('carries the type in a header where the routing key is a queue', () => {
+    const message = { type: 'order.created', body: Buffer.alloc(0), headers: {} }
+    const { headers } = toProperties(message, true)
+
+    expect(fromAmqp(raw('mails', { headers }), names)).toMatchObject({ type: 'order.created', headers: {} })
+  })
+
+  test('counts seconds and whole milliseconds', () => {
+    const message = { type: 't', body: Buffer.alloc(0), headers: {}, timestamp: 1_700_000_000_999, ttl: 0.5 }
+
+    expect(toProperties(message, false)).toMatchObject({ timestamp: 1_700_000_000, expiration: '1' })
+  })
+})
+
+describe('what is read', () => {
+  test('takes a timestamp in milliseconds for what it is', () => {
+    expect(fromAmqp(raw('t', { timestamp: 1_700_000_000 }), names).timestamp).toBe(1_700_000_000_000)
+    expect(fromAmqp(raw('t', { timestamp: 1_700_000_000_123 }), names).timestamp).toBe(1_700_000_000_123)
+  })
+
+  test('of a message after its wait is the message', () => {
+    const headers = { 'x-death': [death('ev.retry.1000', 'expired', 'mails')], 'msx-type': 'order.created' }
+
+    expect(fromAmqp(raw('mails', { headers }), names)).toMatchObject({ type: 'order.created', headers: {} })
+  })
+
+  test.each([
+    ['expired', 'MSX_EXPIRED'],
+    ['rejected', 'MSX_REJECTED'],
+    ['delivery_limit', 'MSX_DELIVERY_LIMIT'],
+  ])('of a dead letter of the broker (%s) has its story, and its first routing key', (reason, code) => {
+    const headers = { 'x-death': [death('mails', reason, 'order.created')], 'x-delivery-count': 3 }
+    const message = fromAmqp(raw('mails.dlq', { headers }), names)
+
+    expect(message.type).toBe('order.created')
+    expect(message.headers).toMatchObject({
+      'msx-group': 'mails',
+      'msx-error-code': code,
+      'msx-failed-at': '2023-11-14T22:13:20.000Z',
+    })
+  })
+
+  test('keeps the story that a consumer wrote', () => {
+    const headers = { 'msx-error-code': 'MSX_HANDLER_FAILED', 'x-death': [death('mails', 'rejected', 'order.created')] }
+
+    expect(fromAmqp(raw('mails.dlq', { headers }), names).headers['msx-error-code']).toBe('MSX_HANDLER_FAILED')
+  })
+})
