@@ -111,7 +111,7 @@ export class RabbitmqConnection implements TransportConnection {
     const parcel = {
       key: message.type,
       body: bufferOf(message.body),
-      properties: toProperties(message, false),
+      properties: toProperties(message, false, mandatory || delay > 0),
       doing: `publish '${message.type}'`,
     }
     if (delay === 0) {
@@ -131,7 +131,7 @@ export class RabbitmqConnection implements TransportConnection {
     const parcel = {
       key: queue,
       body: bufferOf(message.body),
-      properties: toProperties(message, true),
+      properties: toProperties(message, true, true),
       doing: `send '${message.type}' to queue '${queue}'`,
     }
     if (delay === 0) {

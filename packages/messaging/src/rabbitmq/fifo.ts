@@ -1,3 +1,6 @@
+/** Fewer items than these may stay in front of the head. */
+const WORTH_A_COPY = 64
+
 /** First in, first out, without a copy for each that leaves. */
 export class Fifo<T> {
   #items: T[] = []
@@ -20,7 +23,10 @@ export class Fifo<T> {
     if (item === undefined) return undefined
 
     this.#head += 1
-    if (this.#head * 2 >= this.#items.length) {
+    if (this.#head === this.#items.length) {
+      this.#items.length = 0
+      this.#head = 0
+    } else if (this.#head >= WORTH_A_COPY && this.#head * 2 >= this.#items.length) {
       this.#items = this.#items.slice(this.#head)
       this.#head = 0
     }

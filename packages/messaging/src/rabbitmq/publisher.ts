@@ -1,7 +1,6 @@
 import type { ChannelModel, ConfirmChannel, Message, Options } from 'amqplib'
 import type { Timekeeper } from '../clock.js'
 import { MessagingError } from '../errors.js'
-import { deferred } from '../internal/deferred.js'
 import { connectionLost, explain, guiltyExchange, largestMessage, textOf } from './failure.js'
 import { Fifo } from './fifo.js'
 import { closedConnection, type Link } from './link.js'
@@ -14,14 +13,15 @@ export interface Parcel {
   readonly key: string
   readonly body: Buffer
   readonly properties: Options.Publish
-  /** What to reject with when the broker finds no queue for it; undefined: then it is gone, which is fine. */
+  /** With `mandatory` among the properties: what to reject with when the broker finds no queue for it. */
   readonly onReturned: (() => MessagingError) | undefined
   /** For messages: "publish 'order.created'". */
   readonly doing: string
 }
 
 /** A parcel on its way. */
-interface Entry extends Parcel {
+interface Entry {
+  readonly parcel: Parcel
   readonly deadline: number
   readonly resolve: () => void
   readonly reject: (error: unknown) => void
@@ -89,23 +89,14 @@ export class Publisher {
     const mustWait = this.#waiting.size > 0 || !this.#hasRoomFor(parcel)
     if (mustWait && settings.onFull === 'reject') return Promise.reject(windowFull(parcel, this.#count))
 
-    const { promise, resolve, reject } = deferred<void>()
-    const entry: Entry = {
-      ...parcel,
-      deadline: time.now() + settings.confirmTimeout,
-      resolve,
-      reject,
-      isSettled: false,
-      isReturned: false,
-      sends: 0,
-      tag: 0,
-    }
-    this.#live.add(entry)
-    this.#armSweep()
-    if (mustWait) this.#waiting.push(entry)
-    else this.#admit(entry)
-
-    return promise
+    return new Promise((resolve, reject) => {
+      const deadline = time.now() + settings.confirmTimeout
+      const entry = { parcel, deadline, resolve, reject, isSettled: false, isReturned: false, sends: 0, tag: 0 }
+      this.#live.add(entry)
+      this.#armSweep()
+      if (mustWait) this.#waiting.push(entry)
+      else this.#admit(entry)
+    })
   }
 
   /** The broker takes messages again, or the channel does. */
@@ -131,19 +122,19 @@ export class Publisher {
 
   #admit(entry: Entry): void {
     this.#count += 1
-    this.#bytes += entry.body.length
+    this.#bytes += entry.parcel.body.length
     this.#unwritten.push(entry)
     this.#write()
   }
 
   #leave(entry: Entry): void {
     this.#count -= 1
-    this.#bytes -= entry.body.length
+    this.#bytes -= entry.parcel.body.length
   }
 
   #letIn(): void {
     for (let next = this.#waiting.peek(); next !== undefined; next = this.#waiting.peek()) {
-      if (!next.isSettled && !this.#hasRoomFor(next)) return
+      if (!next.isSettled && !this.#hasRoomFor(next.parcel)) return
       this.#waiting.shift()
       if (!next.isSettled) this.#admit(next)
     }
@@ -157,9 +148,8 @@ export class Publisher {
       if (entry === undefined) return
 
       try {
-        const { exchange, key, body, properties, onReturned } = entry
-        const mandatory = onReturned !== undefined
-        const isRoomy = channel.publish(exchange, key, body, { ...properties, mandatory })
+        const { exchange, key, body, properties } = entry.parcel
+        const isRoomy = channel.publish(exchange, key, body, properties)
         entry.tag = ++this.#lastTag
         entry.sends += 1
         this.#written.set(entry.tag, entry)
@@ -172,7 +162,7 @@ export class Publisher {
         }
         // Headers that do not fit a frame, above all. Nothing of it was written.
         this.#leave(entry)
-        this.#settle(entry, tooLarge(entry, textOf(error), error))
+        this.#settle(entry, tooLarge(entry.parcel, textOf(error), error))
       }
     }
   }
@@ -251,19 +241,20 @@ export class Publisher {
   #refusalOf(entry: Entry, cause: unknown): unknown {
     if (cause === undefined) return undefined
 
+    const { parcel, sends } = entry
     const exchange = guiltyExchange(cause)
     const { code } = cause as { code?: unknown }
     if (exchange !== undefined) {
       const isHopeless = code === 403 || this.#parts.settings.topology !== 'declare'
-      return exchange === entry.exchange && isHopeless ? explain(cause, entry.doing) : undefined
+      return exchange === parcel.exchange && isHopeless ? explain(cause, parcel.doing) : undefined
     }
     const largest = largestMessage(cause)
     if (largest !== undefined) {
-      const problem = `its ${entry.body.length} bytes are more than the ${largest} that the broker takes`
-      return entry.body.length > largest ? tooLarge(entry, problem, cause) : undefined
+      const problem = `its ${parcel.body.length} bytes are more than the ${largest} that the broker takes`
+      return parcel.body.length > largest ? tooLarge(parcel, problem, cause) : undefined
     }
 
-    return entry.sends < SUSPICIOUS ? undefined : nacked(entry, textOf(cause), cause)
+    return sends < SUSPICIOUS ? undefined : nacked(entry, textOf(cause), cause)
   }
 
   #confirmed(channel: ConfirmChannel, tag: number, multiple: boolean, isTaken: boolean): void {
@@ -282,7 +273,7 @@ export class Publisher {
     this.#written.delete(tag)
     this.#leave(entry)
     if (!isTaken) this.#settle(entry, nacked(entry, 'a queue of it is full or failing', undefined))
-    else this.#settle(entry, entry.isReturned ? entry.onReturned?.() : undefined)
+    else this.#settle(entry, entry.isReturned ? entry.parcel.onReturned?.() : undefined)
   }
 
   /** Comes before the confirm of the same message; the broker does not say which, so it is the first that looks like it. */
@@ -290,12 +281,13 @@ export class Publisher {
     if (this.#channel !== channel) return
 
     for (const entry of this.#written.values()) {
+      const { parcel } = entry
       const isIt =
         !entry.isReturned &&
-        entry.onReturned !== undefined &&
-        entry.properties.messageId === properties.messageId &&
-        entry.key === fields.routingKey &&
-        entry.exchange === fields.exchange
+        parcel.onReturned !== undefined &&
+        parcel.properties.messageId === properties.messageId &&
+        parcel.key === fields.routingKey &&
+        parcel.exchange === fields.exchange
       if (!isIt) continue
 
       entry.isReturned = true
@@ -352,14 +344,16 @@ export class Publisher {
   #lateness(entry: Entry): MessagingError {
     const { link, settings } = this.#parts
     const wasSent = entry.sends > 0
-    if (this.#channel === undefined) return connectionLost(entry.doing, undefined, { wasSent })
+    if (this.#channel === undefined) return connectionLost(entry.parcel.doing, undefined, { wasSent })
 
     const isInWindow = this.#written.get(entry.tag) === entry || link.blocked || wasSent
-    return isInWindow ? unconfirmed(entry, settings.confirmTimeout, link.blocked) : windowFull(entry, this.#count)
+    return isInWindow
+      ? unconfirmed(entry, settings.confirmTimeout, link.blocked)
+      : windowFull(entry.parcel, this.#count)
   }
 }
 
-function unconfirmed({ doing, sends }: Entry, timeout: number, isBlocked: boolean): MessagingError {
+function unconfirmed({ parcel: { doing }, sends }: Entry, timeout: number, isBlocked: boolean): MessagingError {
   const why = isBlocked ? ', which takes nothing for now' : ''
   const problem = `could not ${doing}: no confirm within ${timeout} ms from the broker${why}${sends > 0 ? '; it may have it all the same' : ''}`
 
@@ -375,7 +369,7 @@ function windowFull({ doing }: Parcel, inFlight: number): MessagingError {
   return new MessagingError('MSX_WINDOW_FULL', problem, { retryable: true, details: { inFlight } })
 }
 
-function nacked({ doing, sends }: Entry, why: string, cause: unknown): MessagingError {
+function nacked({ parcel: { doing }, sends }: Entry, why: string, cause: unknown): MessagingError {
   return new MessagingError('MSX_NACKED', `could not ${doing}: the broker did not take it: ${why}`, {
     retryable: true,
     cause,

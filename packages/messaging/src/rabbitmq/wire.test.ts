@@ -29,15 +29,16 @@ describe('what is written', () => {
       'x-own': 1,
     }
 
-    expect(toProperties({ type: 't', body: Buffer.alloc(0), headers }, false)).toEqual({
+    expect(toProperties({ type: 't', body: Buffer.alloc(0), headers }, false, true)).toEqual({
       headers: { 'x-own': 1 },
       persistent: true,
+      mandatory: true,
     })
   })
 
   test('carries the type in a header where the routing key is a queue', () => {
     const message = { type: 'order.created', body: Buffer.alloc(0), headers: {} }
-    const { headers } = toProperties(message, true)
+    const { headers } = toProperties(message, true, true)
 
     expect(fromAmqp(raw('mails', { headers }), names)).toMatchObject({ type: 'order.created', headers: {} })
   })
@@ -45,7 +46,7 @@ describe('what is written', () => {
   test('counts seconds and whole milliseconds', () => {
     const message = { type: 't', body: Buffer.alloc(0), headers: {}, timestamp: 1_700_000_000_999, ttl: 0.5 }
 
-    expect(toProperties(message, false)).toMatchObject({ timestamp: 1_700_000_000, expiration: '1' })
+    expect(toProperties(message, false, false)).toMatchObject({ timestamp: 1_700_000_000, expiration: '1' })
   })
 })
 

@@ -20,15 +20,15 @@ const WHY: Readonly<Record<string, readonly [MessagingErrorCode, string]>> = {
   delivery_limit: ['MSX_DELIVERY_LIMIT', 'given out too often without being settled: its consumers may crash on it'],
 }
 
-/** The AMQP properties of a message. `sent`: it goes to one queue, whose name takes the place of its type. */
-export function toProperties(message: WireMessage, sent: boolean): Options.Publish {
+/** How a message is published. `sent`: it goes to one queue, whose name takes the place of its type. */
+export function toProperties(message: WireMessage, sent: boolean, mandatory: boolean): Options.Publish {
   const headers: Record<string, unknown> = {}
   for (const name in message.headers) {
     if (!BROKERS_OWN.test(name)) headers[name] = message.headers[name]
   }
   if (sent) headers[TYPE] = message.type
 
-  const properties: Options.Publish = { headers, persistent: true }
+  const properties: Options.Publish = { headers, persistent: true, mandatory }
   if (message.id !== undefined) properties.messageId = message.id
   if (message.contentType !== undefined) properties.contentType = message.contentType
   if (message.timestamp !== undefined) properties.timestamp = Math.floor(message.timestamp / 1_000)
