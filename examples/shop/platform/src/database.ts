@@ -44,6 +44,90 @@ export function embeddedDatabase(embedded: Embedded, role: string): Database {
   }
 }
 
+interface Answering {
+  query<R = Record<string, unknown>>(text: string, values?: unknown[]): Promise<{ rows: R[] }>
+}
+
+interface PooledConnection extends Answering {
+  on(event: 'error', listener: () => void): unknown
+  off(event: 'error', listener: () => void): unknown
+  /** `true` closes it instead of giving it back. */
+  release(close?: boolean): void
+}
+
+/** The part of a `pg.Pool` that is used here. */
+export interface Pooled extends Answering {
+  connect(): Promise<PooledConnection>
+}
+
+/** A service's own database on a PostgreSQL server, through a pool of connections that its role was let in with. */
+export function pooledDatabase(pool: Pooled): Database {
+  return {
+    query: (text, values) => pool.query(text, values),
+    execute: async (script) => void (await pool.query(script)),
+
+    async transaction(run) {
+      const connection = await pool.connect()
+      // A connection that breaks also says so by itself; here it is enough that its next query rejects.
+      const ignore = () => {}
+      connection.on('error', ignore)
+      const tx = lend(connection)
+      let clean = false
+      try {
+        await connection.query('BEGIN')
+        const result = await run(tx.sql)
+        await connection.query('COMMIT')
+        clean = true
+        return result
+      } catch (error) {
+        // Behind a query that still runs, because `run` did not wait for it, a ROLLBACK would wait as well.
+        clean = !tx.busy && (await rollBack(connection))
+        throw error
+      } finally {
+        tx.end()
+        connection.off('error', ignore)
+        connection.release(!clean)
+      }
+    },
+  }
+}
+
+/** A connection for the time of one transaction: whoever keeps it longer must not write into that of the next. */
+function lend(connection: Answering) {
+  let running = 0
+  let over = false
+
+  async function ask<R>(text: string, values?: unknown[]): Promise<{ rows: R[] }> {
+    if (over) throw new Error('this transaction is over')
+
+    running += 1
+    try {
+      return await connection.query<R>(text, values)
+    } finally {
+      running -= 1
+    }
+  }
+  const sql: Sql = { query: ask, execute: async (script) => void (await ask(script)) }
+
+  return {
+    sql,
+    get busy() {
+      return running > 0
+    },
+    end() {
+      over = true
+    },
+  }
+}
+
+/** Whether the connection is fit for the next transaction. */
+function rollBack(connection: Answering): Promise<boolean> {
+  return connection.query('ROLLBACK').then(
+    () => true,
+    () => false,
+  )
+}
+
 /** Makes the role, its schema of the same name, and further schemas of its own. Safe to repeat. */
 export async function provision(embedded: Embedded, role: string, schemas: readonly string[] = []): Promise<void> {
   const statements = [role, ...schemas].map(

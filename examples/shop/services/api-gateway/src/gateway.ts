@@ -3,10 +3,11 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import type { AddressInfo } from 'node:net'
 import type { Discovery } from '@msx/discovery'
 import { serviceFetch } from '@msx/discovery/undici'
-import { compose, createGateway, gcra, type Middleware, problem, rateLimit, requestId } from '@msx/gateway-kit'
+import { compose, createGateway, type Middleware, problem, rateLimit, requestId } from '@msx/gateway-kit'
 import { jwtVerifier, remoteJwks } from '@msx/gateway-kit/jwt'
 import type { Log, Service } from '@shop/platform'
 import * as client from 'prom-client'
+import { type Limiters, localLimiters } from './limiters.js'
 import { routeTable, upstreams } from './routes.js'
 
 export interface ApiGatewayDeps {
@@ -18,12 +19,17 @@ export interface ApiGatewayDeps {
   readonly rateLimit: number
   /** Sign-ins per minute and address. */
   readonly signInLimit: number
+  /** Who counts. Default: this process, for itself. */
+  readonly limiters?: Limiters | undefined
 }
 
 /** The shop's one public door: checks who comes and how often, and forwards to the services. */
 export function createApiGateway(deps: ApiGatewayDeps): Service {
   const registry = new client.Registry()
   client.collectDefaultMetrics({ register: registry })
+  const limiters = deps.limiters ?? localLimiters
+  const requests = limiters({ name: 'requests', limit: deps.rateLimit, window: 1_000 })
+  const signIns = limiters({ name: 'sign-in', limit: deps.signInLimit, window: 60_000 })
 
   const gateway = createGateway(routeTable(), {
     discovery: deps.discovery,
@@ -39,14 +45,14 @@ export function createApiGateway(deps: ApiGatewayDeps): Service {
         }),
       }),
     },
-    limiters: { 'sign-in': gcra({ limit: deps.signInLimit, window: 60_000 }) },
+    limiters: { 'sign-in': signIns },
     metrics: { client, registry },
     log: (entry) => deps.log[entry.status >= 500 ? 'warn' : 'info'](entry, 'request'),
   })
   const handle = compose(
     requestId(),
     health(deps.discovery, registry),
-    rateLimit({ limiter: gcra({ limit: deps.rateLimit, window: 1_000 }) }),
+    rateLimit({ limiter: requests }),
     gateway.handler,
   )
 

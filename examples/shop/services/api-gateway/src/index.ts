@@ -1,1 +1,2 @@
 export { type ApiGatewayDeps, createApiGateway } from './gateway.js'
+export { type Limiters, type Quota, redisLimiters } from './limiters.js'
