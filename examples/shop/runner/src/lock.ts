@@ -1,15 +1,17 @@
 import { randomUUID } from 'node:crypto'
-import { link, mkdir, readFile, rename, rm, unlink, writeFile } from 'node:fs/promises'
+import { link, mkdir, readFile, rename, rm, stat, unlink, writeFile } from 'node:fs/promises'
 import { hostname } from 'node:os'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 
 /**
  * One process per data folder. Two PGlite processes on one folder lose committed rows without a word, so the second is
  * refused. The lock is a file that names its owner; the owner of a lock left behind by `kill -9` is seen to be dead,
  * also when its number has been given to another process since.
  *
- * A dead owner's lock is taken over under a second file, which exactly one process can make: without it, two starters
- * who both see the dead owner would both remove the lock, the slower one that of the faster.
+ * Whoever takes over from a dead owner appends to a chain: to `lock.json` with the token T belongs at most one file
+ * `lock.after-T.json`, which exactly one process can make, and the last of the chain has the folder. So nothing is ever
+ * removed that somebody faster may have made, and a taker that is killed on its way is a dead owner like any other.
+ * The new owner then makes itself the first of the chain and drops what came before it.
  */
 
 interface Owner {
@@ -30,9 +32,8 @@ export class FolderInUseError extends Error {
 }
 
 export async function lockFolder(folder: string): Promise<Lock> {
-  await mkdir(folder, { recursive: true })
+  await makeFolder(folder)
   const path = join(folder, 'lock.json')
-  const takeover = join(folder, 'lock.takeover')
   const self: Owner = {
     pid: process.pid,
     started: (await startOf(process.pid)) ?? '',
@@ -40,21 +41,8 @@ export async function lockFolder(folder: string): Promise<Lock> {
     token: randomUUID(),
   }
 
-  if (!(await create(path, self))) {
-    await refuseIfAlive(folder, await ownerOf(path))
-
-    if (!(await create(takeover, self))) {
-      await refuseIfAlive(folder, await ownerOf(takeover))
-      throw new FolderInUseError(`the takeover of ${folder} was cut short; remove ${takeover} and start again`)
-    }
-    try {
-      // Looked at again now that nobody else may take it over: a faster starter may have done so before us.
-      await refuseIfAlive(folder, await ownerOf(path))
-      await writeFile(`${path}.${self.token}`, JSON.stringify(self))
-      await rename(`${path}.${self.token}`, path)
-    } finally {
-      await rm(takeover, { force: true })
-    }
+  while (!(await create(path, self)) && !(await takeOver(folder, path, self))) {
+    // The owner has let go, or somebody else has taken over since we looked: look again.
   }
 
   return {
@@ -62,6 +50,65 @@ export async function lockFolder(folder: string): Promise<Lock> {
       if ((await ownerOf(path))?.token === self.token) await rm(path, { force: true })
     },
   }
+}
+
+/** The names of the files that locks are made of. */
+export function isLockFile(name: string): boolean {
+  return /^lock\.(?:after-[\w-]+\.)?json(?:\.[\w-]+)?$/.test(name)
+}
+
+/** True when the folder is ours, false when the chain has changed meanwhile; rejects when its last owner lives. */
+async function takeOver(folder: string, path: string, self: Owner): Promise<boolean> {
+  const first = await ownerOf(path)
+  if (first === undefined) return false
+
+  let last = first
+  const chain: string[] = []
+  for (;;) {
+    await refuseIfAlive(folder, last)
+    const next = join(folder, `lock.after-${last.token}.json`)
+    chain.push(next)
+    if (await create(next, self)) break
+
+    const owner = await ownerOf(next)
+    if (owner === undefined) return false
+    last = owner
+  }
+
+  // Who took over before us may have dropped the rest of the chain while we walked along it: then ours hangs in the air.
+  if ((await ownerOf(path))?.token !== first.token) {
+    await rm(join(folder, `lock.after-${last.token}.json`), { force: true })
+    return false
+  }
+  const draft = `${path}.${self.token}`
+  await writeFile(draft, JSON.stringify(self))
+  await rename(draft, path)
+  for (const file of chain) await rm(file, { force: true })
+  return true
+}
+
+/**
+ * `mkdir -p`, one level after the other: Node's own never returns where the system says ENOENT of a folder whose parent
+ * is there, as it does below /proc.
+ */
+async function makeFolder(folder: string): Promise<void> {
+  try {
+    await mkdir(folder)
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException
+    if (code === 'EEXIST' && (await stat(folder)).isDirectory()) return
+    if (code !== 'ENOENT' || dirname(folder) === folder || (await isFolder(dirname(folder)))) throw error
+
+    await makeFolder(dirname(folder))
+    await makeFolder(folder)
+  }
+}
+
+function isFolder(path: string): Promise<boolean> {
+  return stat(path).then(
+    (found) => found.isDirectory(),
+    () => false,
+  )
 }
 
 /** Makes the file with its content in one step, or says that it exists. */
@@ -79,16 +126,20 @@ async function create(path: string, owner: Owner): Promise<boolean> {
   }
 }
 
+/** Who made the file; undefined when it is not there. One that cannot be read, after a disk was full, is nobody's. */
 async function ownerOf(path: string): Promise<Owner | undefined> {
   try {
-    return JSON.parse(await readFile(path, 'utf8'))
-  } catch {
-    return undefined
+    const owner = JSON.parse(await readFile(path, 'utf8')) as Owner
+    return typeof owner?.token === 'string' ? owner : nobody
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code === 'ENOENT' ? undefined : nobody
   }
 }
 
-async function refuseIfAlive(folder: string, owner: Owner | undefined): Promise<void> {
-  if (owner === undefined || !(await isAlive(owner))) return
+const nobody: Owner = { pid: 0, started: '', host: '', token: 'nobody' }
+
+async function refuseIfAlive(folder: string, owner: Owner): Promise<void> {
+  if (owner === nobody || !(await isAlive(owner))) return
 
   const where = owner.host === hostname() ? '' : ` on ${owner.host}`
   throw new FolderInUseError(

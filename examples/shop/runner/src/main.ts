@@ -1,4 +1,5 @@
 // The embedded shop as a process: reads the settings, starts, says where it is, and ends with the first Ctrl-C.
+import { UnreadableDataError } from './data.js'
 import { FolderInUseError } from './lock.js'
 import { readSettings, SettingError, type Settings } from './settings.js'
 import { type Shop, startShop } from './shop.js'
@@ -11,8 +12,24 @@ class StartError extends Error {
 /** A stop that takes longer than this is cut short; the data are safe at any moment. */
 const patience = 4_000
 
+/** What the system says of a folder in which nothing can be made. */
+const unwritable = new Set([
+  'EACCES',
+  'EPERM',
+  'EROFS',
+  'ENOENT',
+  'ENOTDIR',
+  'EEXIST',
+  'ENAMETOOLONG',
+  'ENOSPC',
+  'EDQUOT',
+])
+
+/** What sends a Ctrl-C on to its child makes two of one; only a later one, after so many milliseconds, is impatience. */
+const sameKeystroke = 1_000
+
 let shop: Shop | undefined
-let stopping = false
+let stoppedAt: number | undefined
 
 process.on('SIGINT', stop)
 process.on('SIGTERM', stop)
@@ -24,11 +41,14 @@ try {
   } catch (error) {
     throw explained(error, settings)
   }
-  if (!stopping) console.log(`shop ready on ${shop.url}`)
+  if (stoppedAt === undefined) console.log(`shop ready on ${shop.url}`)
 } catch (error) {
-  const known = error instanceof SettingError || error instanceof FolderInUseError || error instanceof StartError
-  console.error(known ? error.message : error)
+  console.error(isKnown(error) ? error.message : error)
   process.exit(1)
+}
+
+function isKnown(error: unknown): error is Error {
+  return [SettingError, FolderInUseError, UnreadableDataError, StartError].some((kind) => error instanceof kind)
 }
 
 /** The failures that a person can do something about, told so. */
@@ -40,7 +60,7 @@ function explained(error: unknown, settings: Settings): unknown {
   if (code === 'EACCES' && path === undefined) {
     return new StartError(`this user may not listen on port ${settings.port}; set PORT to one above 1023`)
   }
-  if (['EACCES', 'EPERM', 'EROFS', 'ENOTDIR', 'EEXIST', 'ENOSPC'].includes(code ?? '')) {
+  if (unwritable.has(code ?? '')) {
     return new StartError(
       `the data folder ${settings.dataDir} cannot be written (${code}); set DATA_DIR to another folder`,
     )
@@ -49,8 +69,11 @@ function explained(error: unknown, settings: Settings): unknown {
 }
 
 function stop(signal: NodeJS.Signals): void {
-  if (stopping) process.exit(130)
-  stopping = true
+  if (stoppedAt !== undefined) {
+    if (performance.now() - stoppedAt > sameKeystroke) process.exit(130)
+    return
+  }
+  stoppedAt = performance.now()
 
   setTimeout(() => process.exit(1), patience).unref()
   if (shop === undefined) {

@@ -1,6 +1,6 @@
-import { fileURLToPath } from 'node:url'
+import { defaultDataDir } from './places.js'
 
-/** What the environment may change about the embedded shop. Everything else is embedded, whatever is set. */
+/** What the environment may change about a shop. The embedded one reads nothing else, whatever is set. */
 export interface Settings {
   /** `PORT`: where the shop answers. Default 8080. */
   readonly port: number
@@ -22,14 +22,15 @@ export class SettingError extends Error {
 export function readSettings(env: NodeJS.ProcessEnv): Settings {
   return {
     port: whole(env, 'PORT', 8080, 0, 65_535),
-    dataDir: env['DATA_DIR'] || fileURLToPath(new URL('../../.data', import.meta.url)),
+    dataDir: env['DATA_DIR'] || defaultDataDir,
     rateLimit: whole(env, 'RATE_LIMIT', 100, 1, 1_000_000),
     signInLimit: whole(env, 'SIGN_IN_LIMIT', 10, 1, 1_000_000),
     tokenTtl: whole(env, 'TOKEN_TTL', 3_600_000, 1, 2 ** 31 - 1),
   }
 }
 
-function whole(env: NodeJS.ProcessEnv, name: string, usual: number, least: number, most: number): number {
+/** A whole number from the environment; an empty variable is one that is not set. */
+export function whole(env: NodeJS.ProcessEnv, name: string, usual: number, least: number, most: number): number {
   const text = env[name]
   if (text === undefined || text === '') return usual
 

@@ -1,0 +1,119 @@
+import { createDiscovery, type Discovery } from '@msx/discovery'
+import { consul } from '@msx/discovery/consul'
+import { rabbitmq } from '@msx/messaging/rabbitmq'
+import { createLog, type Log, pooledDatabase, type Service, type ServiceDeps } from '@shop/platform'
+import { Redis } from 'ioredis'
+import pg from 'pg'
+import { exchangeOf, instanceId, queuePrefixOf } from './names.js'
+import { prefixed } from './prefixed.js'
+import type { ServiceName } from './service-names.js'
+import type { ServiceSettings } from './service-settings.js'
+import { undoStack } from './undo-stack.js'
+
+export interface RunningService {
+  /** Where others call it, and where its health is asked. */
+  readonly url: string
+  readonly http: string
+  /** Lets nobody new come, finishes what is running, closes what it opened. */
+  stop(): Promise<void>
+}
+
+/** Six services keep within the hundred connections that a PostgreSQL allows unless told otherwise. */
+const connections = 8
+
+/** Between leaving Consul and closing the door, in milliseconds: callers hear of it by their watches. */
+const drainDelay = 100
+
+/** One service as a process: the code of the embedded shop on the real servers. */
+export async function runService(settings: ServiceSettings): Promise<RunningService> {
+  const { service: name, shop } = settings
+  const log = createLog(name)
+  const undo = undoStack((error) => log.error({ err: error }, 'failed to stop cleanly'))
+
+  try {
+    const registry = consul({ url: settings.addresses.consul, tags: [shop] })
+    const discovery = createDiscovery({ source: registry })
+    undo.add(() => discovery.close())
+    discovery.on('error', ({ error }) => log.warn({ err: error }, 'discovery'))
+
+    const service = await create(name, { settings, discovery, log, undo: undo.add })
+    const { url, http = url } = await service.start()
+    undo.add(() => service.stop())
+
+    const { hostname: host, port } = new URL(url)
+    const registration = await registry.register({
+      name,
+      id: instanceId(shop, name, process.pid),
+      host,
+      port: Number(port),
+      tags: [shop],
+      meta: { pid: String(process.pid) },
+      check: { http: `${http}/health/ready`, interval: 1_000 },
+      removeAfter: 60_000,
+    })
+    undo.add(async () => {
+      await registration.deregister()
+      await new Promise((resolve) => setTimeout(resolve, drainDelay))
+    })
+
+    return { url, http, stop: undo.run }
+  } catch (error) {
+    await undo.run()
+    throw error
+  }
+}
+
+interface Surroundings {
+  readonly settings: ServiceSettings
+  readonly discovery: Discovery
+  readonly log: Log
+  undo(step: () => Promise<unknown>): void
+}
+
+/** Loads the one service that this process is, and nothing of the others. */
+async function create(name: ServiceName, surroundings: Surroundings): Promise<Service> {
+  const { settings, discovery, log } = surroundings
+  const { port, rateLimit, signInLimit, tokenTtl } = settings
+
+  switch (name) {
+    case 'user-service':
+      return (await import('@shop/user-service')).createUserService({ ...deps(surroundings), tokenTtl })
+    case 'product-service':
+      return (await import('@shop/product-service')).createProductService(deps(surroundings))
+    case 'payment-service':
+      return (await import('@shop/payment-service')).createPaymentService(deps(surroundings))
+    case 'notification-service':
+      return (await import('@shop/notification-service')).createNotificationService(deps(surroundings))
+    case 'analytics-service':
+      return (await import('@shop/analytics-service')).createAnalyticsService(deps(surroundings))
+    case 'order-service':
+      return (await import('@shop/order-service')).createOrderService(deps(surroundings))
+    case 'api-gateway': {
+      const { createApiGateway, redisLimiters } = await import('@shop/api-gateway')
+      const limiters = redisLimiters(openRedis(surroundings), settings.shop)
+      return createApiGateway({ discovery, log, port, rateLimit, signInLimit, limiters })
+    }
+  }
+}
+
+function deps({ settings, discovery, log, undo }: Surroundings): ServiceDeps {
+  const { addresses, port, service, shop } = settings
+  const pool = new pg.Pool({
+    connectionString: addresses.postgres,
+    application_name: service,
+    max: connections,
+    connectionTimeoutMillis: 5_000,
+  })
+  pool.on('error', (error) => log.warn({ err: error }, 'an idle connection to PostgreSQL was lost'))
+  undo(() => pool.end())
+
+  const transport = prefixed(rabbitmq({ url: addresses.rabbitmq, exchange: exchangeOf(shop) }), queuePrefixOf(shop))
+  return { database: pooledDatabase(pool), transport, discovery, log, port }
+}
+
+function openRedis({ settings, log, undo }: Surroundings): Redis {
+  const redis = new Redis(settings.addresses.redis, { enableOfflineQueue: false })
+  redis.on('error', (error) => log.warn({ err: error }, 'Redis'))
+  undo(async () => redis.disconnect())
+  return redis
+}
