@@ -1,5 +1,6 @@
 import { PGlite } from '@electric-sql/pglite'
 import { expect, onTestFinished, test, vi } from 'vitest'
+import { FRESH } from './decide.js'
 import { createSagaEngine, type Database, type Queryable, saga } from './index.js'
 import { postgresStore } from './postgres.js'
 import { pgliteDatabase, postgresDatabase } from './testing/databases.js'
@@ -103,6 +104,40 @@ test('survives the end of its connections in the middle of a transactional step'
   await engine.run()
 
   expect(await (await engine.start(order, null)).result()).toBe('a')
+})
+
+test('takes a saga away from a process that stops in the middle of a transaction', async ({ skip }) => {
+  const database = await postgresDatabase()
+  if (!database) return skip('no PostgreSQL')
+  onTestFinished(() => database.close())
+  const store = await database.store()
+  const worker = crypto.randomUUID()
+  await store.enlist(worker, 50)
+  const { saga: row } = await store.create({
+    id: crypto.randomUUID(),
+    name: 'order',
+    version: 1,
+    shape: 's',
+    key: undefined,
+    input: undefined,
+    tags: {},
+    delay: undefined,
+    deadline: undefined,
+    worker,
+    progress: FRESH,
+  })
+  let wake: (reason: Error) => void = () => undefined
+  const asleep = new Promise<never>((_, reject) => {
+    wake = reject
+  })
+  const stopped = store.commitWith(row, () => asleep, 200)
+  const zombie = stopped.catch((error: Error) => error.message)
+
+  await vi.waitFor(async () => expect(await store.sweep()).toBe(1), { timeout: 2_000, interval: 50 })
+
+  expect(await store.load(row.id)).toMatchObject({ worker: undefined, fence: 2 })
+  wake(new Error('awake'))
+  expect(await zombie).toBe('awake')
 })
 
 test('goes on when the database comes back', { timeout: 30_000 }, async () => {

@@ -1,4 +1,4 @@
-import { shown } from './internal/check.js'
+import { MAX_DURATION, shown } from './internal/check.js'
 import { sagaConflict } from './internal/conflict.js'
 import { canonical } from './internal/json.js'
 import { transactOf } from './postgres/database.js'
@@ -83,9 +83,10 @@ export function postgresStore(options: PostgresStoreOptions): PostgresStore {
       return new Set(accepted.rows.map((row) => row.id as string))
     },
 
-    commitWith({ id, fence, rev }, run) {
+    commitWith({ id, fence, rev }, run, idle) {
       return transact(async (tx) => {
-        const held = await tx.query(sql.lock, [id, String(fence), String(rev)])
+        const limit = idle === undefined ? null : String(Math.min(Math.ceil(idle), MAX_DURATION))
+        const held = await tx.query(sql.lock, [id, String(fence), String(rev), limit])
         if (held.rows.length === 0) return false
 
         const transition = await run(tx)

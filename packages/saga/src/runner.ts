@@ -52,6 +52,8 @@ interface Written {
   readonly decision: Decision
 }
 
+/** A step that lives has timed out by itself before the database loses patience with its transaction. Milliseconds. */
+const IDLE_SLACK = 5_000
 const storeBackoff = exponential({ base: 50, max: 2_000 })
 
 export function hold(row: SagaRow, timers: Timers): Held {
@@ -189,6 +191,7 @@ export class Run {
   /** The step and its checkpoint in one transaction: a failed attempt leaves nothing behind but its own record. */
   async #doInTransaction(step: PlannedStep): Promise<boolean> {
     const { store, timers } = this.#parts
+    const budget = this.#held.state.progress.direction === 'forward' ? step.forward : step.undo
 
     for (let failures = 0; ; failures++) {
       const held = this.#held
@@ -197,13 +200,14 @@ export class Run {
       let settled: Written | undefined
 
       try {
-        const accepted = await store.commitWith(guardOf(held), async (tx) => {
+        const work = async (tx: unknown): Promise<Transition> => {
           entered = true
           const output = await this.#attempt(step, tx)
           const done = this.#transition(held, { type: 'done', output, took: timers.now() - began }) as Written
           settled = done
           return done.transition
-        })
+        }
+        const accepted = await store.commitWith(guardOf(held), work, budget.timeout + IDLE_SLACK)
         if (accepted && settled) return this.#accepted(settled)
         // Refused before it began: lost, or changed by a cancel. `claimed` looks at what is there now.
         const found = await this.#reload()

@@ -172,8 +172,13 @@ export interface Store<Tx> {
   claim(request: ClaimRequest): Promise<SagaRow[]>
   /** Applies transitions of different sagas; answers the ids of those that were accepted. */
   commit(batch: readonly Transition[]): Promise<ReadonlySet<string>>
-  /** Locks the saga, lets `run` work in the same transaction, and applies its transition. False: refused, nothing was done. */
-  commitWith(guard: Guard, run: (tx: Tx) => Promise<Transition>): Promise<boolean>
+  /**
+   * Locks the saga, lets `run` work in the same transaction, and applies its transition. False: refused, nothing was done.
+   *
+   * A process that stops in the middle must not keep the lock for ever: after `idle` milliseconds without a word from it
+   * the database may roll back. Default: as the database is configured.
+   */
+  commitWith(guard: Guard, run: (tx: Tx) => Promise<Transition>, idle?: number): Promise<boolean>
   load(id: string): Promise<SagaRow | undefined>
   list(query: ListQuery): Promise<SagaRow[]>
 

@@ -76,7 +76,11 @@ export function statementsFor(schema: string): Statements {
       )
       SELECT ${columns}, ${records} FROM s`,
 
-    lock: `SELECT 1 FROM ${at}.saga WHERE id = $1::text::uuid AND fence = $2::text::bigint AND rev = $3::text::bigint FOR UPDATE`,
+    // A stopped process (or one that the network cut off) would keep its lock, and so its saga, for as long as it likes.
+    lock: `
+      SELECT set_config('idle_in_transaction_session_timeout',
+        coalesce($4::text, current_setting('idle_in_transaction_session_timeout')), true)
+      FROM ${at}.saga WHERE id = $1::text::uuid AND fence = $2::text::bigint AND rev = $3::text::bigint FOR UPDATE`,
 
     // Payloads are strings inside the batch, so that no character in them can make the batch itself unreadable.
     commit: `
