@@ -1,14 +1,19 @@
+import { AdaptiveLimit, type AdaptiveLimitOptions } from './adaptive-limit.js'
+import { type Verdict, verdictOf } from './classify.js'
 import { BulkheadFullError } from './errors.js'
 import { AbortListeners } from './internal/abort-listeners.js'
+import { call } from './internal/call.js'
 import { after, monotonic } from './internal/clock.js'
 import { type CallContext, contextOf } from './internal/context.js'
 import { clockOption, duration, integer, object, text, wrong } from './internal/validate.js'
-import type { Clock, ExecuteOptions, Operation, Policy } from './policy.js'
+import type { Clock, ExecuteOptions, Operation, Outcome, Policy } from './policy.js'
 
 /** Options of {@link bulkhead}. All durations are milliseconds. */
 export interface BulkheadOptions {
-  /** Calls that may run at once. */
-  readonly concurrency: number
+  /** Calls that may run at once. `'adaptive'`: as many as the service turns out to bear, see `adaptive`. */
+  readonly concurrency: number | 'adaptive'
+  /** How the limit is found. Only with `concurrency: 'adaptive'`. */
+  readonly adaptive?: AdaptiveLimitOptions | undefined
   /** Calls that may wait for a slot, first come first served. Default 0: no waiting. */
   readonly queue?: number | undefined
   /** How long a call may wait. Default: as long as it takes. */
@@ -35,6 +40,7 @@ export interface Bulkhead extends Policy {
 
 /** The numbers of a bulkhead. */
 export interface BulkheadMetrics {
+  /** How many calls may run at once now. */
   readonly concurrency: number
   readonly inFlight: number
   readonly queued: number
@@ -51,6 +57,9 @@ const DEFAULT_NAME = 'unnamed'
  * const reports = bulkhead({ concurrency: 4, queue: 20, queueTimeout: 1_000 })
  * await reports.execute(() => render(report))
  *
+ * @example
+ * const search = bulkhead({ concurrency: 'adaptive', adaptive: { slowCall: 500 } })
+ *
  * @throws {TypeError} an option is wrong
  */
 export function bulkhead(options: BulkheadOptions): Bulkhead {
@@ -59,7 +68,8 @@ export function bulkhead(options: BulkheadOptions): Bulkhead {
 
 class Slots implements Bulkhead {
   readonly name: string
-  readonly #concurrency: number
+  readonly #fixed: number
+  readonly #adaptive: AdaptiveLimit | undefined
   readonly #places: number
   readonly #queueTimeout: number | undefined
   readonly #clock: Clock
@@ -71,10 +81,13 @@ class Slots implements Bulkhead {
   readonly #aborts = new AbortListeners()
 
   constructor(options: BulkheadOptions) {
-    const { name = DEFAULT_NAME, concurrency, queue = 0, queueTimeout, clock = monotonic } = options
+    const { name = DEFAULT_NAME, concurrency, queue = 0, queueTimeout, clock = monotonic, adaptive } = options
 
     this.name = text('name', name)
-    this.#concurrency = integer('concurrency', concurrency, 1)
+    this.#adaptive = concurrency === 'adaptive' ? new AdaptiveLimit(adaptive) : undefined
+    this.#fixed = concurrency === 'adaptive' ? 0 : fixedConcurrency(concurrency)
+    if (adaptive !== undefined && concurrency !== 'adaptive')
+      throw wrong('concurrency', concurrency, "'adaptive', because adaptive is set")
     this.#places = integer('queue', queue, 0)
     this.#queueTimeout = queueTimeout === undefined ? undefined : duration('queueTimeout', queueTimeout)
     this.#clock = clockOption(clock)
@@ -82,7 +95,7 @@ class Slots implements Bulkhead {
 
   get metrics(): BulkheadMetrics {
     return {
-      concurrency: this.#concurrency,
+      concurrency: this.#concurrency(),
       inFlight: this.#inFlight,
       queued: this.#queue.size,
       rejected: this.#rejected,
@@ -95,7 +108,7 @@ class Slots implements Bulkhead {
     const context = contextOf(options)
     if (context.aborted) return Promise.reject(context.reason)
 
-    if (this.#inFlight < this.#concurrency) {
+    if (this.#inFlight < this.#concurrency()) {
       this.#inFlight++
       return this.#run(operation, context)
     }
@@ -105,21 +118,47 @@ class Slots implements Bulkhead {
     return this.#wait(options).then(() => this.#runUnlessAborted(operation, context))
   }
 
-  #run<T>(operation: Operation<T>, context: CallContext): Promise<T> {
-    let running: T | PromiseLike<T>
-    try {
-      running = operation(context)
-    } catch (error) {
-      running = Promise.reject(error)
-    }
+  #concurrency(): number {
+    return this.#adaptive?.current ?? this.#fixed
+  }
 
-    return Promise.resolve(running).then(
+  #run<T>(operation: Operation<T>, context: CallContext): Promise<T> {
+    if (this.#adaptive !== undefined) return this.#runAndLearn(this.#adaptive, operation, context)
+
+    return call(operation, context).then(
       (value) => {
         this.#release()
         return value
       },
       (error: unknown) => {
         this.#release()
+        throw error
+      },
+    )
+  }
+
+  #runAndLearn<T>(adaptive: AdaptiveLimit, operation: Operation<T>, context: CallContext): Promise<T> {
+    const begun = adaptive.begin()
+    const started = this.#clock.now()
+
+    const learn = (outcome: Outcome) => {
+      let verdict: Verdict = 'ignore'
+      try {
+        if (outcome.ok || !context.aborted) verdict = verdictOf(outcome, adaptive.classify)
+        if (verdict === 'success' && this.#clock.now() - started >= adaptive.slowCall) verdict = 'failure'
+      } finally {
+        // Also when classify throws: its error reaches the caller, and the slot is free again.
+        adaptive.settle(begun, verdict, this.#inFlight)
+        this.#release()
+      }
+    }
+    return call(operation, context).then(
+      (value) => {
+        learn({ ok: true, value })
+        return value
+      },
+      (error: unknown) => {
+        learn({ ok: false, error })
         throw error
       },
     )
@@ -167,15 +206,24 @@ class Slots implements Bulkhead {
     })
   }
 
-  /** Gives the slot to whoever waits longest, else back. */
+  /** Gives the slot back, and what is free to those who wait longest: none when the limit has fallen, two when it grew. */
   #release(): void {
-    const [next] = this.#queue
-    if (next === undefined) this.#inFlight--
-    else next()
+    this.#inFlight--
+    for (const start of this.#queue) {
+      if (this.#inFlight >= this.#concurrency()) return
+
+      this.#inFlight++
+      start()
+    }
   }
 
   #full(waited: number | undefined): BulkheadFullError {
     this.#rejected++
-    return new BulkheadFullError({ bulkhead: this.name, concurrency: this.#concurrency, queue: this.#places, waited })
+    return new BulkheadFullError({ bulkhead: this.name, concurrency: this.#concurrency(), queue: this.#places, waited })
   }
+}
+
+function fixedConcurrency(value: number): number {
+  if (typeof value === 'string') throw wrong('concurrency', value, "an integer or 'adaptive'")
+  return integer('concurrency', value, 1)
 }

@@ -1,7 +1,8 @@
 import { CircuitMachine, REFUSED } from './circuit-machine.js'
-import { defaultClassify, type Verdict } from './classify.js'
+import { defaultClassify, type Verdict, verdictOf } from './classify.js'
 import { CircuitOpenError, type RejectingState } from './errors.js'
 import type { CircuitEvents, CircuitState, Listener } from './events.js'
+import { call } from './internal/call.js'
 import { monotonic } from './internal/clock.js'
 import { type CallContext, contextOf } from './internal/context.js'
 import { Listeners } from './internal/listeners.js'
@@ -208,14 +209,7 @@ class Circuit implements CircuitBreaker {
     }
 
     const started = this.#begin()
-    let running: T | PromiseLike<T>
-    try {
-      running = operation(context)
-    } catch (error) {
-      running = Promise.reject(error)
-    }
-
-    return Promise.resolve(running).then(
+    return call(operation, context).then(
       (value) => {
         this.#fulfilled(ticket, value, started)
         return value
@@ -319,7 +313,7 @@ class Circuit implements CircuitBreaker {
   #judge(ticket: number, outcome: Outcome, started: number): void {
     let verdict: Verdict = 'ignore'
     try {
-      verdict = verdictOf(outcome, this.#classify)
+      verdict = verdictOf(outcome, this.#classify ?? defaultClassify)
     } finally {
       // Also when classify throws: its error reaches the caller, and a trial gets its place back.
       this.#end(ticket, verdict, started, outcome)
@@ -342,12 +336,6 @@ class Circuit implements CircuitBreaker {
 interface Refusal {
   readonly state: RejectingState
   readonly retryAfter: number
-}
-
-function verdictOf(outcome: Outcome, classify: CircuitBreakerOptions['classify'] = defaultClassify): Verdict {
-  const verdict = classify(outcome)
-  if (verdict === 'success' || verdict === 'failure' || verdict === 'ignore') return verdict
-  throw new TypeError(`classify answered ${String(verdict)}, expected 'success', 'failure' or 'ignore'`)
 }
 
 function parseHalfOpen(options: HalfOpenOptions = {}): Required<{ [K in keyof HalfOpenOptions]: number }> {

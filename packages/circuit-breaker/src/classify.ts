@@ -18,3 +18,10 @@ export function defaultClassify(outcome: Outcome): Verdict {
   if (typeof error !== 'object' || error === null) return 'failure'
   return OWN_REJECTIONS.has((error as { readonly code?: unknown }).code) ? 'ignore' : 'failure'
 }
+
+/** Asks `classify`, and holds it to the three answers there are. */
+export function verdictOf(outcome: Outcome, classify: (outcome: Outcome) => Verdict): Verdict {
+  const verdict = classify(outcome)
+  if (verdict === 'success' || verdict === 'failure' || verdict === 'ignore') return verdict
+  throw new TypeError(`classify answered ${String(verdict)}, expected 'success', 'failure' or 'ignore'`)
+}

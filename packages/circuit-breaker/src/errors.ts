@@ -1,6 +1,7 @@
 // A Symbol.for brand lets the guards recognise errors made by another copy of this package.
 const circuitOpen = Symbol.for('@msx/circuit-breaker.CircuitOpenError')
 const bulkheadFull = Symbol.for('@msx/circuit-breaker.BulkheadFullError')
+const throttled = Symbol.for('@msx/circuit-breaker.ThrottledError')
 
 /** Why a circuit rejected a call. */
 export type RejectingState = 'open' | 'half-open' | 'isolated'
@@ -89,6 +90,40 @@ export class BulkheadFullError extends Error {
 /** Whether a bulkhead made this error, whichever copy of the package it came from. */
 export function isBulkheadFullError(error: unknown): error is BulkheadFullError {
   return isBranded(error, bulkheadFull)
+}
+
+/** What a {@link ThrottledError} tells. */
+export interface ThrottledDetails {
+  readonly throttle: string
+  /** 0 to 1. */
+  readonly rejectionRate: number
+}
+
+/** The throttle rejected this call, by chance, because too many failed lately. The operation was not called. */
+export class ThrottledError extends Error {
+  static {
+    Object.defineProperty(ThrottledError.prototype, throttled, { value: true })
+  }
+
+  static readonly code: 'MSX_THROTTLED' = 'MSX_THROTTLED'
+
+  override readonly name = 'ThrottledError'
+  readonly code: 'MSX_THROTTLED' = 'MSX_THROTTLED'
+  /** The name of the throttle. */
+  readonly throttle: string
+  /** With what probability a call was rejected, 0 to 1. */
+  readonly rejectionRate: number
+
+  constructor({ throttle, rejectionRate }: ThrottledDetails) {
+    super(`Throttle "${throttle}" rejects ${Math.round(rejectionRate * 100)} % of calls`)
+    this.throttle = throttle
+    this.rejectionRate = rejectionRate
+  }
+}
+
+/** Whether an adaptive throttle made this error, whichever copy of the package it came from. */
+export function isThrottledError(error: unknown): error is ThrottledError {
+  return isBranded(error, throttled)
 }
 
 function rejection(circuit: string, state: RejectingState, retryAfter: number): string {

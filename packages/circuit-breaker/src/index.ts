@@ -1,13 +1,23 @@
 /// <reference lib="esnext.disposable" preserve="true" />
 
+export type { AdaptiveLimitOptions } from './adaptive-limit.js'
+export type { AdaptiveThrottle, AdaptiveThrottleMetrics, AdaptiveThrottleOptions } from './adaptive-throttle.js'
+export { adaptiveThrottle } from './adaptive-throttle.js'
 export type { Bulkhead, BulkheadMetrics, BulkheadOptions } from './bulkhead.js'
 export { bulkhead } from './bulkhead.js'
 export type { CircuitBreaker, CircuitMetrics, Isolation, Permit } from './circuit-breaker.js'
 export { circuitBreaker } from './circuit-breaker.js'
 export type { Verdict } from './classify.js'
 export { defaultClassify } from './classify.js'
-export type { BulkheadFullDetails, CircuitOpenDetails, RejectingState } from './errors.js'
-export { BulkheadFullError, CircuitOpenError, isBulkheadFullError, isCircuitOpenError } from './errors.js'
+export type { BulkheadFullDetails, CircuitOpenDetails, RejectingState, ThrottledDetails } from './errors.js'
+export {
+  BulkheadFullError,
+  CircuitOpenError,
+  isBulkheadFullError,
+  isCircuitOpenError,
+  isThrottledError,
+  ThrottledError,
+} from './errors.js'
 export type { CircuitEvents, CircuitState, Listener, TransitionReason } from './events.js'
 export type { OpenDurationOptions } from './open-duration.js'
 export type { CircuitBreakerOptions, HalfOpenOptions } from './options.js'

@@ -72,7 +72,6 @@ it.each([
 
 it.each([
   ['concurrency', { concurrency: 0 }],
-  ['concurrency', { concurrency: 'adaptive' }],
   ['queue', { concurrency: 1, queue: -1 }],
   ['queueTimeout', { concurrency: 1, queueTimeout: Number.NaN }],
   ['name', { concurrency: 1, name: 1 }],
