@@ -67,6 +67,7 @@ describe('exponential', () => {
 
   it.each([
     [{ base: -1 }, /base .* got -1/],
+    [{ base: null }, /base .* got null/],
     [{ base: Number.NaN }, /base/],
     [{ factor: 0.5 }, /factor .* at least 1, got 0.5/],
     [{ factor: Number.POSITIVE_INFINITY }, /factor/],

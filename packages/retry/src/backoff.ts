@@ -52,13 +52,15 @@ export function constant(delay: number): Backoff {
  */
 export function exponential(options: ExponentialOptions = {}): Backoff {
   optionsObject('exponential', options)
-  const base = duration('exponential: base', options.base ?? 100)
-  const factor = atLeast(1, 'exponential: factor', options.factor ?? 2)
-  const max = duration('exponential: max', options.max ?? 20_000)
-  const spread = jitters[options.jitter ?? 'full']
-  if (spread === undefined || !Object.hasOwn(jitters, options.jitter ?? 'full')) {
-    throw wrong('exponential: jitter', options.jitter, `one of ${Object.keys(jitters).join(', ')}`)
+  const { base = 100, factor = 2, max = 20_000, jitter = 'full' } = options
+  duration('exponential: base', base)
+  atLeast(1, 'exponential: factor', factor)
+  duration('exponential: max', max)
+  if (!Object.hasOwn(jitters, jitter)) {
+    throw wrong('exponential: jitter', jitter, `one of ${Object.keys(jitters).join(', ')}`)
   }
+
+  const spread = jitters[jitter]
 
   return function exponentialBackoff(retry, previous, random) {
     return spread({ base, factor, max, retry, previous }, random)

@@ -80,6 +80,7 @@ describe('retryBudget', () => {
 
   it.each([
     [{ ratio: -0.1 }, /ratio .* got -0.1/],
+    [{ ratio: null }, /ratio .* got null/],
     [{ ratio: Number.NaN }, /ratio/],
     [{ minPerSecond: Number.POSITIVE_INFINITY }, /minPerSecond/],
     [{ ttl: 0 }, /ttl must be above 0, got 0/],

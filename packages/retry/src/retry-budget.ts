@@ -36,9 +36,10 @@ export interface RetryBudgetOptions {
  */
 export function retryBudget(options: RetryBudgetOptions = {}): RetryBudget {
   optionsObject('retryBudget', options)
-  const ratio = atLeast(0, 'retryBudget: ratio', options.ratio ?? 0.2)
-  const minPerSecond = atLeast(0, 'retryBudget: minPerSecond', options.minPerSecond ?? 10)
-  const ttl = duration('retryBudget: ttl', options.ttl ?? 10_000)
+  const { ratio = 0.2, minPerSecond = 10, ttl = 10_000 } = options
+  atLeast(0, 'retryBudget: ratio', ratio)
+  atLeast(0, 'retryBudget: minPerSecond', minPerSecond)
+  duration('retryBudget: ttl', ttl)
   if (ttl === 0) throw wrong('retryBudget: ttl', ttl, 'above 0')
 
   return new WindowBudget(ratio, (minPerSecond * ttl) / 1_000, ttl, clockOption('retryBudget: clock', options.clock))

@@ -465,6 +465,7 @@ describe('retry: events', () => {
 describe('retry: options', () => {
   it.each([
     [{ attempts: 0 }, /attempts .* got 0/],
+    [{ attempts: null }, /attempts .* got null/],
     [{ attempts: 1.5 }, /attempts/],
     [{ attempts: Number.NaN }, /attempts/],
     [{ attempts: '3' }, /attempts .* got "3"/],

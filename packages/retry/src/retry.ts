@@ -1,11 +1,12 @@
 import { type Backoff, exponential } from './backoff.js'
 import { isHttpStatusError } from './errors.js'
 import type { ExhaustedReason, RetryEvents } from './events.js'
-import { type AbortListener, AbortWatch } from './internal/abort-watch.js'
+import { AbortWatch, CallerWatcher } from './internal/abort-watch.js'
 import { abortReason, CallContext, isAborted, isRepeatable } from './internal/context.js'
 import { discardBody } from './internal/discard.js'
 import { Emitter, isolated } from './internal/emitter.js'
 import { invoke } from './internal/invoke.js'
+import { budgetOption, countRequest, markCounted } from './internal/shared-budget.js'
 import { decide, type RetryRules, retryAfterByDefault, shouldRetryByDefault } from './internal/retry-rules.js'
 import { after, clockOption } from './internal/time.js'
 import { optionalDuration, optionalFunction, optionalString, optionsObject, wrong } from './internal/validate.js'
@@ -92,7 +93,7 @@ class Retry implements RetryPolicy {
     this.name = optionalString('retry: name', options.name) ?? 'retry'
     this.rules = rulesOf(options)
     this.clock = clockOption('retry: clock', options.clock)
-    this.budget = budgetOf(options.budget)
+    this.budget = budgetOption('retry: budget', options.budget)
     this.discard = optionalFunction('retry: discard', options.discard) ?? discardBody
     this.#judgesValues = options.shouldRetry !== undefined
   }
@@ -108,9 +109,10 @@ class Retry implements RetryPolicy {
   execute<T>(operation: Operation<T, RetryContext>, options?: ExecuteOptions): Promise<T> {
     if (isAborted(options)) return Promise.reject(abortReason(options))
 
-    this.budget?.deposit()
     const startedAt = this.rules.deadline === undefined ? 0 : this.clock.now()
-    const first = invoke(operation, attemptContext(options, 1))
+    const context = attemptContext(options, 1)
+    if (this.budget !== undefined) countRequest(this.budget, context)
+    const first = invoke(operation, context)
     const failed = (error: unknown): Promise<T> =>
       new RetryCall(this, operation, options, startedAt).begin({ ok: false, error })
 
@@ -130,14 +132,13 @@ function attemptContext(options: ExecuteOptions | undefined, attempt: number): R
 }
 
 /** One call from the end of its first attempt on: judge, wait, try again. */
-class RetryCall<T> implements AbortListener {
+class RetryCall<T> extends CallerWatcher {
   readonly #policy: Retry
   readonly #operation: Operation<T, RetryContext>
   readonly #options: ExecuteOptions | undefined
   readonly #startedAt: number
   #attempt = 1
   #previous = 0
-  #waitingOn: AbortSignal | undefined
   #cancelTimer: (() => void) | undefined
   #resolve!: (value: T) => void
   #reject!: (error: unknown) => void
@@ -148,6 +149,7 @@ class RetryCall<T> implements AbortListener {
     options: ExecuteOptions | undefined,
     startedAt: number,
   ) {
+    super(policy.watch)
     this.#policy = policy
     this.#operation = operation
     this.#options = options
@@ -238,25 +240,18 @@ class RetryCall<T> implements AbortListener {
       return
     }
 
-    const signal = this.#options?.signal
-    if (signal?.aborted) {
-      this.#reject(signal.reason)
-      return
-    }
-
-    this.#waitingOn = signal
-    if (signal !== undefined) this.#policy.watch.add(signal, this)
     this.#cancelTimer = after(this.#policy.clock, delay, this.#tryAgain)
+    this.follow(this.#options?.signal)
   }
 
-  aborted(reason: unknown): void {
+  override aborted(reason: unknown): void {
     this.#cancelTimer?.()
-    this.#stopWatching()
+    this.unfollow()
     this.#reject(reason)
   }
 
   readonly #tryAgain = (): void => {
-    this.#stopWatching()
+    this.unfollow()
     // Without a wait, nobody listened to the signal.
     if (isAborted(this.#options)) {
       this.#reject(abortReason(this.#options))
@@ -265,18 +260,14 @@ class RetryCall<T> implements AbortListener {
 
     this.#attempt += 1
     const context = attemptContext(this.#options, this.#attempt)
+    if (this.#policy.budget !== undefined) markCounted(this.#policy.budget, context)
     invoke(this.#operation, context).then(this.#succeeded, this.#failed)
-  }
-
-  #stopWatching(): void {
-    if (this.#waitingOn !== undefined) this.#policy.watch.remove(this.#waitingOn, this)
-    this.#waitingOn = undefined
   }
 }
 
 function rulesOf(options: RetryOptions): RetryRules {
   return {
-    attempts: attemptsOf(options.attempts ?? 3),
+    attempts: attemptsOf(options.attempts),
     backoff: optionalFunction('retry: backoff', options.backoff) ?? exponential(),
     deadline: optionalDuration('retry: deadline', options.deadline),
     maxRetryAfter: optionalDuration('retry: maxRetryAfter', options.maxRetryAfter) ?? 20_000,
@@ -286,17 +277,8 @@ function rulesOf(options: RetryOptions): RetryRules {
   }
 }
 
-function attemptsOf(value: unknown): number {
+function attemptsOf(value: unknown = 3): number {
   if (value === Number.POSITIVE_INFINITY || (Number.isInteger(value) && (value as number) >= 1)) return value as number
 
   throw wrong('retry: attempts', value, 'a whole number from 1, or Infinity')
-}
-
-function budgetOf(budget: RetryBudget | undefined): RetryBudget | undefined {
-  if (budget === undefined) return undefined
-
-  const { deposit, tryWithdraw } = Object(budget) as Partial<RetryBudget>
-  if (typeof deposit === 'function' && typeof tryWithdraw === 'function') return budget
-
-  throw wrong('retry: budget', budget, 'a retryBudget()')
 }

@@ -362,3 +362,19 @@ describe('timeout: with fake timers of a test runner', () => {
     expect(vi.getTimerCount()).toBe(0)
   })
 })
+
+it('timeout: expires a call in time that made another under the same policy, late in its first turn', async () => {
+  const clock = new VirtualClock()
+  const policy = timeout(100, { clock })
+  const expired: number[] = []
+  const outer = policy.execute(() => {
+    clock.jump(50)
+    policy.execute(never).catch(() => expired.push(clock.now()))
+    return never()
+  })
+  outer.catch(() => expired.push(clock.now()))
+
+  await clock.advance(200)
+
+  expect(expired).toEqual([100, 150])
+})

@@ -1,6 +1,6 @@
 import { TimeoutError } from './errors.js'
-import { type AbortListener, AbortWatch } from './internal/abort-watch.js'
-import { abortReason, CallContext, isAborted } from './internal/context.js'
+import { AbortWatch, CallerWatcher } from './internal/abort-watch.js'
+import { AbortableContext, abortReason, CallContext, isAborted, type SignalOwner } from './internal/context.js'
 import { type Deadline, DeadlineQueue } from './internal/deadline-queue.js'
 import { invoke } from './internal/invoke.js'
 import { afterPoll, clockOption } from './internal/time.js'
@@ -52,7 +52,9 @@ class Timeout implements Policy {
     this.name = optionalString('timeout: name', options.name)
     this.clock = clockOption('timeout: clock', options.clock)
     // Under a clock with timers of its own, a late timer says nothing about the event loop.
-    this.loopGrace = booleanOption('timeout: loopGrace', options.loopGrace ?? true) && this.clock.after === undefined
+    this.loopGrace =
+      booleanOption('timeout: loopGrace', options.loopGrace === undefined ? true : options.loopGrace) &&
+      this.clock.after === undefined
     this.#queue = new DeadlineQueue(this.clock)
   }
 
@@ -74,7 +76,7 @@ class Timeout implements Policy {
 }
 
 /** One call: the operation against the clock and against the caller's abort. The first to come settles it. */
-class Race<T> implements Deadline, AbortListener, RaceState {
+class Race<T> extends CallerWatcher implements Deadline, SignalOwner {
   readonly at: number
   previous: Deadline | undefined = undefined
   next: Deadline | undefined = undefined
@@ -82,18 +84,18 @@ class Race<T> implements Deadline, AbortListener, RaceState {
   readonly #queue: DeadlineQueue
   readonly #ms: number
   readonly #caller: ExecuteOptions | undefined
-  #watched: AbortSignal | undefined
-  #controller: AbortController | undefined
+  readonly #context: AbortableContext
   #over = false
-  #abortedWith: { readonly reason: unknown } | undefined
   #resolve!: (value: T) => void
   #reject!: (error: unknown) => void
 
   constructor(policy: Timeout, queue: DeadlineQueue, ms: number, caller: ExecuteOptions | undefined) {
+    super(policy.watch)
     this.#policy = policy
     this.#queue = queue
     this.#ms = ms
     this.#caller = caller
+    this.#context = new AbortableContext(caller, this)
     this.at = policy.clock.now() + ms
   }
 
@@ -102,8 +104,8 @@ class Race<T> implements Deadline, AbortListener, RaceState {
       this.#resolve = resolve
       this.#reject = reject
 
-      this.#watchCaller(CallContext.existingSignal(this.#caller))
-      const work = invoke(operation, new RaceContext(this.#caller, this))
+      this.follow(CallContext.existingSignal(this.#caller))
+      const work = invoke(operation, this.#context)
       if (!this.#over) this.#queue.add(this)
       work.then(this.#succeeded, this.#failed)
     })
@@ -135,79 +137,22 @@ class Race<T> implements Deadline, AbortListener, RaceState {
     this.aborted(reason)
   }
 
-  aborted(reason: unknown): void {
+  override aborted(reason: unknown): void {
     if (this.#over) return
 
     this.#finish()
-    this.#abortedWith = { reason }
     this.#reject(reason)
-    this.#controller?.abort(reason)
+    this.#context.abort(reason)
+  }
+
+  signalRead(): void {
+    if (!this.#over) this.follow(this.#caller?.signal)
   }
 
   #finish(): void {
     this.#over = true
     this.#queue.remove(this)
-    this.#stopWatching()
-  }
-
-  /** Made when the operation first asks for it; from then on the caller's signal is listened to as well. */
-  get signal(): AbortSignal {
-    if (this.#controller === undefined) {
-      this.#controller = new AbortController()
-      if (this.#abortedWith !== undefined) this.#controller.abort(this.#abortedWith.reason)
-      else if (!this.#over) this.#watchCaller(this.#caller?.signal)
-    }
-
-    return this.#controller.signal
-  }
-
-  get abortedWith(): { readonly reason: unknown } | undefined {
-    return this.#abortedWith
-  }
-
-  #watchCaller(signal: AbortSignal | undefined): void {
-    if (signal === undefined || signal === this.#watched) return
-    if (signal.aborted) {
-      this.aborted(signal.reason)
-      return
-    }
-
-    this.#stopWatching()
-    this.#watched = signal
-    this.#policy.watch.add(signal, this)
-  }
-
-  #stopWatching(): void {
-    if (this.#watched !== undefined) this.#policy.watch.remove(this.#watched, this)
-    this.#watched = undefined
-  }
-}
-
-/** What the context asks of its race. */
-interface RaceState {
-  readonly signal: AbortSignal
-  readonly abortedWith: { readonly reason: unknown } | undefined
-}
-
-class RaceContext extends CallContext {
-  readonly #race: RaceState
-
-  constructor(caller: ExecuteOptions | undefined, race: RaceState) {
-    super(caller)
-    this.#race = race
-  }
-
-  override get aborted(): boolean {
-    return this.#race.abortedWith !== undefined || super.aborted
-  }
-
-  override get reason(): unknown {
-    const { abortedWith } = this.#race
-    return abortedWith === undefined ? super.reason : abortedWith.reason
-  }
-
-  override get signal(): AbortSignal {
-    return this.#race.signal
+    this.unfollow()
   }
 }
 

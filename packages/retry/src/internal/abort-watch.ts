@@ -33,6 +33,36 @@ export class AbortWatch {
   }
 }
 
+/** A call that ends when its caller aborts. It follows one signal at a time. */
+export abstract class CallerWatcher implements AbortListener {
+  readonly #watch: AbortWatch
+  #signal: AbortSignal | undefined
+
+  constructor(watch: AbortWatch) {
+    this.#watch = watch
+  }
+
+  abstract aborted(reason: unknown): void
+
+  /** Instead of the signal followed before; at once for one that has aborted. */
+  follow(signal: AbortSignal | undefined): void {
+    if (signal === undefined || signal === this.#signal) return
+    if (signal.aborted) {
+      this.aborted(signal.reason)
+      return
+    }
+
+    this.unfollow()
+    this.#signal = signal
+    this.#watch.add(signal, this)
+  }
+
+  unfollow(): void {
+    if (this.#signal !== undefined) this.#watch.remove(this.#signal, this)
+    this.#signal = undefined
+  }
+}
+
 class Group implements EventListenerObject {
   readonly listeners = new Set<AbortListener>()
   readonly #signal: AbortSignal

@@ -75,6 +75,47 @@ export function isBranded(options: ExecuteOptions): options is BrandedContext {
   return (options as Partial<BrandedContext>)[CONTEXT] === true
 }
 
+/** What an {@link AbortableContext} belongs to. */
+export interface SignalOwner {
+  /** The operation reads its signal for the first time: from now on it has to follow the caller's. */
+  signalRead(): void
+}
+
+/** A context with an abort of its own, besides the caller's. Its controller is made when the signal is first read. */
+export class AbortableContext extends CallContext {
+  readonly #owner: SignalOwner
+  #controller: AbortController | undefined
+  #abortedWith: { readonly reason: unknown } | undefined
+
+  constructor(caller: ExecuteOptions | undefined, owner: SignalOwner) {
+    super(caller)
+    this.#owner = owner
+  }
+
+  abort(reason: unknown): void {
+    this.#abortedWith ??= { reason }
+    this.#controller?.abort(reason)
+  }
+
+  override get aborted(): boolean {
+    return this.#abortedWith !== undefined || super.aborted
+  }
+
+  override get reason(): unknown {
+    return this.#abortedWith === undefined ? super.reason : this.#abortedWith.reason
+  }
+
+  override get signal(): AbortSignal {
+    if (this.#controller === undefined) {
+      this.#controller = new AbortController()
+      if (this.#abortedWith === undefined) this.#owner.signalRead()
+      else this.#controller.abort(this.#abortedWith.reason)
+    }
+
+    return this.#controller.signal
+  }
+}
+
 /** A context that says of its work: this must not be done twice. */
 export class OnceContext extends CallContext {
   readonly repeatable = false
