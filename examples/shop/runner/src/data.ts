@@ -7,7 +7,7 @@ import { PGlite } from '@electric-sql/pglite'
 
 const run = promisify(execFile)
 
-/** What lies in the data folder is no database that can be opened. */
+/** What lies in the data folder is no database that can be opened, or none could be made there. */
 export class UnreadableDataError extends Error {
   override readonly name = 'UnreadableDataError'
 }
@@ -30,7 +30,16 @@ export async function openData(folder: string, options: { onFirstStart?: () => v
     options.onFirstStart?.()
     const draft = `${path}.draft`
     await rm(draft, { recursive: true, force: true })
-    await run(process.execPath, [fileURLToPath(new URL('./initialise.js', import.meta.url)), draft])
+    await run(process.execPath, [fileURLToPath(new URL('./initialise.js', import.meta.url)), draft]).catch(
+      async (error: Error & { stderr?: string }) => {
+        await rm(draft, { recursive: true, force: true })
+        const because = /^\w*Error\b.*/m.exec(error.stderr ?? '')?.[0] ?? 'its maker ended early'
+        throw new UnreadableDataError(
+          `no database could be made in ${folder} (${because}); is there room for 100 MB? DATA_DIR names another folder`,
+          { cause: error },
+        )
+      },
+    )
     await rename(draft, path)
   }
 

@@ -1,4 +1,5 @@
 // The embedded shop as a process: reads the settings, starts, says where it is, and ends with the first Ctrl-C.
+import { resolve } from 'node:path'
 import { UnreadableDataError } from './data.js'
 import { FolderInUseError } from './lock.js'
 import { readSettings, SettingError, type Settings } from './settings.js'
@@ -60,12 +61,17 @@ function explained(error: unknown, settings: Settings): unknown {
   if (code === 'EACCES' && path === undefined) {
     return new StartError(`this user may not listen on port ${settings.port}; set PORT to one above 1023`)
   }
-  if (unwritable.has(code ?? '')) {
+  if (unwritable.has(code ?? '') && concerns(path, settings.dataDir)) {
     return new StartError(
       `the data folder ${settings.dataDir} cannot be written (${code}); set DATA_DIR to another folder`,
     )
   }
   return error
+}
+
+/** Whether the path is the folder's, or one on the way to it. */
+function concerns(path: string | undefined, folder: string): boolean {
+  return path !== undefined && (resolve(path).startsWith(resolve(folder)) || resolve(folder).startsWith(resolve(path)))
 }
 
 function stop(signal: NodeJS.Signals): void {
