@@ -47,7 +47,8 @@ export async function runService(settings: ServiceSettings): Promise<RunningServ
       host,
       port: Number(port),
       tags: [shop],
-      meta: { pid: String(process.pid) },
+      // Where health, metrics and internal questions are answered, for a service that is called in another way.
+      meta: { pid: String(process.pid), http },
       check: { http: `${http}/health/ready`, interval: 1_000 },
       removeAfter: 60_000,
     })

@@ -11,7 +11,9 @@ type Upstream = (typeof upstreams)[number]
  * order or an account is theirs is for the owning service to say: it is told who asks by `x-user-id`.
  */
 export function routeTable(): GatewayConfig {
-  const breakers = new Map(upstreams.map((name) => [name, circuitBreaker({ name })]))
+  // A service that was killed is back within seconds: nobody should be turned away for much longer than it is gone.
+  const openDuration = { base: 1_000, max: 10_000, jitter: 0.2 }
+  const breakers = new Map(upstreams.map((name) => [name, circuitBreaker({ name, openDuration })]))
   const to = (upstream: Upstream) => ({ upstream, breaker: breakers.get(upstream) })
   const signedIn = { auth: 'customer' } as const
   const open = { auth: false } as const

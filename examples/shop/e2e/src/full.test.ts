@@ -1,0 +1,156 @@
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { type Customer, customer, newCustomer, request } from './customer.js'
+import {
+  type FullShopProcess,
+  isAlive,
+  newPremises,
+  type Premises,
+  type Registration,
+  registrations,
+  serversAnswer,
+  startFullShop,
+} from './full-process.js'
+
+const services = [
+  'analytics-service',
+  'api-gateway',
+  'notification-service',
+  'order-service',
+  'payment-service',
+  'product-service',
+  'user-service',
+]
+
+const startTimeout = 90_000
+
+describe.skipIf(!(await serversAnswer()))('the shop as seven processes', { timeout: 60_000 }, () => {
+  let premises: Premises
+  let shop: FullShopProcess
+  let ada: Customer
+
+  beforeAll(async () => {
+    premises = await newPremises()
+    shop = await startFullShop(premises)
+    ada = await newCustomer(shop.url)
+  }, startTimeout)
+
+  afterAll(async () => {
+    await shop?.end('SIGTERM')
+    await premises?.drop()
+  }, startTimeout)
+
+  test('is one living process for each service', async () => {
+    const running = await registrations(premises.shop)
+
+    expect(running.map(({ service }) => service).sort()).toEqual(services)
+    expect(new Set(running.map(({ pid }) => pid)).size).toBe(services.length)
+    expect(running.filter(({ pid }) => !isAlive(pid))).toEqual([])
+  })
+
+  test('takes an order to CONFIRMED, and everybody who subscribed hears of it', async () => {
+    const before = await stockOf('espresso-cup')
+
+    const accepted = await ada.order([{ productId: 'espresso-cup', quantity: 2 }], 'card-ok')
+    expect(accepted.status).toBe(202)
+
+    expect((await ada.settled(accepted.body.id)).body.status).toBe('CONFIRMED')
+    await sagaEnds(accepted.body.id, 'completed')
+    expect(await stockOf('espresso-cup')).toBe(before - 2)
+    await expect.poll(() => typesToldOf(accepted.body.id), patient).toEqual(['order.confirmed', 'order.created'])
+    await expect.poll(counted, patient).toMatchObject({ 'order.confirmed': 1, 'user.registered': 1 })
+  })
+
+  test('takes an order with a declined card to CANCELLED, with the stock back', async () => {
+    const before = await stockOf('espresso-cup')
+
+    const accepted = await ada.order([{ productId: 'espresso-cup', quantity: 3 }], 'card-declined')
+
+    expect((await ada.settled(accepted.body.id)).body.status).toBe('CANCELLED')
+    expect(await stockOf('espresso-cup')).toBe(before)
+    await expect.poll(() => typesToldOf(accepted.body.id), patient).toEqual(['order.cancelled', 'order.created'])
+  })
+
+  test('ends an order whose service is killed in mid-saga, once the next process has taken over', async () => {
+    const before = await stockOf('espresso-cup')
+    const killed = await processOf('order-service')
+    const accepted = await ada.order([{ productId: 'espresso-cup', quantity: 1 }], 'card-timeout-after-charge')
+    // The stock is promised, and the payment hangs for longer than this takes.
+    await expect.poll(() => stockOf('espresso-cup'), patient).toBe(before - 1)
+
+    process.kill(killed.pid, 'SIGKILL')
+
+    await expect.poll(async () => (await processOf('order-service'))?.pid, patient).not.toBe(killed.pid)
+    await sagaEnds(accepted.body.id, 'compensated')
+    expect((await ada.settled(accepted.body.id)).body.status).toBe('CANCELLED')
+    expect(await stockOf('espresso-cup')).toBe(before)
+    expect(await ledgerOf(accepted.body.id)).toEqual(['authorise', 'void'])
+    expect(shop.output()).toMatch(/order-service +ended with SIGKILL; it starts again in 250 ms/)
+    expect((await registrations(premises.shop)).map(({ service }) => service).sort()).toEqual(services)
+  })
+
+  test(
+    'leaves no process and no registration behind after Ctrl-C, and keeps what was bought for the next start',
+    async () => {
+      const running = await registrations(premises.shop)
+      const order = (await ada.order([{ productId: 'espresso-cup', quantity: 1 }], 'card-ok')).body
+      await ada.settled(order.id)
+
+      expect(await shop.end('SIGINT')).toBe(0)
+
+      expect(running.filter(({ pid }) => isAlive(pid))).toEqual([])
+      expect(await registrations(premises.shop)).toEqual([])
+      await expect(fetch(shop.url)).rejects.toThrow()
+
+      shop = await startFullShop(premises)
+      ada = customer(shop.url, ada.id, ada.email, ada.token)
+      expect((await ada.request('GET', `/api/orders/${order.id}`)).body.status).toBe('CONFIRMED')
+    },
+    startTimeout,
+  )
+
+  test('ends all its services also when nobody is left to stop them', async () => {
+    const running = await registrations(premises.shop)
+    expect(running).toHaveLength(services.length)
+
+    await shop.end('SIGKILL')
+
+    await expect.poll(() => running.filter(({ pid }) => isAlive(pid)), patient).toEqual([])
+    expect(await registrations(premises.shop)).toEqual([])
+  })
+
+  const patient = { timeout: 30_000, interval: 50 }
+
+  async function stockOf(product: string): Promise<number> {
+    return (await request(shop.url, 'GET', `/api/products/${product}`)).body.stock
+  }
+
+  async function sagaEnds(orderId: string, status: string): Promise<void> {
+    const saga = async () => (await ada.request('GET', `/api/orders/${orderId}/saga`)).body?.status
+    await expect.poll(saga, patient).toBe(status)
+  }
+
+  async function processOf(name: string): Promise<Registration> {
+    const found = (await registrations(premises.shop)).find(({ service }) => service === name)
+    return found as Registration
+  }
+
+  async function typesToldOf(orderId: string): Promise<string[]> {
+    const { http } = await processOf('notification-service')
+    const { items } = (await request(http, 'GET', `/internal/notifications?userId=${ada.id}`)).body
+    return items
+      .filter((item: { orderId: string }) => item.orderId === orderId)
+      .map((item: { type: string }) => item.type)
+      .sort()
+  }
+
+  async function ledgerOf(orderId: string): Promise<string[]> {
+    const { http } = await processOf('payment-service')
+    const { ledger } = (await request(http, 'GET', `/internal/payments/${orderId}`)).body
+    return ledger.map((line: { entry: string }) => line.entry)
+  }
+
+  async function counted(): Promise<Record<string, number>> {
+    const { http } = await processOf('analytics-service')
+    return (await request(http, 'GET', '/internal/summary')).body.events
+  }
+})
