@@ -104,9 +104,10 @@ class Race<T> extends CallerWatcher implements Deadline, SignalOwner {
       this.#resolve = resolve
       this.#reject = reject
 
+      // Before the operation, which may make calls under this very policy: the queue wants them in the order of their start.
+      this.#queue.add(this)
       this.follow(CallContext.existingSignal(this.#caller))
       const work = invoke(operation, this.#context)
-      if (!this.#over) this.#queue.add(this)
       work.then(this.#succeeded, this.#failed)
     })
   }
