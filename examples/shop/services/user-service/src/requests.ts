@@ -1,10 +1,13 @@
 import { z } from 'zod'
 
 const email = z.string().trim().toLowerCase().max(254).pipe(z.email())
-const name = z.string().trim().min(1).max(200)
+/** Half of a surrogate pair is no character: it would be stored as another one. */
+const text = z.string().refine((value) => !/\p{Surrogate}/u.test(value), { message: 'there is half a character in it' })
+
+const name = text.trim().min(1).max(200)
 
 /** Counted in characters as people count them: one emoji is one character, whatever its encoding takes. */
-const password = z.string().refine((text) => length(text) >= 8 && length(text) <= 128, {
+const password = text.refine((text) => length(text) >= 8 && length(text) <= 128, {
   message: 'a password has at least 8 and at most 128 characters',
 })
 

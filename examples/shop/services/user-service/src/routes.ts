@@ -4,22 +4,26 @@ import { type Account, deleteAccount, findAccount, findCredentials, insertAccoun
 import { hashPassword, verifyPassword } from './passwords.js'
 import { changes, credentials, registration } from './requests.js'
 import { publishedKeys, rotateSigningKey } from './signing-keys.js'
+import type { InTurn } from './turns.js'
 
 export interface RouteOptions {
   readonly database: Database
   /** The hash that is compared where there is no account. */
   decoy(): string
   sign(userId: string): Promise<string>
+  /** What makes and compares hashes waits here for its turn. */
+  readonly inTurn: InTurn
   /** How long a token is good for, in milliseconds. */
   readonly tokenTtl: number
   /** Tells the others what became of a user, once it is committed. */
   announce(type: 'user.registered' | 'user.updated' | 'user.deleted', userId: string): Promise<void>
 }
 
-export function userRoutes(app: App, { database, decoy, sign, tokenTtl, announce }: RouteOptions): void {
+export function userRoutes(app: App, { database, decoy, sign, inTurn, tokenTtl, announce }: RouteOptions): void {
   app.post('/api/users', async (context) => {
     const { email, name, password } = await readJson(context, registration)
-    const account = await insertAccount(database, { email, name, password: await hashPassword(password) })
+    const hash = await inTurn(() => hashPassword(password))
+    const account = await insertAccount(database, { email, name, password: hash })
     if (account === undefined) {
       throw new HttpProblem({ status: 409, title: 'Conflict', detail: `the address ${email} is taken` })
     }
@@ -35,7 +39,7 @@ export function userRoutes(app: App, { database, decoy, sign, tokenTtl, announce
     const known = await findCredentials(database, email)
 
     // Who has no account costs as much time as who has one, or the answer's time would tell which addresses are known.
-    const matches = await verifyPassword(password, known?.password ?? decoy())
+    const matches = await inTurn(() => verifyPassword(password, known?.password ?? decoy()))
     if (known === undefined || !matches) {
       throw new HttpProblem({
         status: 401,

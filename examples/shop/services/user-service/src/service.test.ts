@@ -110,6 +110,8 @@ describe('registering', () => {
     ['an address without a domain', { email: 'ada' }],
     ['no name', { name: ' ' }],
     ['a name that cannot be stored', { name: 'A\u0000da' }],
+    ['a name with half a character', { name: 'A\ud800da' }],
+    ['a password with half a character', { password: 'correct \ud83d horse' }],
   ])('refuses %s', async (_, wrong) => {
     const response = await ask('POST', '/api/users', { body: { email: newEmail(), password, name: 'Ada', ...wrong } })
 
@@ -129,6 +131,32 @@ describe('registering', () => {
     const { rows } = await deps.database.query('SELECT * FROM users WHERE id = $1', [id])
 
     expect(JSON.stringify(rows)).not.toContain(password)
+  })
+})
+
+describe('many at the same moment', () => {
+  it('are worked on as far as anybody would wait, and the others told to come back', async () => {
+    const role = 'busy_users'
+    const busyDeps = await testDeps({ role })
+    const busy = createUserService({ ...busyDeps, maxWaiting: 3 })
+    const address = (await busy.start()).url
+
+    const answers = await Promise.all(
+      Array.from({ length: 12 }, () =>
+        fetch(`${address}/api/sessions`, {
+          method: 'POST',
+          headers: { 'content-type': 'application/json' },
+          body: JSON.stringify({ email: 'nobody@example.com', password }),
+        }),
+      ),
+    )
+
+    const refused = answers.filter((answer) => answer.status === 503)
+    expect(refused.length).toBeGreaterThan(0)
+    expect(refused[0]?.headers.get('retry-after')).toBe('1')
+    expect(answers.filter((answer) => answer.status === 401).length).toBe(12 - refused.length)
+    await busy.stop()
+    await busyDeps.close()
   })
 })
 
