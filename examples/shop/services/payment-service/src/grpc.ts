@@ -1,3 +1,4 @@
+import { setMaxListeners } from 'node:events'
 import {
   type handleUnaryCall,
   Server,
@@ -38,6 +39,8 @@ export async function serveGrpc(options: GrpcOptions): Promise<GrpcServer> {
   const { service, handlers, log } = options
   const server = new Server({ 'grpc.max_receive_message_length': maxMessage })
   const stopping = new AbortController()
+  // Every call that waits listens to it; many of them are no leak.
+  setMaxListeners(0, stopping.signal)
 
   const implementation: UntypedServiceImplementation = {}
   for (const [name, handler] of Object.entries(handlers)) {

@@ -173,6 +173,16 @@ describe('a card network that charges and stays silent', () => {
     expect(await ledgerOf(request.orderId)).toHaveLength(1)
   })
 
+  test('keeps many waiting without a warning', async () => {
+    const warned = vi.fn()
+    process.on('warning', warned)
+
+    await Promise.allSettled(Array.from({ length: 15 }, () => client.authorize(silent(), { deadline: Date.now() + 1_000 })))
+    process.off('warning', warned)
+
+    expect(warned).not.toHaveBeenCalled()
+  })
+
   test('lets a cancelled caller go', async () => {
     const caller = new AbortController()
     const request = silent()
