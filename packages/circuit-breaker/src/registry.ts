@@ -40,17 +40,29 @@ export function circuitRegistry(
   const { max = DEFAULT_MAX } = object('options', options)
   integer('max', max, 1)
 
+  return boundedCircuits(create, max, false)
+}
+
+/**
+ * A registry that, with `sparesNoRoom`, holds no more than `max` circuits and those with a call running: where strangers
+ * choose the keys, memory matters more than what a circuit knows.
+ */
+export function boundedCircuits(
+  create: (key: string) => CircuitBreaker,
+  max: number,
+  sparesNoRoom: boolean,
+): CircuitRegistry {
   // In order of last use or last look.
   const circuits = new Map<string, CircuitBreaker>()
 
-  const makeRoom = (): void => {
+  const makeRoom = (mayGo: (circuit: CircuitBreaker) => boolean): void => {
     let looked = 0
     for (const [key, circuit] of circuits) {
       if (circuits.size < max || looked++ === LOOKED_AT) return
 
       circuits.delete(key)
       // To the back of the queue, so that the next look is at others.
-      if (!knowsNothing(circuit)) circuits.set(key, circuit)
+      if (!mayGo(circuit)) circuits.set(key, circuit)
     }
   }
 
@@ -59,7 +71,8 @@ export function circuitRegistry(
       let circuit = circuits.get(key)
       if (circuit === undefined) {
         circuit = create(key)
-        makeRoom()
+        makeRoom(knowsNothing)
+        if (sparesNoRoom) makeRoom(isIdle)
       } else {
         circuits.delete(key)
       }
@@ -71,6 +84,10 @@ export function circuitRegistry(
     },
     entries: () => circuits.entries(),
   }
+}
+
+function isIdle(circuit: CircuitBreaker): boolean {
+  return circuit.metrics.inFlight === 0
 }
 
 function knowsNothing(circuit: CircuitBreaker): boolean {

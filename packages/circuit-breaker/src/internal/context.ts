@@ -1,7 +1,7 @@
 import type { ExecuteOptions, PolicyContext } from '../policy.js'
 
 /** Marks the contexts of every package of the suite: they tell whether they were aborted without making a signal. */
-const CONTEXT: unique symbol = Symbol.for('msx.context') as never
+export const CONTEXT: unique symbol = Symbol.for('msx.context') as never
 
 /** A context that can be asked about the caller's abort at no cost. */
 export interface CallContext extends PolicyContext {

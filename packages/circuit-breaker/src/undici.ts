@@ -1,0 +1,6 @@
+export {
+  type CircuitBreakerInterceptor,
+  type CircuitBreakerInterceptorOptions,
+  circuitBreakerInterceptor,
+} from './undici/interceptor.js'
+export type { ResponseHead } from './undici/response-head.js'
