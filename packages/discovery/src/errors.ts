@@ -38,7 +38,7 @@ export class DiscoveryClosedError extends Error {
 export class RegistryError extends Error {
   readonly code: 'MSX_REGISTRY' = 'MSX_REGISTRY'
   /** The HTTP status it refused with. */
-  readonly status?: number
+  declare readonly status?: number
 
   constructor(message: string, options?: ErrorOptions & { readonly status?: number | undefined }) {
     super(message, options)

@@ -1,7 +1,7 @@
 import { readFile } from 'node:fs/promises'
 import { describe, expect, it } from 'vitest'
 import { documentedCodes, runExample, runFirstExample } from '../../../tooling/readme.js'
-import { DiscoveryClosedError, NoEndpointsError } from './errors.js'
+import { DiscoveryClosedError, NoEndpointsError, RegistryError } from './errors.js'
 
 const readme = new URL('../README.md', import.meta.url)
 
@@ -19,7 +19,9 @@ describe('README', () => {
   })
 
   it('lists the codes of the errors there are', async () => {
-    const codes = [new DiscoveryClosedError(), new NoEndpointsError('x', 'y')].map(({ code }) => code)
+    const codes = [new DiscoveryClosedError(), new NoEndpointsError('x', 'y'), new RegistryError('z')].map(
+      ({ code }) => code,
+    )
 
     expect(documentedCodes(await readFile(readme, 'utf8'))).toEqual(codes.sort())
   })

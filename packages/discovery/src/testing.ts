@@ -1,1 +1,8 @@
-export { type ContractCase, type SourceBench, type SourceSkills, sourceContract } from './testing/source-contract.js'
+export {
+  type ContractCase,
+  type Place,
+  type Places,
+  type SourceBench,
+  type SourceContractOptions,
+  sourceContract,
+} from './testing/source-contract.js'

@@ -87,6 +87,12 @@ export class ConsulHand {
     for (const id of await this.ids(service)) if (!wanted.has(id)) await this.deregister(id)
   }
 
+  /** Where the agent answers to DNS. */
+  async dnsAddress(): Promise<string> {
+    const { DebugConfig } = await this.#get<{ DebugConfig: { DNSPort: number } }>('/v1/agent/self')
+    return `${new URL(this.url).hostname.replace('localhost', '127.0.0.1')}:${DebugConfig.DNSPort}`
+  }
+
   async #get<T>(path: string): Promise<T> {
     const response = await fetch(`${this.url}${path}`)
     if (!response.ok) throw new Error(`${path}: ${response.status} ${await response.text()}`)

@@ -29,16 +29,15 @@ export interface SourceBench {
   close?(): Promise<void> | void
 }
 
-/** What a source can do besides telling what it knows. Default: neither. */
-export interface SourceSkills {
-  /** It tells of changes: the benches have `set`. */
+/** What a source can do besides telling what it knows. */
+export interface SourceContractOptions {
+  /** It tells of changes: the benches have `set`. Default: false. */
   readonly changes?: boolean | undefined
-  /** It asks something that can be away: the benches have `outage`. */
+  /** It asks something that can be away: the benches have `outage`. Default: false. */
   readonly outages?: boolean | undefined
+  /** How long a case waits for what should happen, ms. Default: 10_000. */
+  readonly patience?: number | undefined
 }
-
-/** How long a case waits for what should happen, ms. */
-const PATIENCE = 10_000
 
 /** How long a case watches for what should not happen, ms. */
 const QUIET = 250
@@ -53,7 +52,7 @@ let cases = 0
 /**
  * The cases every source has to pass. They need real time, pass in any order and may run side by side.
  *
- * @param make A source that sees these services, where they are; a bare source will do when it has no `skills`.
+ * @param make A source that sees these services, where they are; a bare source will do when no option is set.
  * @example
  * ```ts
  * for (const { name, run } of sourceContract((places) => fixed(places))) test(name, run)
@@ -61,15 +60,16 @@ let cases = 0
  */
 export function sourceContract(
   make: (places: Places) => Source | SourceBench | Promise<Source | SourceBench>,
-  skills: SourceSkills = {},
+  options: SourceContractOptions = {},
 ): readonly ContractCase[] {
+  const { changes = false, outages = false, patience = 10_000 } = options
   const all = {
     ...KNOWING,
-    ...(skills.changes === true && CHANGES),
-    ...(skills.outages === true && OUTAGES),
-    ...(skills.changes === true && skills.outages === true && CHANGES_IN_OUTAGES),
+    ...(changes && CHANGES),
+    ...(outages && OUTAGES),
+    ...(changes && outages && CHANGES_IN_OUTAGES),
   }
-  return Object.entries(all).map(([name, body]) => ({ name, run: () => onBench(make, body) }))
+  return Object.entries(all).map(([name, body]) => ({ name, run: () => onBench(make, patience, body) }))
 }
 
 /** A source, two services with unique names (`users` at A and B, `orders` at C), and what a case does with them. */
@@ -84,13 +84,14 @@ interface Bench {
 
 async function onBench(
   make: Parameters<typeof sourceContract>[0],
+  patience: number,
   body: (bench: Bench) => Promise<void>,
 ): Promise<void> {
   cases += 1
   const mark = `${process.pid.toString(36)}-${Date.now().toString(36)}-${cases}`
   const [users, orders] = [`users-${mark}`, `orders-${mark}`]
   const made = await make({ [users]: [A, B], [orders]: [C] })
-  const given: SourceBench = 'watch' in made ? { source: made } : made
+  const given: SourceBench = 'source' in made ? made : { source: made }
 
   const watches: Watch[] = []
   try {
@@ -99,7 +100,7 @@ async function onBench(
       orders,
       source: given.source,
       watch(service) {
-        const watch = new Watch(given.source, service)
+        const watch = new Watch(given.source, service, patience)
         watches.push(watch)
         return watch
       },
@@ -123,10 +124,12 @@ type Report = { readonly endpoints: readonly EndpointInit[] } | { readonly error
 /** A watch that remembers what it is told. */
 class Watch {
   readonly reports: Report[] = []
+  readonly #patience: number
   readonly #end = new AbortController()
   #wake: () => void = () => {}
 
-  constructor(source: Source, service: string) {
+  constructor(source: Source, service: string, patience: number) {
+    this.#patience = patience
     const report = (what: Report) => {
       this.reports.push(what)
       this.#wake()
@@ -163,11 +166,11 @@ class Watch {
   }
 
   async until(holds: () => boolean, what: () => string): Promise<void> {
-    const deadline = performance.now() + PATIENCE
+    const deadline = performance.now() + this.#patience
 
     while (!holds()) {
       const left = deadline - performance.now()
-      assert(left > 0, `Waited ${PATIENCE} ms for ${what()}`)
+      assert(left > 0, `Waited ${this.#patience} ms for ${what()}`)
       const timeout = new AbortController()
       const news = new Promise<void>((resolve) => {
         this.#wake = resolve
