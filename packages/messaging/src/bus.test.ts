@@ -7,7 +7,7 @@ import { isMessagingError, MessagingError } from './errors.js'
 import { deferred, events, fixture } from './internal/fixture.js'
 import { rest } from './internal/virtual-clock.js'
 import { memory } from './memory/memory.js'
-import type { Transport, TransportConnection } from './transport.js'
+import type { ConnectOptions, Transport, TransportConnection } from './transport.js'
 
 describe('publishing', () => {
   test('gives every group each event, and one consumer of each group', async () => {
@@ -511,6 +511,66 @@ describe('events', () => {
     expect(() => bus.on('nothing' as never, () => {})).toThrow(
       /event must be one of connection, blocked, published, handled/,
     )
+  })
+})
+
+describe('what a transport tells', () => {
+  test('of its connection and of a blocked broker becomes events', async () => {
+    const broker = memory()
+    let notify: ConnectOptions['notify']
+    const transport: Transport = {
+      connect(options) {
+        notify = options.notify
+        return broker.connect(options)
+      },
+    }
+    const bus = createBus({ events, transport, source: 'tests' })
+    const log: unknown[] = []
+    bus.on('connection', (event) => log.push(event))
+    bus.on('blocked', (event) => log.push(event))
+
+    await bus.start()
+    notify?.({ event: 'blocked', blocked: true, reason: 'low on disk' })
+    notify?.({ event: 'connection', state: 'down', error: 'why' })
+    notify?.({ event: 'connection', state: 'up' })
+    await bus.close()
+
+    expect(log).toEqual([
+      { state: 'up' },
+      { blocked: true, reason: 'low on disk' },
+      { state: 'down', error: 'why' },
+      { state: 'up' },
+      { state: 'closed' },
+    ])
+  })
+
+  test('of a refused consumer lets the bus be started again', async () => {
+    const broker = memory()
+    let refusals = 1
+    const transport: Transport = {
+      async connect(options) {
+        const connection = await broker.connect(options)
+        const consume = connection.consume.bind(connection)
+        connection.consume = async (...terms) => {
+          if (refusals-- > 0) throw new Error('not now')
+          return consume(...terms)
+        }
+        return connection
+      },
+    }
+    const bus = createBus({ events, transport, source: 'tests' })
+    const got: string[] = []
+    bus.subscribe('g', 'order.created', ({ id }) => {
+      got.push(id)
+    })
+    await expect(bus.start()).rejects.toThrow('not now')
+
+    await bus.start()
+    await bus.publish('order.created', { orderId: '1' }, { id: 'a' })
+    await broker.drain()
+
+    expect(got).toEqual(['a'])
+    expect(bus.health().status).toBe('up')
   })
 })
 

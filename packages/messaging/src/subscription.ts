@@ -37,6 +37,7 @@ export class GroupSubscription implements Subscription {
   #failed = false
   #abandoned = false
   #closed: Promise<void> | undefined
+  #attaching: Promise<void> | undefined
   #steps: Promise<unknown> = Promise.resolve()
   #whenIdle: (() => void)[] = []
 
@@ -52,19 +53,11 @@ export class GroupSubscription implements Subscription {
 
   /** Makes the queue be there and begins to take messages from it. */
   attach(connection: TransportConnection): Promise<void> {
-    return this.#step(async () => {
-      const isAttached = this.#connection !== undefined && !this.#failed
-      if (isAttached || this.#closed !== undefined) return
-      try {
-        await connection.declare(this.settings.queue)
-        this.#connection = connection
-        this.#failed = false
-        await this.#consume()
-      } catch (error) {
-        this.#failed = true
-        throw error
-      }
+    this.#attaching ??= this.#attach(connection).finally(() => {
+      this.#attaching = undefined
     })
+
+    return this.#attaching
   }
 
   pause(): Promise<void> {
@@ -111,6 +104,22 @@ export class GroupSubscription implements Subscription {
     if (this.#failed) return 'failed'
     if (this.#paused) return 'paused'
     return this.#consumer === undefined ? 'idle' : 'running'
+  }
+
+  #attach(connection: TransportConnection): Promise<void> {
+    return this.#step(async () => {
+      const isAttached = this.#connection !== undefined && !this.#failed
+      if (isAttached || this.#closed !== undefined) return
+      try {
+        await connection.declare(this.settings.queue)
+        this.#connection = connection
+        this.#failed = false
+        await this.#consume()
+      } catch (error) {
+        this.#failed = true
+        throw error
+      }
+    })
   }
 
   async #consume(): Promise<void> {

@@ -154,7 +154,7 @@ export class RabbitmqConnection implements TransportConnection {
         const spec = this.#specs.get(queue)
         if (spec !== undefined) await this.#topology.declare(model, spec)
       },
-      onCancelled: () => this.#consumers.delete(consumer),
+      onDone: () => this.#consumers.delete(consumer),
     })
     await this.#onConsumeLink(`consume queue '${queue}'`, (model) => consumer.attach(model))
     this.#consumers.add(consumer)
@@ -190,7 +190,7 @@ export class RabbitmqConnection implements TransportConnection {
   health(): TransportHealth {
     if (!this.#isConnected()) return 'down'
 
-    const isWhole = this.#publisher.isReady && [...this.#consumers].every(({ isConsuming }) => isConsuming)
+    const isWhole = this.#publisher.isReady && [...this.#consumers].every(({ isWhole }) => isWhole)
     return isWhole && !this.#publishLink.blocked ? 'up' : 'degraded'
   }
 

@@ -19,7 +19,8 @@ export interface ConsumerParts {
   readonly receive: (delivery: Delivery) => void
   /** Declares the queue again, if this connection ever declared it. */
   readonly restore: (model: ChannelModel) => Promise<void>
-  readonly onCancelled: () => void
+  /** It was cancelled, and everything it was given is settled. */
+  readonly onDone: () => void
 }
 
 /** AMQP has 16 bits for it. */
@@ -28,6 +29,8 @@ const LARGEST_PREFETCH = 65_535
 /** Consumes a queue, on a channel of its own, again and again: whatever ends the channel or the consumer. */
 export class RabbitmqConsumer implements Consumer {
   readonly #parts: ConsumerParts
+  /** Of now and of before, as long as something on them may be settled. */
+  readonly #lanes = new Set<Lane>()
   #lane: Lane | undefined
   #tag: string | undefined
   #cancelled = false
@@ -39,25 +42,32 @@ export class RabbitmqConsumer implements Consumer {
     this.#nap = new Nap(parts.time)
   }
 
-  /** Whether the broker has it as a consumer now. */
-  get isConsuming(): boolean {
-    return this.#tag !== undefined
+  /** Whether the broker has it as a consumer now, if it is to. */
+  get isWhole(): boolean {
+    return this.#cancelled || this.#tag !== undefined
   }
 
   /** Rejects when the broker refuses it, with MSX_CONNECTION_LOST when it should be tried again. */
   async attach(model: ChannelModel): Promise<void> {
     const { queue, prefetch, receive, topology } = this.#parts
+    let opened: Lane | undefined
     try {
       const channel = await model.createChannel()
       // What it says comes with the rejected operation, or is a close.
       channel.on('error', () => {})
       const lane = new Lane(channel, queue, topology.names)
+      this.#lanes.add(lane)
+      opened = lane
       let isOver = false
       const onEnd = (): void => {
         isOver = true
         this.#ended(lane)
       }
-      channel.once('close', onEnd)
+      channel.once('close', () => {
+        this.#lanes.delete(lane)
+        onEnd()
+        this.#tellIfDone()
+      })
       await channel.prefetch(Math.min(prefetch, LARGEST_PREFETCH))
 
       // What comes together with the broker's consent waits until the caller has it too.
@@ -79,6 +89,7 @@ export class RabbitmqConsumer implements Consumer {
       if (isOver) this.#ended(lane)
       else if (this.#cancelled) await this.#leave()
     } catch (error) {
+      opened?.retire()
       throw explain(error, `consume queue '${queue}'`)
     }
   }
@@ -88,14 +99,18 @@ export class RabbitmqConsumer implements Consumer {
 
     this.#cancelled = true
     this.#nap.end()
-    this.#parts.onCancelled()
     await this.#leave()
+    this.#tellIfDone()
   }
 
   /** Makes sure that what was settled has reached the queue, then gives back the rest. */
   async close(): Promise<void> {
     await this.cancel()
-    await this.#lane?.close()
+    await Promise.all([...this.#lanes].map((lane) => lane.close()))
+  }
+
+  #tellIfDone(): void {
+    if (this.#cancelled && this.#lanes.size === 0) this.#parts.onDone()
   }
 
   async #leave(): Promise<void> {

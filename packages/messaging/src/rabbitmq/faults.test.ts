@@ -467,16 +467,16 @@ describe.skipIf(available === undefined)('rabbitmq', { timeout: 20_000 }, () => 
   test('leaves nothing behind that was settled right before it closed', async () => {
     const connection = await connected()
     const queue = await queueOf('settled')
-    await Promise.all(range(1_000).map((n) => connection.publish(message(queue, `${n}`), { mandatory: true })))
-    let settled = 0
-    await connection.consume(queue, { prefetch: 300 }, (delivery) => {
-      delivery.ack()
-      settled += 1
-    })
+    const deliveries: Delivery[] = []
+    await Promise.all(range(2_000).map((n) => connection.publish(message(queue, `${n}`), { mandatory: true })))
+    const consumer = await connection.consume(queue, { prefetch: 2_000 }, (delivery) => deliveries.push(delivery))
+    await until(async () => deliveries.length === 2_000)
 
-    await until(async () => settled === 1_000)
+    await consumer.cancel()
+    for (const delivery of deliveries) delivery.ack()
     await connection.close()
 
+    await wait(100)
     expect(await depth(queue)).toBe(0)
   })
 })
