@@ -42,9 +42,15 @@ const LONGEST_REASON = 1_024
 export function describeError(error: unknown): { code: string; reason: string } {
   if (isMessagingError(error)) return { code: error.code, reason: error.message }
 
-  return {
-    code: 'MSX_HANDLER_FAILED',
-    reason: error instanceof Error ? `${error.name}: ${error.message}` : String(error),
+  return { code: 'MSX_HANDLER_FAILED', reason: reasonOf(error) }
+}
+
+/** Anything can be thrown, also what has no text. */
+function reasonOf(error: unknown): string {
+  try {
+    return error instanceof Error ? `${error.name}: ${error.message}` : String(error)
+  } catch {
+    return 'something was thrown that cannot be read'
   }
 }
 

@@ -28,7 +28,8 @@ export function createEmitter<M>(names: readonly (keyof M)[]): Emitter<M> {
     emit(name, event) {
       for (const listener of listeners.get(name) ?? []) {
         try {
-          listener(event as never)
+          const returned: unknown = listener(event as never)
+          if (returned instanceof Promise) returned.catch(ignore)
         } catch {
           // An observer's failure is not the observed one's.
         }
@@ -36,3 +37,5 @@ export function createEmitter<M>(names: readonly (keyof M)[]): Emitter<M> {
     },
   }
 }
+
+function ignore(): void {}
