@@ -14,13 +14,16 @@ export function routeTable(): GatewayConfig {
   // A service that was killed is back within seconds: nobody should be turned away for much longer than it is gone.
   const openDuration = { base: 1_000, max: 10_000, jitter: 0.2 }
   const breakers = new Map(upstreams.map((name) => [name, circuitBreaker({ name, openDuration })]))
+  // Hashing passwords is what a flood of sign-ups uses up; whoever is signed in already is not turned away for it.
+  const passwords = circuitBreaker({ name: 'passwords', openDuration })
   const to = (upstream: Upstream) => ({ upstream, breaker: breakers.get(upstream) })
+  const toPasswords = { upstream: 'user-service', breaker: passwords } as const
   const signedIn = { auth: 'customer' } as const
   const open = { auth: false } as const
 
   const routes: RouteConfig[] = [
-    { id: 'sign-up', methods: ['POST'], path: '/api/users', ...to('user-service'), ...open },
-    { id: 'sign-in', methods: ['POST'], path: '/api/sessions', ...to('user-service'), ...open, rateLimit: 'sign-in' },
+    { id: 'sign-up', methods: ['POST'], path: '/api/users', ...toPasswords, ...open },
+    { id: 'sign-in', methods: ['POST'], path: '/api/sessions', ...toPasswords, ...open, rateLimit: 'sign-in' },
     { id: 'account', methods: ['GET', 'PATCH', 'DELETE'], path: '/api/users/:id', ...to('user-service'), ...signedIn },
 
     { id: 'products', methods: ['GET'], path: '/api/products', ...to('product-service'), ...open },
