@@ -208,6 +208,24 @@ describe('rateLimit', () => {
     expect(keys).toEqual(['u1', 'u1'])
   })
 
+  test('tells the quotas of two limiters apart by the name of the one in the config', async () => {
+    const upstream = await startUpstream(echo)
+    const limiters = { 'sign-in': gcra({ limit: 1, window: 60_000 }), größe: gcra({ limit: 1, window: 60_000 }) }
+    const { url } = await start(
+      {
+        routes: [
+          { path: '/a', rateLimit: 'sign-in', upstream: upstream.url },
+          { path: '/b', rateLimit: 'größe', upstream: upstream.url },
+        ],
+      },
+      { limiters },
+    )
+
+    expect((await fetch(`${url}/a`)).headers.get('ratelimit-policy')).toBe('"sign-in";q=1;w=60')
+    expect(await (await fetch(`${url}/a`)).json()).toMatchObject({ 'violated-policies': ['sign-in'] })
+    expect((await fetch(`${url}/b`)).headers.get('ratelimit-policy')).toBe('"default";q=1;w=60')
+  })
+
   test('does not believe X-Forwarded-For from anybody', async () => {
     const upstream = await startUpstream(echo)
     const { url } = await start({

@@ -19,7 +19,7 @@ import { compose, type Middleware } from './middleware.js'
 import { capture, parsePattern } from './pattern.js'
 import { problem } from './problem.js'
 import { createAgent, createForwarding, createVia, refuse, withQuery } from './proxy.js'
-import { rateLimit } from './rate-limit.js'
+import { isPolicyName, rateLimit } from './rate-limit.js'
 import { assignRequestId } from './request-id.js'
 import { type AccessLogEntry, logWhenOver } from './request-log.js'
 import { compileRewrite } from './rewrite.js'
@@ -172,7 +172,13 @@ export function createGateway<R = never>(config: GatewayConfig, deps: GatewayDep
     }
     if (limit !== undefined && limit !== false) {
       const policy = typeof limit === 'string' ? { limiter: limit } : limit
-      const guard = rateLimit({ limiter: limiterOf(policy, id, next), key: policy.key, cost: policy.cost })
+      const guard = rateLimit({
+        limiter: limiterOf(policy, id, next),
+        key: policy.key,
+        cost: policy.cost,
+        // A limiter's name tells its quota from that of another one on the same answer.
+        name: 'limiter' in policy && isPolicyName(policy.limiter) ? policy.limiter : undefined,
+      })
       if (policy.key === undefined) guards.unshift(guard)
       else guards.push(guard)
     }

@@ -39,9 +39,7 @@ export function rateLimit(options: RateLimitOptions): Middleware {
       : 'a number, 0 or more, or a function',
   )
   checkOption('rateLimit', 'name', name, (value) =>
-    typeof value === 'string' && /^[\x20\x21\x23-\x5b\x5d-\x7e]+$/.test(value)
-      ? undefined
-      : 'printable ASCII without quotes',
+    isPolicyName(value) ? undefined : 'printable ASCII without quotes',
   )
 
   return function limitRate(req, res, next) {
@@ -62,6 +60,11 @@ export function rateLimit(options: RateLimitOptions): Middleware {
       else refuse(res, name, decided)
     }
   }
+}
+
+/** What may stand between quotes in the headers (a string of RFC 9651, without escapes). */
+export function isPolicyName(value: unknown): value is string {
+  return typeof value === 'string' && /^[\x20\x21\x23-\x5b\x5d-\x7e]+$/.test(value)
 }
 
 function defaultKey(req: IncomingMessage): string {
