@@ -177,7 +177,9 @@ describe('a card network that charges and stays silent', () => {
     const warned = vi.fn()
     process.on('warning', warned)
 
-    await Promise.allSettled(Array.from({ length: 15 }, () => client.authorize(silent(), { deadline: Date.now() + 1_000 })))
+    await Promise.allSettled(
+      Array.from({ length: 15 }, () => client.authorize(silent(), { deadline: Date.now() + 1_000 })),
+    )
     process.off('warning', warned)
 
     expect(warned).not.toHaveBeenCalled()
