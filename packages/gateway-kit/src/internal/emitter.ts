@@ -1,4 +1,4 @@
-/** Typed listeners. One that throws is reported as a process warning, and breaks neither the others nor the caller. */
+/** Typed listeners. One that throws or rejects is reported as a process warning, and breaks neither the others nor the caller. */
 export class Emitter<Events extends object> {
   readonly #listeners = new Map<keyof Events, Set<(event: never) => void>>()
 
@@ -15,10 +15,15 @@ export class Emitter<Events extends object> {
   emit<Name extends keyof Events>(name: Name, event: Events[Name]): void {
     const listeners = this.#listeners.get(name) as Set<(event: Events[Name]) => void> | undefined
     for (const listener of [...(listeners ?? [])]) {
+      const warn = (error: unknown): void => {
+        const reason = error instanceof Error ? String(error) : typeof error
+        process.emitWarning(`A listener of "${String(name)}" threw: ${reason}`, 'MsxListenerWarning')
+      }
       try {
-        listener(event)
+        const returned: unknown = listener(event)
+        if (returned instanceof Promise) returned.catch(warn)
       } catch (error) {
-        process.emitWarning(`A listener of "${String(name)}" threw: ${String(error)}`, 'MsxListenerWarning')
+        warn(error)
       }
     }
   }
