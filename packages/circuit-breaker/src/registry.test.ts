@@ -75,3 +75,17 @@ it('stays at its size under keys without end', () => {
 
   expect(registry.size).toBe(100)
 })
+
+it('tells of the circuits it makes and drops', () => {
+  const circuits = circuitRegistry((name) => circuitBreaker({ name }), { max: 2 })
+  const told: string[] = []
+  const stop = circuits.on('added', ({ key, circuit }) => told.push(`+${key} ${circuit.name}`))
+  circuits.on('dropped', ({ key, circuit }) => told.push(`-${key} ${circuit.name}`))
+
+  for (const key of ['a', 'b', 'a', 'c']) circuits.get(key)
+  stop()
+  circuits.get('d')
+
+  expect(told).toEqual(['+a a', '+b b', '-b b', '+c c', '-a a'])
+  expect(() => circuits.on('removed' as never, () => undefined)).toThrow(/^event is "removed"/)
+})

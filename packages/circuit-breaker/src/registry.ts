@@ -1,5 +1,7 @@
 import type { CircuitBreaker } from './circuit-breaker.js'
-import { integer, object, wrong } from './internal/validate.js'
+import type { Listener } from './events.js'
+import { Listeners } from './internal/listeners.js'
+import { callback, integer, object, wrong } from './internal/validate.js'
 
 /** One circuit per key, each made when it is first asked for. */
 export interface CircuitRegistry {
@@ -8,6 +10,16 @@ export interface CircuitRegistry {
   readonly size: number
   /** The keys and circuits at hand. */
   entries(): IterableIterator<[key: string, circuit: CircuitBreaker]>
+  /** Listens to an event and returns what stops it. A listener that throws is ignored. */
+  on<E extends keyof CircuitRegistryEvents>(event: E, listener: Listener<CircuitRegistryEvents[E]>): () => void
+}
+
+/** The events of a {@link CircuitRegistry}. */
+export interface CircuitRegistryEvents {
+  /** A circuit was made. */
+  readonly added: { readonly key: string; readonly circuit: CircuitBreaker }
+  /** A circuit was dropped to make room. */
+  readonly dropped: { readonly key: string; readonly circuit: CircuitBreaker }
 }
 
 export interface CircuitRegistryOptions {
@@ -54,6 +66,10 @@ export function boundedCircuits(
 ): CircuitRegistry {
   // In order of last use or last look.
   const circuits = new Map<string, CircuitBreaker>()
+  const listeners = {
+    added: new Listeners<CircuitRegistryEvents['added']>(),
+    dropped: new Listeners<CircuitRegistryEvents['dropped']>(),
+  }
 
   const makeRoom = (mayGo: (circuit: CircuitBreaker) => boolean): void => {
     let looked = 0
@@ -62,7 +78,8 @@ export function boundedCircuits(
 
       circuits.delete(key)
       // To the back of the queue, so that the next look is at others.
-      if (!mayGo(circuit)) circuits.set(key, circuit)
+      if (mayGo(circuit)) listeners.dropped.emit({ key, circuit })
+      else circuits.set(key, circuit)
     }
   }
 
@@ -73,6 +90,7 @@ export function boundedCircuits(
         circuit = create(key)
         makeRoom(knowsNothing)
         if (sparesNoRoom) makeRoom(isIdle)
+        listeners.added.emit({ key, circuit })
       } else {
         circuits.delete(key)
       }
@@ -83,6 +101,10 @@ export function boundedCircuits(
       return circuits.size
     },
     entries: () => circuits.entries(),
+    on(event, listener) {
+      if (!Object.hasOwn(listeners, event)) throw wrong('event', event, "'added' or 'dropped'")
+      return listeners[event].add(callback('listener', listener))
+    },
   }
 }
 
