@@ -3,13 +3,15 @@
 
 import { spawn } from 'node:child_process'
 import { createHash } from 'node:crypto'
-import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { delimiter, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 
 export const root = fileURLToPath(new URL('..', import.meta.url))
 const bin = join(root, 'node_modules', '.bin')
 const stamp = join(root, 'node_modules', '.msx', 'built')
+
+endWithNpm()
 
 /** Stops with one clear paragraph: what failed, and what to do about it. */
 export function fail(what, advice) {
@@ -46,6 +48,8 @@ export async function build() {
   if (existsSync(stamp) && readFileSync(stamp, 'utf8') === sources && everythingIsBuilt()) return
 
   console.log('Building (unchanged packages come from the cache)')
+  // A build that is cut short or fails leaves half of what the last one made, whatever the sources are afterwards.
+  rmSync(stamp, { force: true })
   await step('turbo', ['run', 'build', '--output-logs=errors-only', '--log-order=grouped'], {
     failed: 'The build failed.',
     advice: 'The error is above. In an untouched checkout, `git status` should be clean; if it is, please report this.',
@@ -68,12 +72,54 @@ export function run(command, args) {
       shell: process.platform === 'win32',
       env: { ...process.env, PATH: bin + delimiter + process.env.PATH, TURBO_TELEMETRY_DISABLED: '1' },
     })
+    const letGo = endAfter(child)
     child.on('error', (error) => {
+      letGo()
       console.error(error.message)
       resolve(127)
     })
-    child.on('exit', (code, signal) => resolve(code ?? signal))
+    child.on('exit', (code, signal) => {
+      letGo()
+      resolve(code ?? signal)
+    })
   })
+}
+
+/**
+ * While the child runs, a signal ends us only after it, and without a word about a failure that is none. A Ctrl-C has
+ * reached the child from the terminal; what was sent to us alone is sent on.
+ */
+function endAfter(child) {
+  const exitCodes = { SIGINT: 130, SIGTERM: 143, SIGHUP: 129 }
+  const listeners = Object.entries(exitCodes).map(([signal, code]) => {
+    const listener = () => {
+      child.removeAllListeners('exit')
+      child.once('exit', () => process.exit(code))
+      if (signal !== 'SIGINT') child.kill('SIGTERM')
+    }
+    process.once(signal, listener)
+    return [signal, listener]
+  })
+
+  return () => {
+    for (const [signal, listener] of listeners) process.off(signal, listener)
+  }
+}
+
+/**
+ * npm hands a signal that was sent to it to its shell and to nobody else: the shell ends, npm ends, and the shop would
+ * run on. So whoever was started by npm ends when its parent has.
+ */
+function endWithNpm() {
+  if (process.env.npm_lifecycle_event === undefined) return
+
+  const parent = process.ppid
+  const watch = setInterval(() => {
+    if (process.ppid === parent) return
+    clearInterval(watch)
+    process.kill(process.pid, 'SIGTERM')
+  }, 250)
+  watch.unref()
 }
 
 function read(path) {
