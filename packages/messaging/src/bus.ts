@@ -2,6 +2,7 @@ import type { Catalogue, EventName, Input, Output, Schemas } from './catalogue.j
 import { timekeeper } from './clock.js'
 import { isMessagingError, MessagingError } from './errors.js'
 import type { BusEvents, BusListener } from './events.js'
+import { Aborts } from './internal/aborts.js'
 import { checkDuration, checkFunction, checkText, refuse } from './internal/check.js'
 import { createDecoder } from './internal/decode.js'
 import { createEmitter } from './internal/emitter.js'
@@ -148,6 +149,7 @@ export function createBus<S extends Schemas>(options: BusOptions<S>): Bus<S> {
   const line = new Line(transport, source, subscriptions, events)
   const replies = new Replies(decode, time)
   const inFlight = new InFlight()
+  const aborts = new Aborts()
   let closing: Promise<void> | undefined
   let isClosed = false
 
@@ -171,7 +173,8 @@ export function createBus<S extends Schemas>(options: BusOptions<S>): Bus<S> {
     const published = inFlight.add(publishNow(type, data, terms))
     if (signal === undefined && timeout === undefined) return published
 
-    return within(published, time, { signal, timeout, onTimeout: () => unconfirmed(type, timeout) })
+    const abort = signal && { signal, aborts }
+    return within(published, time, { abort, timeout, onTimeout: () => unconfirmed(type, timeout) })
   }
 
   async function publishMany(batch: Iterable<Outgoing<S>>): Promise<void> {

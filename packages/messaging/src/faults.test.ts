@@ -1,4 +1,5 @@
-import { expect, onTestFinished, test } from 'vitest'
+import { getEventListeners } from 'node:events'
+import { expect, onTestFinished, test, vi } from 'vitest'
 import { fixture } from './internal/fixture.js'
 
 /** What nobody handled, as Node would end the process for it. */
@@ -23,6 +24,27 @@ test('a listener that rejects ends neither the call nor the process', async () =
   await new Promise(setImmediate)
 
   expect(seen).toEqual([])
+  await bus.close()
+})
+
+test('many publishes under one signal do not look like a leak', async () => {
+  const warn = vi.spyOn(process, 'emitWarning').mockImplementation(() => undefined)
+  onTestFinished(() => warn.mockRestore())
+  const { bus } = fixture()
+  const stop = new AbortController()
+  bus.subscribe('g', 'order.created', () => {})
+
+  const publishes = Array.from({ length: 20 }, () =>
+    bus.publish('order.created', { orderId: '1' }, { signal: stop.signal }),
+  )
+  stop.abort(new Error('stopped'))
+
+  const outcomes = await Promise.allSettled(publishes)
+  expect(new Set(outcomes.map((outcome) => (outcome as PromiseRejectedResult).reason))).toEqual(
+    new Set([stop.signal.reason]),
+  )
+  expect(warn).not.toHaveBeenCalled()
+  expect(getEventListeners(stop.signal, 'abort')).toEqual([])
   await bus.close()
 })
 

@@ -1,18 +1,20 @@
 import type { Timekeeper } from '../clock.js'
+import type { Aborts } from './aborts.js'
 
 export interface Limits {
-  readonly signal?: AbortSignal | undefined
+  /** Whose abort to wait for, and what waits for it. */
+  readonly abort?: { readonly signal: AbortSignal; readonly aborts: Aborts } | undefined
   /** In ms; `onTimeout` makes the error. */
   readonly timeout?: number | undefined
   readonly onTimeout: () => unknown
 }
 
 /** The outcome of `work`, or the abort's reason, or the timeout's error, whichever comes first. Leaves nothing behind. */
-export function within<T>(work: PromiseLike<T>, time: Timekeeper, { signal, timeout, onTimeout }: Limits): Promise<T> {
+export function within<T>(work: PromiseLike<T>, time: Timekeeper, { abort, timeout, onTimeout }: Limits): Promise<T> {
   return new Promise<T>((resolve, reject) => {
     const onAbort = (): void => {
       release()
-      reject(signal?.reason)
+      reject(abort?.signal.reason)
     }
     const cancel =
       timeout === undefined
@@ -23,9 +25,9 @@ export function within<T>(work: PromiseLike<T>, time: Timekeeper, { signal, time
           })
     const release = (): void => {
       cancel?.()
-      signal?.removeEventListener('abort', onAbort)
+      stopListening?.()
     }
-    signal?.addEventListener('abort', onAbort, { once: true })
+    const stopListening = abort?.aborts.on(abort.signal, onAbort)
 
     work.then(
       (value) => {
