@@ -12,6 +12,16 @@ export interface RetryEvents {
   success: { readonly attempt: number }
 }
 
+/** What a {@link HedgePolicy} tells its listeners. Copies are numbered from 1. */
+export interface HedgeEvents {
+  /** A further copy was started: the ones before took longer than `delay` milliseconds, or failed. */
+  hedge: { readonly copy: number; readonly delay: number | undefined }
+  /** The budget refused a copy; the call goes on with those it has. */
+  budgetExhausted: { readonly copy: number }
+  /** This copy succeeded, and is what the caller gets. */
+  success: { readonly copy: number }
+}
+
 /**
  * What ran out: the attempts, the time until the deadline, or the patience with a Retry-After longer than
  * `maxRetryAfter`.

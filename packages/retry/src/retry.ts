@@ -6,8 +6,8 @@ import { abortReason, CallContext, isAborted, isRepeatable } from './internal/co
 import { discardBody } from './internal/discard.js'
 import { Emitter, isolated } from './internal/emitter.js'
 import { invoke } from './internal/invoke.js'
-import { budgetOption, countRequest, markCounted } from './internal/shared-budget.js'
 import { decide, type RetryRules, retryAfterByDefault, shouldRetryByDefault } from './internal/retry-rules.js'
+import { budgetOption, countRequest, marked } from './internal/shared-budget.js'
 import { after, clockOption } from './internal/time.js'
 import { optionalDuration, optionalFunction, optionalString, optionsObject, wrong } from './internal/validate.js'
 import type { Clock, ExecuteOptions, Operation, Outcome, Policy, PolicyContext } from './policy.js'
@@ -109,10 +109,9 @@ class Retry implements RetryPolicy {
   execute<T>(operation: Operation<T, RetryContext>, options?: ExecuteOptions): Promise<T> {
     if (isAborted(options)) return Promise.reject(abortReason(options))
 
+    countRequest(this.budget, options)
     const startedAt = this.rules.deadline === undefined ? 0 : this.clock.now()
-    const context = attemptContext(options, 1)
-    if (this.budget !== undefined) countRequest(this.budget, context)
-    const first = invoke(operation, context)
+    const first = invoke(operation, this.contextOf(options, 1))
     const failed = (error: unknown): Promise<T> =>
       new RetryCall(this, operation, options, startedAt).begin({ ok: false, error })
 
@@ -121,14 +120,14 @@ class Retry implements RetryPolicy {
     return first.then((value) => new RetryCall(this, operation, options, startedAt).begin({ ok: true, value }), failed)
   }
 
+  contextOf(options: ExecuteOptions | undefined, attempt: number): RetryContext {
+    return marked(this.budget, new CallContext(options, attempt)) as CallContext & RetryContext
+  }
+
   readonly #firstSucceeded = (value: unknown): unknown => {
     if (this.events.hasListeners('success')) this.events.emit('success', { attempt: 1 })
     return value
   }
-}
-
-function attemptContext(options: ExecuteOptions | undefined, attempt: number): RetryContext {
-  return new CallContext(options, attempt) as RetryContext
 }
 
 /** One call from the end of its first attempt on: judge, wait, try again. */
@@ -259,9 +258,7 @@ class RetryCall<T> extends CallerWatcher {
     }
 
     this.#attempt += 1
-    const context = attemptContext(this.#options, this.#attempt)
-    if (this.#policy.budget !== undefined) markCounted(this.#policy.budget, context)
-    invoke(this.#operation, context).then(this.#succeeded, this.#failed)
+    invoke(this.#operation, this.#policy.contextOf(this.#options, this.#attempt)).then(this.#succeeded, this.#failed)
   }
 }
 

@@ -1,4 +1,5 @@
 import type { ExecuteOptions, PolicyContext } from '../policy.js'
+import type { RetryBudget } from '../retry-budget.js'
 
 /** Marks the contexts of every @msx package: their `aborted` and `reason` can be asked without making a controller. */
 const CONTEXT: unique symbol = Symbol.for('msx.context')
@@ -23,6 +24,8 @@ export class CallContext implements PolicyContext {
   #signal: AbortSignal | undefined
   /** Set by a retry. Here and not in a class of its own, which would cost every call 15 ns. */
   declare readonly attempt?: number
+  /** The budget that has counted this request. */
+  declare countedBy?: RetryBudget
 
   constructor(caller: ExecuteOptions | undefined, attempt?: number) {
     this.#caller = caller

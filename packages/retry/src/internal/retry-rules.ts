@@ -56,17 +56,25 @@ export function decide(rules: RetryRules, progress: Progress): Decision {
 
 /** Every rejection, except a mistake in the program and a rejection of our own policies that does not say for how long. */
 export function shouldRetryByDefault(outcome: Outcome): boolean {
-  if (outcome.ok) return false
+  if (outcome.ok || isMistake(outcome.error)) return false
 
-  const { error } = outcome
-  if (error instanceof TypeError) return isNetworkError(error)
-
-  const { code, retryAfter } = Object(error) as { code?: unknown; retryAfter?: unknown }
-  return !(typeof code === 'string' && REJECTIONS.has(code)) || typeof retryAfter === 'number'
+  return !isRefusal(outcome.error) || typeof (outcome.error as { retryAfter?: unknown }).retryAfter === 'number'
 }
 
-/** Known by code, because packages know each other by shape. Whether the hint fits is up to {@link decide}. */
-const REJECTIONS: ReadonlySet<string> = new Set(['MSX_CIRCUIT_OPEN', 'MSX_BULKHEAD_FULL', 'MSX_THROTTLED'])
+/** The program is wrong, which no repetition mends. */
+export function isMistake(error: unknown): boolean {
+  return error instanceof TypeError && !isNetworkError(error)
+}
+
+const REFUSALS: ReadonlySet<unknown> = new Set(['MSX_CIRCUIT_OPEN', 'MSX_BULKHEAD_FULL', 'MSX_THROTTLED'])
+
+/**
+ * A circuit breaker, bulkhead or throttle let nothing through. Known by code, because packages know each other by shape.
+ * Whether the time it names fits is up to {@link decide}.
+ */
+export function isRefusal(error: unknown): boolean {
+  return REFUSALS.has((Object(error) as { code?: unknown }).code)
+}
 
 /** `error.retryAfter`, else the header of the value or of `error.response`. */
 export function retryAfterByDefault(outcome: Outcome): number | undefined {

@@ -1,19 +1,27 @@
-import type { PolicyContext } from '../policy.js'
+import type { ExecuteOptions } from '../policy.js'
 import type { RetryBudget } from '../retry-budget.js'
+import type { CallContext } from './context.js'
 import { wrong } from './validate.js'
 
-/** On a context: the budget that knows of this call already. */
-const counted = Symbol('counted')
-
-interface Counted {
-  [counted]?: RetryBudget
+/**
+ * Tells the budget of a request, unless an outer policy has: a retry around a hedge that share a budget make one
+ * request, not one for each attempt.
+ */
+export function countRequest(budget: RetryBudget | undefined, options: ExecuteOptions | undefined): void {
+  if (budget !== undefined && (options as Partial<CallContext> | undefined)?.countedBy !== budget) budget.deposit()
 }
 
-/**
- * Tells the budget of a request, once: a retry around a hedge that share a budget are one request, not one for each
- * attempt. `context` is the policy's own; what the caller handed in is behind it.
- */
-export function countRequest(budget: RetryBudget, context: PolicyContext): void {
-  if ((context as Counted)[counted] !== budget) budget.deposit()
-  markCounted(budget, context)
+/** Lets inner policies know that the budget has heard of the request. */
+export function marked<C extends CallContext>(budget: RetryBudget | undefined, context: C): C {
+  if (budget !== undefined) context.countedBy = budget
+  return context
+}
+
+export function budgetOption(option: string, budget: RetryBudget | undefined): RetryBudget | undefined {
+  if (budget === undefined) return undefined
+
+  const { deposit, tryWithdraw } = Object(budget) as Partial<RetryBudget>
+  if (typeof deposit === 'function' && typeof tryWithdraw === 'function') return budget
+
+  throw wrong(option, budget, 'a retryBudget()')
 }
