@@ -11,7 +11,7 @@ import { turns } from './turns.js'
 export interface UserServiceOptions {
   /** How long a token is good for, in milliseconds; rounded up to whole seconds. Default 3 600 000, an hour. */
   readonly tokenTtl?: number | undefined
-  /** How many sign-ups and sign-ins wait while others are worked on; more are refused with 503. Default 64. */
+  /** How many sign-ups and sign-ins wait while others are worked on; more are refused with 503. Default 40. */
   readonly maxWaiting?: number | undefined
 }
 
@@ -25,7 +25,7 @@ const hashesAtOnce = 2
 
 /** Accounts, sign-in and the keys that others check its tokens with. */
 export function createUserService(deps: ServiceDeps & UserServiceOptions): Service {
-  const { database, transport, log, tokenTtl = 3_600_000, maxWaiting = 64 } = deps
+  const { database, transport, log, tokenTtl = 3_600_000, maxWaiting = 40 } = deps
   if (!Number.isFinite(tokenTtl) || tokenTtl < 0) {
     throw new TypeError(`tokenTtl is ${tokenTtl}; expected a number of milliseconds, 0 or more`)
   }
