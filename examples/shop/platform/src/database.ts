@@ -45,7 +45,7 @@ export function embeddedDatabase(embedded: Embedded, role: string): Database {
 }
 
 interface Answering {
-  query<R = Record<string, unknown>>(text: string, values?: unknown[]): Promise<{ rows: R[] }>
+  query<R = Record<string, unknown>>(text: string, values?: unknown[]): Promise<{ rows: R[]; command: string }>
 }
 
 interface PooledConnection extends Answering {
@@ -76,12 +76,14 @@ export function pooledDatabase(pool: Pooled): Database {
       try {
         await connection.query('BEGIN')
         const result = await run(tx.sql)
-        await connection.query('COMMIT')
+        const { command } = await connection.query('COMMIT')
         clean = true
+        // The polite answer of PostgreSQL to whoever caught the error of a statement and went on.
+        if (command === 'ROLLBACK') throw new Error('nothing was committed, because a statement had failed before')
         return result
       } catch (error) {
         // Behind a query that still runs, because `run` did not wait for it, a ROLLBACK would wait as well.
-        clean = !tx.busy && (await rollBack(connection))
+        clean ||= !tx.busy && (await rollBack(connection))
         throw error
       } finally {
         tx.end()

@@ -114,7 +114,12 @@ describe.skipIf(server === undefined)('on a real PostgreSQL', { timeout }, () =>
       })
 
       expect(result).toBe(7)
-      expect(await words()).toEqual(['kept', 'also', 'this'])
+      // By another connection: this one would also see what it has not committed.
+      expect((await asked(orders, 'SELECT word FROM notes')).rows.map(({ word }) => word)).toEqual([
+        'kept',
+        'also',
+        'this',
+      ])
     })
 
     test('rolls back what a rejected transaction did, and uses its connection again', async () => {
@@ -135,6 +140,16 @@ describe.skipIf(server === undefined)('on a real PostgreSQL', { timeout }, () =>
       const failing = database.transaction((tx) => tx.query('SELECT nonsense'))
 
       await expect(failing).rejects.toMatchObject({ code: '42703' })
+      expect(await words()).toEqual([])
+    })
+
+    test('rejects when a failed statement was passed over and nothing could be committed', async () => {
+      const result = database.transaction(async (tx) => {
+        await tx.query('INSERT INTO notes VALUES ($1)', ['lost'])
+        await tx.query('SELECT nonsense').catch(() => {})
+      })
+
+      await expect(result).rejects.toThrow('nothing was committed, because a statement had failed before')
       expect(await words()).toEqual([])
     })
 

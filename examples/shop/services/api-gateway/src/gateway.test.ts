@@ -6,6 +6,7 @@ import { createLog, type Service } from '@shop/platform'
 import { exportJWK, generateKeyPair, SignJWT } from 'jose'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { createApiGateway } from './gateway.js'
+import { type Limiters, localLimiters } from './limiters.js'
 import { routeTable } from './routes.js'
 
 let upstream: Server
@@ -56,6 +57,7 @@ async function restart(addresses: Record<string, string[]>, limit?: number): Pro
   await start(addresses, limit)
 }
 
+const allowed = { allowed: true, limit: 1, remaining: 1, resetAfter: 0, retryAfter: 0 }
 const ask = (path: string, init: RequestInit = {}) => fetch(url + path, init)
 const as = (headers: Record<string, string>) => ({ headers: { authorization: `Bearer ${token}`, ...headers } })
 
@@ -92,6 +94,26 @@ describe('the gateway', () => {
 
     expect(statuses.filter((status) => status === 200)).toHaveLength(5)
     expect(statuses.filter((status) => status === 429)).toHaveLength(5)
+  })
+
+  test('lets somebody else count where it is told so, each quota by itself', async () => {
+    await gateway.stop()
+    const asked: string[] = []
+    const counted = localLimiters({ name: 'requests', limit: 1, window: 60_000 })
+    const limiters: Limiters = ({ name, limit, window }) => ({
+      take(key) {
+        asked.push(`${name} ${limit} in ${window}`)
+        return name === 'sign-in' ? counted.take(key) : { ...allowed, limit }
+      },
+    })
+    const log = createLog('api-gateway', 'silent')
+    gateway = createApiGateway({ discovery, log, rateLimit: 7, signInLimit: 2, limiters })
+    url = (await gateway.start()).url
+
+    const statuses = [await ask('/api/sessions', { method: 'POST' }), await ask('/api/sessions', { method: 'POST' })]
+
+    expect(statuses.map(({ status }) => status)).toEqual([200, 429])
+    expect(asked).toEqual(['requests 7 in 1000', 'sign-in 2 in 60000', 'requests 7 in 1000', 'sign-in 2 in 60000'])
   })
 
   test('is alive but not ready while it knows no instance of a service', async () => {

@@ -1,0 +1,46 @@
+import { expect, test } from 'vitest'
+import { databaseUrl, readAddresses } from './addresses.js'
+import { readFullSettings } from './full-settings.js'
+import { readServiceSettings, serviceVariables } from './service-settings.js'
+
+test('finds the servers where scripts/services puts them when nothing is set', () => {
+  expect(readFullSettings({})).toMatchObject({
+    port: 8080,
+    shop: 'shop',
+    addresses: {
+      rabbitmq: 'amqp://guest:guest@127.0.0.1:5672',
+      postgres: 'postgres://postgres@127.0.0.1:5432/postgres',
+      redis: 'redis://127.0.0.1:6379',
+      consul: 'http://127.0.0.1:8500',
+    },
+  })
+})
+
+test('takes an address of Consul without its scheme', () => {
+  expect(readAddresses({ CONSUL_HTTP_ADDR: '10.0.0.1:8500' }).consul).toBe('http://10.0.0.1:8500')
+})
+
+test('does not repeat an address that it cannot read, since it may hold a password', () => {
+  expect(() => readAddresses({ AMQP_URL: 'guest:secret' })).toThrow(/^AMQP_URL is not an address(?!.*secret)/)
+})
+
+test.each(['Shop', 'my-shop', '1shop', `${'x'.repeat(32)}`])('refuses SHOP_NAME=%s', (name) => {
+  expect(() => readFullSettings({ SHOP_NAME: name })).toThrow(`SHOP_NAME is '${name}'`)
+})
+
+test('changes user, password and database of an address, and nothing else', () => {
+  const url = databaseUrl('postgres://root:secret@db.example:6543/postgres?sslmode=require', 'shop_orders', 'p')
+
+  expect(url).toBe('postgres://shop_orders:p@db.example:6543/shop_orders?sslmode=require')
+})
+
+test('a service reads from its environment what it was given', () => {
+  const { addresses } = readFullSettings({})
+  const given = { shop: 'other', addresses, port: 7, rateLimit: 8, signInLimit: 9, tokenTtl: 10 }
+
+  expect(readServiceSettings('order-service', serviceVariables(given))).toEqual({ service: 'order-service', ...given })
+})
+
+test.each([undefined, 'orders'])('refuses to be the service %j and says which there are', (name) => {
+  expect(() => readServiceSettings(name, {})).toThrow('it must be one of user-service, product-service')
+})
