@@ -44,6 +44,9 @@ export interface PublisherParts {
 /** Channels a message may be on when the broker closes them for an unknown reason, before it is taken for the reason. */
 const SUSPICIOUS = 3
 
+/** How much later than its deadline a message may be rejected, in ms, together with those that follow closely. */
+const GATHER = 5
+
 /**
  * Publishes with confirms, in order, over as many channels and connections as it takes. A message waits its turn, is in
  * the window without being written (no connection, or the broker is blocked), or is written and not confirmed. When the
@@ -310,7 +313,7 @@ export class Publisher {
     if (first === undefined) return
 
     const { time } = this.#parts
-    this.#cancelSweep = time.after(Math.max(0, Math.ceil(first.deadline - time.now())), () => {
+    this.#cancelSweep = time.after(Math.max(0, Math.ceil(first.deadline - time.now())) + GATHER, () => {
       this.#cancelSweep = undefined
       this.#sweep()
       this.#armSweep()
