@@ -12,21 +12,21 @@ const consul = addressOf('CONSUL_HTTP_ADDR', 'http://127.0.0.1:8500')
 
 /** What the full shop runs on, by the variables and defaults of `scripts/services`. */
 const servers = {
-  rabbitmq: addressOf('AMQP_URL', 'amqp://127.0.0.1:5672'),
-  postgres: addressOf('DATABASE_URL', 'postgres://127.0.0.1:5432'),
-  redis: addressOf('REDIS_URL', 'redis://127.0.0.1:6379'),
-  consul,
+  RabbitMQ: addressOf('AMQP_URL', 'amqp://127.0.0.1:5672'),
+  PostgreSQL: addressOf('DATABASE_URL', 'postgres://127.0.0.1:5432'),
+  Redis: addressOf('REDIS_URL', 'redis://127.0.0.1:6379'),
+  Consul: consul,
 }
 
 /** False when a server is away, unless MSX_REQUIRE_SERVICES says that it must be there. */
 export async function serversAnswer(): Promise<boolean> {
   const answers = await Promise.all(Object.values(servers).map(answersAt))
-  const missing = Object.keys(servers).filter((_, index) => answers[index] !== true)
+  const missing = Object.entries(servers).filter((_, index) => answers[index] !== true)
   if (missing.length === 0) return true
 
-  const why = `the full shop has no ${missing.join(', no ')}`
+  const why = `no ${missing.map(([name, address]) => `${name} answers at ${new URL(address).host}`).join(', no ')}`
   if (process.env['MSX_REQUIRE_SERVICES'] === '1') throw new Error(why)
-  console.warn(`\n  SKIPPED: ${why}\n  Start it with \`scripts/services up\`.\n`)
+  console.warn(`\n  SKIPPED: the shop as seven processes: ${why}\n  Start it with \`scripts/services up\`.\n`)
   return false
 }
 

@@ -3,10 +3,8 @@
  * second; so they do not find it at all.
  */
 export async function deregister(consul: string, id: string): Promise<void> {
-  const token = process.env['CONSUL_HTTP_TOKEN']
   const response = await fetch(new URL(`/v1/agent/service/deregister/${encodeURIComponent(id)}`, consul), {
     method: 'PUT',
-    ...(token !== undefined && { headers: { 'x-consul-token': token } }),
     signal: AbortSignal.timeout(2_000),
   })
   // An instance that is not there is what was asked for, whatever the status.
