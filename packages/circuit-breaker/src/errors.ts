@@ -1,7 +1,15 @@
-// A Symbol.for brand lets the guards recognise errors made by another copy of this package.
-const circuitOpen = Symbol.for('@msx/circuit-breaker.CircuitOpenError')
-const bulkheadFull = Symbol.for('@msx/circuit-breaker.BulkheadFullError')
-const throttled = Symbol.for('@msx/circuit-breaker.ThrottledError')
+/** A Symbol.for brand lets the guards recognise errors made by another copy of this package. */
+const REJECTION = Symbol.for('@msx/circuit-breaker.rejection')
+
+/**
+ * What all rejections of this package have in common. The brand is put on here, once, so that a bundler can leave out the
+ * classes that nobody uses.
+ */
+abstract class Rejection extends Error {
+  static {
+    Object.defineProperty(Rejection.prototype, REJECTION, { value: true })
+  }
+}
 
 /** Why a circuit rejected a call. */
 export type RejectingState = 'open' | 'half-open' | 'isolated'
@@ -17,11 +25,7 @@ export interface CircuitOpenDetails {
 }
 
 /** The circuit did not let the call through; the operation was not called. `cause` is the last failure it saw. */
-export class CircuitOpenError extends Error {
-  static {
-    Object.defineProperty(CircuitOpenError.prototype, circuitOpen, { value: true })
-  }
-
+export class CircuitOpenError extends Rejection {
   static readonly code: 'MSX_CIRCUIT_OPEN' = 'MSX_CIRCUIT_OPEN'
 
   override readonly name = 'CircuitOpenError'
@@ -46,7 +50,7 @@ export class CircuitOpenError extends Error {
 
 /** Whether a circuit breaker made this error, whichever copy of the package it came from. */
 export function isCircuitOpenError(error: unknown): error is CircuitOpenError {
-  return isBranded(error, circuitOpen)
+  return isRejection(error, 'MSX_CIRCUIT_OPEN')
 }
 
 /** What a {@link BulkheadFullError} tells. */
@@ -59,11 +63,7 @@ export interface BulkheadFullDetails {
 }
 
 /** No room in the bulkhead: all slots and queue places taken, or none came free in time. The operation was not called. */
-export class BulkheadFullError extends Error {
-  static {
-    Object.defineProperty(BulkheadFullError.prototype, bulkheadFull, { value: true })
-  }
-
+export class BulkheadFullError extends Rejection {
   static readonly code: 'MSX_BULKHEAD_FULL' = 'MSX_BULKHEAD_FULL'
 
   override readonly name = 'BulkheadFullError'
@@ -89,7 +89,7 @@ export class BulkheadFullError extends Error {
 
 /** Whether a bulkhead made this error, whichever copy of the package it came from. */
 export function isBulkheadFullError(error: unknown): error is BulkheadFullError {
-  return isBranded(error, bulkheadFull)
+  return isRejection(error, 'MSX_BULKHEAD_FULL')
 }
 
 /** What a {@link ThrottledError} tells. */
@@ -100,11 +100,7 @@ export interface ThrottledDetails {
 }
 
 /** The throttle rejected this call, by chance, because too many failed lately. The operation was not called. */
-export class ThrottledError extends Error {
-  static {
-    Object.defineProperty(ThrottledError.prototype, throttled, { value: true })
-  }
-
+export class ThrottledError extends Rejection {
   static readonly code: 'MSX_THROTTLED' = 'MSX_THROTTLED'
 
   override readonly name = 'ThrottledError'
@@ -123,7 +119,7 @@ export class ThrottledError extends Error {
 
 /** Whether an adaptive throttle made this error, whichever copy of the package it came from. */
 export function isThrottledError(error: unknown): error is ThrottledError {
-  return isBranded(error, throttled)
+  return isRejection(error, 'MSX_THROTTLED')
 }
 
 function rejection(circuit: string, state: RejectingState, retryAfter: number): string {
@@ -132,6 +128,7 @@ function rejection(circuit: string, state: RejectingState, retryAfter: number): 
   return `Circuit "${circuit}" is open, next trial in ${Math.ceil(retryAfter)} ms`
 }
 
-function isBranded(error: unknown, brand: symbol): boolean {
-  return typeof error === 'object' && error !== null && (error as Record<symbol, unknown>)[brand] === true
+function isRejection(error: unknown, code: string): boolean {
+  if (typeof error !== 'object' || error === null) return false
+  return REJECTION in error && (error as { readonly code?: unknown }).code === code
 }

@@ -1,9 +1,14 @@
+import client, { type Registry } from 'prom-client'
+import type { Dispatcher } from 'undici'
 import { expectTypeOf, test } from 'vitest'
 import {
+  type AdaptiveThrottle,
+  adaptiveThrottle,
   type Bulkhead,
   bulkhead,
   type CircuitBreaker,
   type CircuitOpenError,
+  type CircuitRegistry,
   type CircuitState,
   circuitBreaker,
   circuitRegistry,
@@ -12,6 +17,8 @@ import {
   type Policy,
   type PolicyContext,
 } from './index.js'
+import { type PrometheusClient, prometheus } from './prometheus.js'
+import { circuitBreakerInterceptor } from './undici.js'
 
 const breaker = circuitBreaker()
 
@@ -94,4 +101,21 @@ test('options that cannot work do not compile', () => {
 
 test('a hold can be used with using', () => {
   expectTypeOf(breaker.isolate()).toExtend<Disposable>()
+})
+
+test('a throttle is a policy, and a bulkhead takes no other word for a number', () => {
+  expectTypeOf(adaptiveThrottle()).toExtend<Policy>()
+  expectTypeOf(adaptiveThrottle().execute(() => Promise.resolve(1))).toEqualTypeOf<Promise<number>>()
+  expectTypeOf(bulkhead({ concurrency: 'adaptive' })).toEqualTypeOf<Bulkhead>()
+
+  // @ts-expect-error the only word is 'adaptive'
+  bulkhead({ concurrency: 'elastic' })
+})
+
+test('the interceptor and the metrics fit the libraries they are for', () => {
+  expectTypeOf(circuitBreakerInterceptor()).toExtend<Dispatcher.DispatcherComposeInterceptor>()
+  expectTypeOf<typeof client>().toExtend<PrometheusClient<Registry>>()
+  expectTypeOf(prometheus({ client, registry: client.register }).add)
+    .parameter(0)
+    .toEqualTypeOf<CircuitBreaker | CircuitRegistry | Bulkhead | AdaptiveThrottle>()
 })

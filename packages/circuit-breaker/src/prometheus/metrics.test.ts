@@ -136,6 +136,8 @@ it('stops when told, and does not count twice what was added twice', async () =>
   await circuit.execute(() => 1)
   await circuits.get('a').execute(() => 1)
 
+  expect(await lines('circuit_breaker_state')).toHaveLength(2)
+
   remove()
   removeAll()
   await circuit.execute(() => 1)
