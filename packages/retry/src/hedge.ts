@@ -40,7 +40,9 @@ export interface HedgeOptions {
 }
 
 export interface HedgePolicy extends Policy {
+  readonly kind: 'hedge'
   readonly name: string
+  readonly budget: RetryBudget | undefined
   /** Returns what removes the listener. A listener that throws does not disturb the call. */
   on<E extends keyof HedgeEvents>(event: E, listener: (event: HedgeEvents[E]) => void): () => void
 }
@@ -65,6 +67,7 @@ export function hedge(options: HedgeOptions): HedgePolicy {
 }
 
 class Hedge implements HedgePolicy {
+  readonly kind = 'hedge'
   readonly name: string
   readonly max: number
   readonly budget: RetryBudget | undefined

@@ -56,7 +56,9 @@ export interface RetryContext extends PolicyContext {
 }
 
 export interface RetryPolicy extends Policy {
+  readonly kind: 'retry'
   readonly name: string
+  readonly budget: RetryBudget | undefined
   execute<T>(operation: Operation<T, RetryContext>, options?: ExecuteOptions): Promise<T>
   /** Returns what removes the listener. A listener that throws does not disturb the call. */
   on<E extends keyof RetryEvents>(event: E, listener: (event: RetryEvents[E]) => void): () => void
@@ -80,6 +82,7 @@ export function retry(options: RetryOptions = {}): RetryPolicy {
 }
 
 class Retry implements RetryPolicy {
+  readonly kind = 'retry'
   readonly name: string
   readonly rules: RetryRules
   readonly clock: Clock
