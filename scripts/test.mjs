@@ -9,7 +9,11 @@ await step('turbo', ['run', 'typecheck', '--output-logs=errors-only'], {
   failed: 'The types do not hold.',
   advice: 'The errors are above; `pnpm typecheck` shows them again.',
 })
-await step('vitest', ['run', ...process.argv.slice(2)], {
+const args = process.argv.slice(2)
+// Who names a reporter names them all; the summary comes on top.
+const reporters = args.some((arg) => arg.startsWith('--reporter')) ? [] : ['--reporter=default']
+
+await step('vitest', ['run', ...reporters, '--reporter=./scripts/skipped-reporter.mjs', ...args], {
   failed: 'Tests failed.',
   advice: 'The failures are above; `npm test -- <path>` runs the tests of one folder.',
 })
