@@ -140,7 +140,7 @@ export function storeContract<Tx>(make: () => Promise<Store<Tx>> | Store<Tx>): r
   })
 
   it('lets a delayed saga run from its first claim on', async (store) => {
-    const { saga } = await store.create(newSaga({ delay: 20, progress: { ...FRESH, status: 'waiting' } }))
+    const { saga } = await store.create(newSaga({ delay: 500, progress: { ...FRESH, status: 'waiting' } }))
     assert.deepEqual(await claimed(store), [])
 
     const [row] = await eventually(() => claimed(store))
