@@ -88,6 +88,7 @@ it('counts once what is added twice, and nothing after it is removed', async () 
   expect(metrics.add(policy)).toBe(remove)
 
   await policy.execute(() => 1)
+  expect(await lines('retry_budget_balance{')).toHaveLength(1)
   remove()
   remove()
   await policy.execute(() => 1)
@@ -99,6 +100,7 @@ it('counts once what is added twice, and nothing after it is removed', async () 
   remove()
   await policy.execute(() => 1)
   expect(await lines('retry_attempts_total')).toEqual(['retry_attempts_total{name="stock",outcome="success"} 2'])
+  expect(await lines('retry_budget_balance{')).toHaveLength(1)
 })
 
 it('keeps the number of names bounded', async () => {
