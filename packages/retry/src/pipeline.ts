@@ -1,6 +1,6 @@
 import { abortReason, contextOf, isAborted } from './internal/context.js'
 import { invoke } from './internal/invoke.js'
-import { wrong } from './internal/validate.js'
+import { policyArgument } from './internal/validate.js'
 import type { ExecuteOptions, Operation, Policy } from './policy.js'
 
 /** What a policy, or any of a union of policies, may resolve with instead of the operation's result. */
@@ -25,10 +25,7 @@ export type FallbackOf<P> = P extends { execute: unknown; readonly '~fallback'?:
 export function pipeline<const P extends readonly Policy<unknown>[]>(
   ...outermostFirst: P
 ): Policy<FallbackOf<P[number]>> {
-  for (const policy of outermostFirst) {
-    if (typeof (Object(policy) as Partial<Policy>).execute !== 'function')
-      throw wrong('pipeline: each', policy, 'a policy')
-  }
+  for (const policy of outermostFirst) policyArgument('pipeline: each', policy)
 
   return outermostFirst.reduceRight(around, bare) as Policy<FallbackOf<P[number]>>
 }

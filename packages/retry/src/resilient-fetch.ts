@@ -3,7 +3,7 @@ import { BodyAborts } from './internal/body-aborts.js'
 import { OnceContext } from './internal/context.js'
 import { discardBody } from './internal/discard.js'
 import { type RequestFacts, requestFacts } from './internal/request-facts.js'
-import { wrong } from './internal/validate.js'
+import { optionalFunction, policyArgument, wrong } from './internal/validate.js'
 import type { Policy, PolicyContext } from './policy.js'
 
 /** Any `fetch`: the global one, undici's, node-fetch's, or one of a test. */
@@ -47,12 +47,8 @@ export function resilientFetch(
   policy: Policy<unknown>,
   options: ResilientFetchOptions & { readonly fetch?: unknown } = {},
 ): unknown {
-  if (typeof (Object(policy) as Partial<Policy>).execute !== 'function') {
-    throw wrong('resilientFetch: policy', policy, 'a policy')
-  }
-  if (options.fetch !== undefined && typeof options.fetch !== 'function') {
-    throw wrong('resilientFetch: fetch', options.fetch, 'a function')
-  }
+  policyArgument('resilientFetch: policy', policy)
+  optionalFunction('resilientFetch: fetch', options.fetch)
 
   const retryOn = statuses(options.retryOn ?? RETRY_ON)
   const bodies = new BodyAborts()

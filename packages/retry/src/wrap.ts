@@ -1,4 +1,4 @@
-import { wrong } from './internal/validate.js'
+import { policyArgument, wrong } from './internal/validate.js'
 import type { Policy } from './policy.js'
 
 /**
@@ -17,7 +17,7 @@ export function wrap<A extends unknown[], R, F>(
 ): (...args: A) => Promise<Awaited<R> | F>
 export function wrap(fn: (...args: unknown[]) => unknown, policy: Policy<unknown>): (...args: unknown[]) => unknown {
   if (typeof fn !== 'function') throw wrong('wrap: fn', fn, 'a function')
-  if (typeof (Object(policy) as Partial<Policy>).execute !== 'function') throw wrong('wrap: policy', policy, 'a policy')
+  policyArgument('wrap: policy', policy)
 
   function wrapped(this: unknown, ...args: unknown[]): Promise<unknown> {
     return policy.execute(() => fn.apply(this, args))

@@ -31,6 +31,11 @@ export function optionalString(option: string, value: unknown): string | undefin
   throw wrong(option, value, 'a string')
 }
 
+/** Anything with an `execute`. */
+export function policyArgument(argument: string, value: unknown): void {
+  if (typeof (Object(value) as { execute?: unknown }).execute !== 'function') throw wrong(argument, value, 'a policy')
+}
+
 /** Options themselves: `retry(5)` is a slip worth a message. */
 export function optionsObject(owner: string, value: unknown): void {
   if (typeof value === 'object' && value !== null) return
