@@ -59,7 +59,7 @@ export async function startFullShop(settings: FullSettings, options: FullShopOpt
     say('Databases, one for each service that keeps something')
     const roles = databaseOwners.map((service) => databaseOf(shop, service))
     const passwords = await readPasswords(join(settings.dataDir, 'full', 'passwords.json'), roles)
-    await provisionDatabases(admin, roles, passwords)
+    await provisionDatabases(admin, roles, passwords).catch(explainRefusal)
     signal.throwIfAborted()
 
     say('Services, each a process of its own')
@@ -84,6 +84,15 @@ export async function startFullShop(settings: FullSettings, options: FullShopOpt
     await undo.run()
     throw error
   }
+}
+
+/** PostgreSQL's `insufficient_privilege`. */
+function explainRefusal(error: unknown): never {
+  if ((error as { code?: unknown }).code !== '42501') throw error
+
+  throw new StartError(
+    `the user of DATABASE_URL may not make databases and roles (${(error as Error).message}); name one who may there`,
+  )
 }
 
 function runProcess(

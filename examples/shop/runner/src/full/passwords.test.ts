@@ -40,3 +40,11 @@ test('says what to do about a file that holds something else', async () => {
 
   await expect(readPasswords(file, ['a'])).rejects.toThrow(`${file} does not hold the passwords of the shop; delete it`)
 })
+
+test('names the file and the variable when it cannot be kept', async () => {
+  await writeFile(join(folder, 'full'), '')
+
+  await expect(readPasswords(file, ['a'])).rejects.toThrow(
+    /passwords\.json cannot be (read|written) \(ENOTDIR\); set DATA_DIR/,
+  )
+})

@@ -12,10 +12,7 @@ export async function readPasswords(file: string, roles: readonly string[]): Pro
   if (missing.length === 0) return known
 
   const passwords = { ...known, ...Object.fromEntries(missing.map((role) => [role, newPassword()])) }
-  await mkdir(dirname(file), { recursive: true })
-  const draft = `${file}.${process.pid}`
-  await writeFile(draft, `${JSON.stringify(passwords, null, 2)}\n`, { mode: 0o600 })
-  await rename(draft, file)
+  await write(file, passwords)
   return passwords
 }
 
@@ -23,13 +20,27 @@ function newPassword(): string {
   return randomBytes(24).toString('base64url')
 }
 
+/** In one step, so that no start finds half of it. */
+async function write(file: string, passwords: Passwords): Promise<void> {
+  const draft = `${file}.${process.pid}`
+  try {
+    await mkdir(dirname(file), { recursive: true })
+    await writeFile(draft, `${JSON.stringify(passwords, null, 2)}\n`, { mode: 0o600 })
+    await rename(draft, file)
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException
+    throw new StartError(`${file} cannot be written (${code}); set DATA_DIR to another folder`)
+  }
+}
+
 async function read(file: string): Promise<Passwords> {
   let text: string
   try {
     text = await readFile(file, 'utf8')
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return {}
-    throw error
+    const { code } = error as NodeJS.ErrnoException
+    if (code === 'ENOENT') return {}
+    throw new StartError(`${file} cannot be read (${code}); set DATA_DIR to another folder`)
   }
 
   try {
