@@ -335,6 +335,35 @@ describe('no permit is lost', () => {
     expect(circuits.get(origin).metrics).toMatchObject({ calls: 0, inFlight: 0 })
   })
 
+  it('when hundreds of requests end in all ways at once', async () => {
+    const { origin } = await serve((incoming, response) => {
+      const [, ending] = (incoming.url as string).split('/')
+      if (ending === 'works') response.end('fine')
+      else if (ending === 'fails') response.writeHead(503).end()
+      else if (ending === 'drops') response.destroy()
+      else if (ending === 'breaks')
+        response.writeHead(200, { 'content-length': 9 }).write('a', () => response.destroy())
+      else if (ending === 'hangs') response.writeHead(200).write('a part')
+    })
+    const { get, circuits } = guardedAgent({ trip: { window: { calls: 1_000 }, minimumCalls: 1_000 } })
+    const endings = ['works', 'fails', 'drops', 'breaks', 'hangs', 'silent']
+
+    const requests = Array.from({ length: 300 }, async (_, i) => {
+      const ending = endings[i % endings.length] as string
+      const abortAfter = ending === 'hangs' || ending === 'silent' || i % 4 === 0
+      const signal = abortAfter ? AbortSignal.timeout(i) : undefined
+      await get(`${origin}/${ending}`, { signal, idempotent: false }).catch(() => undefined)
+    })
+    await Promise.all(requests)
+    await settled()
+
+    const { inFlight, calls, failures, rejected } = circuits.get(origin).metrics
+    expect({ inFlight, rejected }).toEqual({ inFlight: 0, rejected: 0 })
+    // 150 are not aborted by anybody; of the others, some end before that.
+    expect(calls).toBeGreaterThanOrEqual(150)
+    expect(failures).toBeLessThan(calls)
+  })
+
   it('when the connection is upgraded: that is a success, whatever becomes of it', async () => {
     const sockets: Socket[] = []
     const server = createServer().on('upgrade', (_, socket) => {
