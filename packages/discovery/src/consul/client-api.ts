@@ -51,9 +51,7 @@ export class ClientApi implements ConsulApi {
       ...(tags.length > 0 && { tag: tags }),
       ...(stale && { stale }),
       ...(dc !== undefined && { dc }),
-      // Given also when empty: an index or a wait among the client's defaults is not ours.
-      index: index === undefined ? '0' : String(index),
-      ...(index !== undefined && { wait: goDuration(wait) }),
+      ...(index !== undefined && { index: String(index), wait: goDuration(wait) }),
     }
     const answer = await this.#call((o) => this.#client.health.service(o), options, deadlineOf(question), signal)
 

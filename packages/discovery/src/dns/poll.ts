@@ -75,9 +75,10 @@ class Poll {
     this.#cancelNext()
   }
 
-  /** Asks early, but not before the shortest interval is over; while a question is out, it is not asked again. */
+  /** Asks early, but not before the shortest interval is over. */
   hurry(): void {
     const { clock, minInterval } = this.#settings
+    // While a question is out, the time that was due is over.
     const earliest = Math.max(clock.now(), this.#asked + minInterval)
     if (earliest < this.#due) this.#plan(earliest - clock.now())
   }
@@ -85,7 +86,6 @@ class Poll {
   async #round(): Promise<void> {
     const { clock, random } = this.#settings
     this.#asked = clock.now()
-    this.#due = Number.NEGATIVE_INFINITY
 
     let found: Found
     try {

@@ -71,6 +71,13 @@ describe('dnsA', () => {
     expect((await discover(source).service('users').ready()).endpoints).toHaveLength(1)
   })
 
+  it('believes that a name does not exist, whatever the kind of address', async () => {
+    const { endpoints, server } = await find({}, port3000)
+
+    expect(endpoints).toEqual([])
+    expect(server.questions).not.toContain('AAAA users.test')
+  })
+
   it('asks again by the TTL', async () => {
     const server = await serve({ 'users.test': [a('10.0.0.1', 1)] })
     const source = dnsA({ ...FAST, maxInterval: 5_000, servers: [server.address], port: 80 })
@@ -120,9 +127,14 @@ describe('dnsSrv', () => {
 
   it('leaves out records that cannot be used, one by one', async () => {
     const records = [srv('one.test', 3001), srv('two.test', 0), srv('.', 3003), srv('gone.test', 3004)]
-    const { endpoints } = await find({ 'users.test': records, ...targets }, dnsSrv)
+    const server = await serve({ 'users.test': records, ...targets })
+    const discovery = discover(dnsSrv({ ...FAST, servers: [server.address] }))
+    const errors: Error[] = []
+    discovery.on('error', ({ error }) => errors.push(error))
+    const { endpoints } = await discovery.service('users.test').ready()
 
     expect(endpoints.map(({ port }) => port)).toEqual([3001])
+    expect(errors).toEqual([])
   })
 
   it('takes a single "." for a service that is decidedly not available', async () => {
@@ -149,6 +161,19 @@ describe('dnsSrv', () => {
 
     await vi.waitFor(() => expect(service.snapshot.stale).toBe(true), WAIT)
     expect(service.snapshot.endpoints).toHaveLength(2)
+  })
+
+  it('asks for no further targets when the discovery is closed', async () => {
+    const records = Array.from({ length: 25 }, (_, n) => srv(`h${n}.test`, 80))
+    const zones = Object.fromEntries(records.map(({ target }) => [target, 'silence' as const]))
+    const server = await serve({ 'users.test': records, ...zones })
+    const discovery = createDiscovery({ source: dnsSrv({ ...FAST, timeout: 60_000, servers: [server.address] }) })
+    discovery.service('users.test')
+    await vi.waitFor(() => expect(server.questions).toHaveLength(17), WAIT)
+    await discovery.close()
+    await new Promise((resolve) => setTimeout(resolve, 50))
+
+    expect(server.questions).toHaveLength(17)
   })
 
   it('finds more targets than it asks for at a time', async () => {
