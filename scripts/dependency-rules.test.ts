@@ -11,6 +11,8 @@ let folder: string
 
 beforeAll(async () => {
   folder = await mkdtemp(join(tmpdir(), 'msx-rules-'))
+  await mkdir(join(folder, 'packages/circuit-breaker/src'), { recursive: true })
+  await writeFile(join(folder, 'packages/circuit-breaker/src/undici.ts'), '')
 })
 
 afterAll(() => rm(folder, { recursive: true }))
@@ -42,6 +44,8 @@ test.each([
   ['packages/discovery/src/planted.ts', 'undici', 'undici-only-in-its-subpath'],
   ['packages/gateway-kit/src/planted.ts', '@msx/saga', 'gateway-kit-knows-only-retry-circuit-breaker-discovery'],
   ['packages/gateway-kit/src/planted.ts', 'jose', 'jose-only-in-its-subpath'],
+  ['packages/messaging/src/planted.ts', 'amqplib', 'amqplib-only-in-its-subpath'],
+  ['packages/circuit-breaker/src/index.ts', './undici.ts', 'root-entry-does-not-reach-undici'],
   ['packages/saga/src/planted.ts', '@shop/contracts', 'packages-do-not-know-the-shop'],
   ['examples/shop/services/order-service/src/planted.ts', '@shop/user-service', 'a-service-knows-no-other-service'],
   ['examples/shop/contracts/src/planted.ts', '@shop/order-service', 'contracts-hold-no-code-of-the-shop'],

@@ -52,6 +52,10 @@ test('every container is reachable from this machine only', () => {
 
   expect([...compose.matchAll(/^ {2}(\w+):\n {4}image: \S+:[\d.]+$/gm)].map(([, name]) => name)).toEqual(serverNames)
   const ports = [...compose.matchAll(/^ {4}ports: (.*)$/gm)].map(([, port]) => port)
-  expect(ports).toHaveLength(serverNames.length)
+  expect(ports).toHaveLength(serverNames.length - 1)
+  // Consul is on the machine's own network, and told to listen on loopback.
+  expect(compose).toContain('-bind, 127.0.0.1')
+  expect(compose).toContain('-client, 127.0.0.1')
+  expect(compose).not.toContain('0.0.0.0')
   for (const port of ports) expect(port).toMatch(/^\["127\.0\.0\.1:\$\{MSX_PORT:\?[^}]*\}:\d+"\]$/)
 })

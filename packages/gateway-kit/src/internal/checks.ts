@@ -25,8 +25,6 @@ export const aFunction: Check = (value) => (typeof value === 'function' ? undefi
 
 export const aString: Check = (value) => (typeof value === 'string' && value !== '' ? undefined : 'a non-empty string')
 
-export const aBoolean: Check = (value) => (typeof value === 'boolean' ? undefined : 'true or false')
-
 export const listOfStrings: Check = (value) =>
   Array.isArray(value) && value.length > 0 && value.every((item) => typeof item === 'string' && item !== '')
     ? undefined

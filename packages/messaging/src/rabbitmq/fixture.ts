@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import { type ChannelModel, connect } from 'amqplib'
+import { missingServer } from '../../../../tooling/missing-server.js'
 import type { Transport } from '../transport.js'
 import { onChannel } from './channels.js'
 import type { RabbitmqOptions } from './options.js'
@@ -27,11 +28,7 @@ export async function testBroker(): Promise<TestBroker | undefined> {
   try {
     admin = await connect(URL_OF_TESTS, { timeout: 3_000, noDelay: true })
   } catch (error) {
-    const reason = (error as Error).message || (error as { code?: string }).code
-    const why = `no RabbitMQ answers at ${new URL(URL_OF_TESTS).host}: ${reason}`
-    if (process.env['MSX_REQUIRE_SERVICES'] === '1') throw new Error(why, { cause: error })
-    console.warn(`\n  SKIPPED: ${why}\n  Start one with \`scripts/services up rabbitmq\`, or set AMQP_URL.\n`)
-    return undefined
+    return missingServer('rabbitmq', URL_OF_TESTS, error)
   }
 
   admin.on('error', () => {})

@@ -1,5 +1,6 @@
 import { PGlite } from '@electric-sql/pglite'
 import pg from 'pg'
+import { missingServer } from '../../../../tooling/missing-server.js'
 import { type PostgresStore, postgresStore } from '../postgres.js'
 import type { Database, Queryable } from '../shapes.js'
 
@@ -32,11 +33,8 @@ export async function postgresDatabase(): Promise<TestDatabase | undefined> {
   try {
     await pool.query('SELECT 1')
   } catch (error) {
-    const why = `no PostgreSQL answers at ${new URL(url).host}: ${error instanceof Error ? error.message : error}`
-    if (process.env['MSX_REQUIRE_SERVICES'] === '1') throw new Error(why, { cause: error })
-    console.warn(`\n  SKIPPED: ${why}\n  Start one with \`scripts/services up postgres\`, or set DATABASE_URL.\n`)
     await pool.end()
-    return undefined
+    return missingServer('postgres', url, error)
   }
 
   const transaction: TestDatabase['transaction'] = async (run) => {

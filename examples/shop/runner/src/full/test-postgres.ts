@@ -1,5 +1,6 @@
 import { randomBytes } from 'node:crypto'
 import pg from 'pg'
+import { missingServer } from '../../../../../tooling/missing-server.js'
 import { readAddresses } from './addresses.js'
 import { dropDatabases } from './provision.js'
 
@@ -19,10 +20,7 @@ export async function testPostgres(): Promise<TestPostgres | undefined> {
   try {
     await admin.connect()
   } catch (error) {
-    const why = `no PostgreSQL answers at ${new URL(url).host}: ${error instanceof Error ? error.message : error}`
-    if (process.env['MSX_REQUIRE_SERVICES'] === '1') throw new Error(why, { cause: error })
-    console.warn(`\n  SKIPPED: ${why}\n  Start one with \`scripts/services up postgres\`, or set DATABASE_URL.\n`)
-    return undefined
+    return missingServer('postgres', url, error)
   }
 
   const names: string[] = []
