@@ -6,6 +6,11 @@ import { openFolder } from './testing.js'
 
 const redis = { name: 'redis', port: 7000 }
 const isRoot = process.getuid?.() === 0
+console.log(
+  isRoot
+    ? '  SKIPPED: where a server keeps its files for a user who is not root: run as root'
+    : '  SKIPPED: where a server keeps its files for root: run without root',
+)
 
 let state: string
 beforeEach(() => {
