@@ -7,6 +7,7 @@ import { tmpdir } from 'node:os'
 import { delimiter, join } from 'node:path'
 import { setTimeout as wait } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
+import { missingServer } from '../../../../tooling/missing-server.js'
 
 /** The Consul that tests share; undefined when none answers, unless MSX_REQUIRE_SERVICES says that one must. */
 export async function sharedConsul(): Promise<string | undefined> {
@@ -16,9 +17,15 @@ export async function sharedConsul(): Promise<string | undefined> {
     await leaderOf(url)
     return url
   } catch (cause) {
-    return missing(`no Consul answers at ${url}`, cause)
+    return missingServer('consul', url, cause)
   }
 }
+
+/** Not a failure even where every server must answer: the one that does may run in a container, or be somebody else's. */
+const noProgram = `
+  SKIPPED: the tests that restart Consul: its program is neither unpacked nor on the PATH
+  Stop the Consul that answers and let \`scripts/services up consul\` start one, or install it.
+`
 
 /** The program of a Consul that a test may stop: where `scripts/services` unpacks it, or on the PATH. */
 export function consulProgram(): string | undefined {
@@ -32,14 +39,8 @@ export function consulProgram(): string | undefined {
       return false
     }
   })
-  return found ?? missing('the program of Consul is neither unpacked nor on the PATH, for tests that restart it')
-}
-
-function missing(what: string, cause?: unknown): undefined {
-  if (process.env['MSX_REQUIRE_SERVICES'] === '1') throw new Error(what, { cause })
-
-  console.warn(`\n  SKIPPED: ${what}\n  Start one with \`scripts/services up consul\`, or set CONSUL_HTTP_ADDR.\n`)
-  return undefined
+  if (found === undefined) console.warn(noProgram)
+  return found
 }
 
 /** Consul answers before it has a leader, but refuses everything until then. */
