@@ -58,8 +58,9 @@ module.exports = {
     onlyIn('jose', '^packages/gateway-kit/src/jwt'),
     onlyIn('amqplib', '^packages/messaging/src/rabbitmq'),
     onlyIn('consul', '^packages/discovery/src/consul'),
-    onlyIn('pg', '^packages/saga/src/testing/databases'),
+    onlyIn('pg', '^packages/(saga|messaging)/src/testing/databases', '^packages/(saga|messaging)/src/cli'),
     onlyIn('prom-client', '^$'),
+    onlyIn('@opentelemetry/api', '^packages/[^/]+/src/opentelemetry'),
     {
       name: 'a-service-knows-no-other-service',
       severity: 'error',

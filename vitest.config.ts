@@ -4,6 +4,7 @@ export default defineConfig({
   test: {
     projects: [
       'packages/*',
+      'benchmarks',
       'examples/shop/*/vitest.config.ts',
       'examples/shop/services/*',
       'scripts/vitest.config.ts',
