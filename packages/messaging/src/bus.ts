@@ -13,11 +13,13 @@ import { compose, type Handle } from './internal/middleware.js'
 import { Processor } from './internal/processor.js'
 import { Replies } from './internal/replies.js'
 import { within } from './internal/settle.js'
+import { Watch } from './internal/watch.js'
 import type { Pattern } from './match.js'
 import type { AnyMessage, BusMiddleware, Context, Handler, Outgoing, PublishOptions } from './message.js'
 import { checkRedriveOptions, type RedriveOptions, type RedriveResult, redriveQueue } from './redrive.js'
 import { checkDelays, completeSettings, type SubscribeOptions } from './subscribe-options.js'
 import { GroupSubscription, type Subscription, type SubscriptionHealth } from './subscription.js'
+import type { Telemetry } from './telemetry.js'
 import type { Transport, TransportHealth, WireMessage } from './transport.js'
 
 /** Where events are checked against their schemas. */
@@ -32,6 +34,8 @@ export interface BusOptions<S extends Schemas> {
   readonly validate?: ValidateMode | undefined
   /** Around every handler, the first one outermost. Default none. */
   readonly use?: readonly BusMiddleware[] | undefined
+  /** Sees every message that is sent or handled, such as `openTelemetry()`. Default none, which costs nothing. */
+  readonly telemetry?: Telemetry | undefined
 }
 
 export interface RequestOptions<R extends string> {
@@ -53,12 +57,19 @@ export interface Health {
     readonly status: TransportHealth
     /** Publishes and requests that are not settled. */
     readonly inFlight: number
+    /** Why the broker takes nothing for now. */
+    readonly blocked?: string | undefined
   }
   readonly subscriptions: readonly SubscriptionHealth[]
 }
 
 /** A typed event bus. {@link createBus} makes it. */
 export interface Bus<S extends Schemas> extends AsyncDisposable {
+  /** The name it was given. */
+  readonly source: string
+  /** The names of its events. */
+  readonly eventTypes: readonly EventName<S>[]
+
   /**
    * Connects, and resolves when every subscription made so far receives. Rejects when that fails, and may be called
    * again. The first publish, request or redrive starts a bus that nobody started.
@@ -122,7 +133,15 @@ interface BatchItem {
 }
 
 const CLOSE_TIMEOUT = 10_000
-const EVENTS: readonly (keyof BusEvents)[] = ['connection', 'blocked', 'published', 'handled', 'retry', 'deadLetter']
+const EVENTS: readonly (keyof BusEvents)[] = [
+  'connection',
+  'blocked',
+  'published',
+  'handled',
+  'retry',
+  'deadLetter',
+  'publishFailed',
+]
 const MODES: readonly ValidateMode[] = ['both', 'publish', 'consume', 'off']
 
 /**
@@ -136,7 +155,7 @@ const MODES: readonly ValidateMode[] = ['both', 'publish', 'consume', 'off']
  * await bus.publish('order.created', { orderId: 'o-1' })
  */
 export function createBus<S extends Schemas>(options: BusOptions<S>): Bus<S> {
-  const { events: catalogue, transport, source, validate = 'both', use = [] } = options
+  const { events: catalogue, transport, source, validate = 'both', use = [], telemetry } = options
   checkBusOptions(options as BusOptions<never>)
 
   const time = timekeeper(transport.clock)
@@ -150,14 +169,33 @@ export function createBus<S extends Schemas>(options: BusOptions<S>): Bus<S> {
   const replies = new Replies(decode, time)
   const inFlight = new InFlight()
   const aborts = new Aborts()
+  const eventTypes = Object.keys(catalogue.events)
+  const watch = telemetry && new Watch(telemetry, transport, eventTypes)
+  let blocked: string | undefined
+  events.on('blocked', (notice) => {
+    blocked = notice.blocked ? (notice.reason ?? 'unknown') : undefined
+  })
   let closing: Promise<void> | undefined
   let isClosed = false
 
-  async function publishPrepared({ wire, mandatory, delay }: Prepared): Promise<void> {
+  function publishPrepared(prepared: Prepared): Promise<void> {
+    if (watch === undefined) return publishWire(prepared)
+
+    return watch.send(prepared.wire, undefined, (wire) => publishWire({ ...prepared, wire }))
+  }
+
+  async function publishWire({ wire, mandatory, delay }: Prepared): Promise<void> {
     const startedAt = time.now()
-    const connection = line.readyNow ?? (await line.ready())
-    await connection.publish(wire, { mandatory, delay })
-    events.emit('published', { type: wire.type, id: wire.id as string, duration: time.now() - startedAt })
+    const { type } = wire
+    const id = wire.id as string
+    try {
+      const connection = line.readyNow ?? (await line.ready())
+      await connection.publish(wire, { mandatory, delay })
+    } catch (error) {
+      events.emit('publishFailed', { type, id, duration: time.now() - startedAt, error })
+      throw error
+    }
+    events.emit('published', { type, id, duration: time.now() - startedAt })
   }
 
   async function publishNow(type: string, data: unknown, terms: PublishOptions): Promise<void> {
@@ -210,8 +248,11 @@ export function createBus<S extends Schemas>(options: BusOptions<S>): Bus<S> {
     const { wire } = await encoder.encode(type, data, cause)
     if (queue === undefined) return
 
-    const connection = line.readyNow ?? (await line.ready())
-    await connection.send(queue, wire).catch((error) => {
+    const send = async (answer: WireMessage): Promise<void> => {
+      const connection = line.readyNow ?? (await line.ready())
+      await connection.send(queue, answer)
+    }
+    await (watch === undefined ? send(wire) : watch.send(wire, queue, send)).catch((error) => {
       // The one who asked is gone.
       if ((error as { code?: unknown }).code !== 'MSX_QUEUE_NOT_FOUND') throw error
     })
@@ -239,14 +280,14 @@ export function createBus<S extends Schemas>(options: BusOptions<S>): Bus<S> {
   ): Subscription {
     if (closing !== undefined) throw closedError(source)
     const list = typeof patterns === 'string' ? [patterns] : [...patterns]
-    const settings = completeSettings(group, list, handler, terms, Object.keys(catalogue.events))
+    const settings = completeSettings(group, list, handler, terms, eventTypes)
     checkDelays(settings, transport.longestDelay)
     for (const { settings: other } of subscriptions) {
       if (other.group === group || other.queue.name === settings.queue.name) throw groupTaken(group, other.group)
     }
 
     const handle = compose(use, handler)
-    const processor = new Processor({ settings, handle, decode, contextFor, events, time })
+    const processor = new Processor({ settings, handle, decode, contextFor, events, time, watch })
     const subscription: GroupSubscription = new GroupSubscription(settings, processor, () => {
       subscriptions.delete(subscription)
     })
@@ -271,7 +312,7 @@ export function createBus<S extends Schemas>(options: BusOptions<S>): Bus<S> {
 
     return {
       status: status === 'up' && !isWhole ? 'degraded' : status,
-      publisher: { status, inFlight: inFlight.count },
+      publisher: { status, inFlight: inFlight.count, blocked },
       subscriptions: list,
     }
   }
@@ -299,6 +340,8 @@ export function createBus<S extends Schemas>(options: BusOptions<S>): Bus<S> {
   }
 
   return {
+    source,
+    eventTypes: eventTypes as EventName<S>[],
     start: () => line.start(),
     publish,
     publishMany: (batch) => inFlight.add(publishMany(batch)),
@@ -312,11 +355,15 @@ export function createBus<S extends Schemas>(options: BusOptions<S>): Bus<S> {
   }
 }
 
-function checkBusOptions({ events, transport, source, validate, use }: BusOptions<never>): void {
+function checkBusOptions({ events, transport, source, validate, use, telemetry }: BusOptions<never>): void {
   if (typeof events?.events !== 'object') refuse('createBus', 'events', events, 'what defineEvents returns')
   checkFunction('createBus', 'transport.connect', transport?.connect)
   checkText('createBus', 'source', source)
   if (validate !== undefined && !MODES.includes(validate)) refuse('createBus', 'validate', validate, MODES.join(', '))
+  if (telemetry !== undefined) {
+    checkFunction('createBus', 'telemetry.send', telemetry?.send)
+    checkFunction('createBus', 'telemetry.process', telemetry.process)
+  }
   if (use === undefined) return
   if (!Array.isArray(use)) refuse('createBus', 'use', use, 'an array of middleware')
   for (const [index, middleware] of use.entries()) checkFunction('createBus', `use[${index}]`, middleware)

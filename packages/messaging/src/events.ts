@@ -9,6 +9,8 @@ export interface BusEvents {
   blocked: { readonly blocked: boolean; readonly reason?: string | undefined }
   /** The broker has a message. */
   published: { readonly type: string; readonly id: string; readonly duration: number }
+  /** The broker does not have a message, or was not heard to say so. */
+  publishFailed: { readonly type: string; readonly id: string; readonly duration: number; readonly error: unknown }
   /** A handler finished and the message was acknowledged. */
   handled: {
     readonly group: string
@@ -17,21 +19,23 @@ export interface BusEvents {
     readonly attempt: number
     readonly duration: number
   }
-  /** An attempt failed and another follows after `delay`; `attempt` is the one that failed. */
+  /** An attempt failed after `duration` and another follows after `delay`; `attempt` is the one that failed. */
   retry: {
     readonly group: string
     readonly type: string
     readonly id: string
     readonly attempt: number
+    readonly duration: number
     readonly delay: number
     readonly error: unknown
   }
-  /** No further attempt follows. `kept` is false when the group has no dead letters, so that the message is gone. */
+  /** No further attempt follows the one that took `duration`. `kept` is false when the group has no dead letters, so that the message is gone. */
   deadLetter: {
     readonly group: string
     readonly type: string
     readonly id: string
     readonly attempt: number
+    readonly duration: number
     readonly code: string
     readonly error: unknown
     readonly kept: boolean

@@ -54,6 +54,7 @@ export type { RedriveOptions, RedriveResult } from './redrive.js'
 export type { RetryPlan } from './retry-plan.js'
 export type { QueueOptions, SubscribeOptions } from './subscribe-options.js'
 export type { Subscription, SubscriptionHealth } from './subscription.js'
+export type { ProcessedMessage, Sending, SentMessage, Telemetry } from './telemetry.js'
 export type {
   ConnectionNotice,
   ConnectOptions,

@@ -1,5 +1,6 @@
 import { sleep, type Timekeeper } from './clock.js'
 import { type DeadLetter, readDeadLetter, withoutFailure } from './dead-letter.js'
+import { isMessagingError } from './errors.js'
 import { checkCount, checkFunction, refuse } from './internal/check.js'
 import { deadLetterQueueOf } from './subscribe-options.js'
 import type { Delivery, TransportConnection } from './transport.js'
@@ -56,7 +57,7 @@ export async function redriveQueue(
       held.push(delivery)
       if (filter !== undefined && !filter(readDeadLetter(delivery.message))) continue
       if (!dryRun) {
-        await connection.send(queue, withoutFailure(delivery.message))
+        if (!(await fits(connection.send(queue, withoutFailure(delivery.message))))) continue
         delivery.ack()
         held.pop()
       }
@@ -66,6 +67,17 @@ export async function redriveQueue(
   } finally {
     next?.release()
     for (const delivery of held) delivery.release()
+  }
+}
+
+/** Whether the message was sent; one that is too large for what is to be written on it stays, and holds up no other. */
+async function fits(sent: Promise<void>): Promise<boolean> {
+  try {
+    await sent
+    return true
+  } catch (error) {
+    if (isMessagingError(error) && error.code === 'MSX_TOO_LARGE') return false
+    throw error
   }
 }
 

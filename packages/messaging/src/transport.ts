@@ -9,6 +9,10 @@ import type { Clock } from './clock.js'
 export interface Transport {
   /** The time the broker lives in; a bus uses the same. Default: the machine's. */
   readonly clock?: Clock | undefined
+  /** The broker's kind, by its name in OpenTelemetry where it has one there. */
+  readonly system?: string | undefined
+  /** The exchange that events are published to, when it has a name. */
+  readonly exchange?: string | undefined
   /** The longest delay it can keep a message for, in ms. Default: any. */
   readonly longestDelay?: number | undefined
   /** Rejects when the broker cannot be reached. What breaks later is the connection's to repair. */

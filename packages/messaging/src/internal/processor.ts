@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto'
 import type { Schemas } from '../catalogue.js'
 import { sleep, type Timekeeper } from '../clock.js'
 import { describeError, withFailure } from '../dead-letter.js'
-import { MessagingError } from '../errors.js'
+import { isMessagingError, MessagingError } from '../errors.js'
 import type { BusEvents } from '../events.js'
 import { topicMatcher } from '../match.js'
 import type { Context } from '../message.js'
@@ -15,6 +15,7 @@ import { HEADER, readCount, readId, readText } from './envelope.js'
 import type { Handle } from './middleware.js'
 import { ReceivedMessage } from './received-message.js'
 import { within } from './settle.js'
+import type { Watch } from './watch.js'
 
 export interface ProcessorParts {
   readonly settings: SubscriptionSettings
@@ -23,12 +24,19 @@ export interface ProcessorParts {
   readonly contextFor: (message: ReceivedMessage, wire: WireMessage) => Context<Schemas>
   readonly events: Emitter<BusEvents>
   readonly time: Timekeeper
+  readonly watch: Watch | undefined
 }
 
 interface Failed {
   readonly error: unknown
   /** Whether the handler was called, or the message did not get that far. */
   readonly handled: boolean
+}
+
+interface FailedAttempt extends Failed {
+  readonly attempt: number
+  /** In ms. */
+  readonly duration: number
 }
 
 /** How long a message is kept when the broker would take neither its retry nor its dead letter, in ms. */
@@ -48,28 +56,35 @@ export class Processor {
 
   /** Never rejects. */
   async process(delivery: Delivery, connection: TransportConnection): Promise<void> {
-    const { settings, events, time } = this.#parts
-    const { group, plan } = settings
+    const { settings, events, time, watch } = this.#parts
+    const { group, plan, queue } = settings
+    const { redelivered } = delivery
     const wire = withId(delivery.message)
     const { type, id } = wire
 
     for (let attempt = (readCount(wire.headers, HEADER.attempts) ?? 0) + 1; ; attempt += 1) {
       const startedAt = time.now()
-      const failed = await this.#attempt(wire, attempt, delivery.redelivered)
+      const failed = await (watch === undefined
+        ? this.#attempt(wire, attempt, redelivered)
+        : watch.process(wire, { group, queue: queue.name, attempt, redelivered }, () =>
+            this.#attempt(wire, attempt, redelivered),
+          ))
+      const duration = time.now() - startedAt
       // Nobody waits for it any more: its connection closes or broke, and the queue gives the message out again.
       if (this.#abandoned || delivery.gone === true) return
 
       if (failed === undefined) {
         delivery.ack()
-        events.emit('handled', { group, type, id, attempt, duration: time.now() - startedAt })
+        events.emit('handled', { group, type, id, attempt, duration })
         return
       }
 
       const { error } = failed
       const verdict = judge(error, attempt, plan)
-      if (verdict.next === 'never') return this.#giveUp(wire, attempt, failed, delivery, connection)
-      if (verdict.next === 'later') return this.#postpone(wire, attempt, verdict.delay, error, delivery, connection)
-      events.emit('retry', { group, type, id, attempt, delay: 0, error })
+      const ended: FailedAttempt = { ...failed, attempt, duration }
+      if (verdict.next === 'never') return this.#giveUp(wire, ended, delivery, connection)
+      if (verdict.next === 'later') return this.#postpone(wire, ended, verdict.delay, delivery, connection)
+      events.emit('retry', { group, type, id, attempt, duration, delay: 0, error })
     }
   }
 
@@ -126,55 +141,75 @@ export class Processor {
 
   async #postpone(
     wire: IdentifiedMessage,
-    attempt: number,
+    failed: FailedAttempt,
     delay: number,
-    error: unknown,
     delivery: Delivery,
     connection: TransportConnection,
   ): Promise<void> {
     const { settings, events } = this.#parts
+    const { attempt, duration, error } = failed
     const firstFailedAt = readText(wire.headers, HEADER.firstFailedAt) ?? new Date().toISOString()
     const headers = { ...wire.headers, [HEADER.attempts]: attempt, [HEADER.firstFailedAt]: firstFailedAt }
     // Its ttl was for the wait until the first attempt.
     const again = { ...wire, headers, ttl: undefined }
 
-    if (!(await this.#handOver(connection.send(settings.queue.name, again, { delay }), delivery))) return
-    events.emit('retry', { group: settings.group, type: wire.type, id: wire.id, attempt, delay, error })
+    const sent = connection.send(settings.queue.name, again, { delay })
+    const end = await this.#handOver(sent, delivery)
+    if (end === 'moved') {
+      events.emit('retry', { group: settings.group, type: wire.type, id: wire.id, attempt, duration, delay, error })
+    } else if (end === 'rejected') this.#tellDeadLetter(wire, failed)
   }
 
   async #giveUp(
     wire: IdentifiedMessage,
-    attempt: number,
-    { error, handled }: Failed,
+    failed: FailedAttempt,
     delivery: Delivery,
     connection: TransportConnection,
   ): Promise<void> {
-    const { settings, events } = this.#parts
-    const { group, queue } = settings
-    const { code, reason } = describeError(error)
-    const attempts = handled ? attempt : attempt - 1
+    const { group, queue } = this.#parts.settings
     const { deadLetterQueue } = queue
 
     if (deadLetterQueue === undefined) delivery.ack()
     else {
-      const letter = withFailure(wire, { group, code, reason, attempts })
-      if (!(await this.#handOver(connection.send(deadLetterQueue, letter), delivery))) return
+      const letter = withFailure(wire, { group, ...describeError(failed.error), attempts: attemptsOf(failed) })
+      if ((await this.#handOver(connection.send(deadLetterQueue, letter), delivery)) === 'released') return
     }
-    const kept = deadLetterQueue !== undefined
-    events.emit('deadLetter', { group, type: wire.type, id: wire.id, attempt: attempts, code, error, kept })
+    this.#tellDeadLetter(wire, failed)
+  }
+
+  #tellDeadLetter({ type, id }: IdentifiedMessage, failed: FailedAttempt): void {
+    const { settings, events } = this.#parts
+    const { error, duration } = failed
+    const { code } = describeError(error)
+    const kept = settings.queue.deadLetterQueue !== undefined
+    events.emit('deadLetter', {
+      group: settings.group,
+      type,
+      id,
+      attempt: attemptsOf(failed),
+      duration,
+      code,
+      error,
+      kept,
+    })
   }
 
   /** First the broker has the copy, then the original goes: a crash in between leaves two messages, never none. */
-  async #handOver(sent: Promise<void>, delivery: Delivery): Promise<boolean> {
+  async #handOver(sent: Promise<void>, delivery: Delivery): Promise<'moved' | 'rejected' | 'released'> {
     try {
       await sent
       delivery.ack()
-      return true
-    } catch {
+      return 'moved'
+    } catch (error) {
+      if (isMessagingError(error) && error.code === 'MSX_TOO_LARGE') {
+        // With what is to be written on it the message would never fit. The broker puts it away as it is.
+        delivery.reject()
+        return 'rejected'
+      }
       // Back to the queue, but not in a circle as fast as the machine can run.
       if (!this.#abandoned) await sleep(this.#parts.time, HOLD)
       delivery.release()
-      return false
+      return 'released'
     }
   }
 }
@@ -184,6 +219,10 @@ type IdentifiedMessage = WireMessage & { readonly id: string }
 /** A foreign message may lack an id; it keeps the one it is given here through all its retries. */
 function withId(wire: WireMessage): IdentifiedMessage {
   return { ...wire, id: readId(wire) ?? randomUUID() }
+}
+
+function attemptsOf({ attempt, handled }: FailedAttempt): number {
+  return handled ? attempt : attempt - 1
 }
 
 function isPromiseLike(value: unknown): value is PromiseLike<unknown> {

@@ -75,6 +75,7 @@ export function memory(options: MemoryOptions = {}): MemoryTransport {
 
   return {
     clock,
+    system: 'memory',
     connect: async () => new MemoryConnection(broker),
 
     get published() {

@@ -25,6 +25,8 @@ export function rabbitmq(options: RabbitmqOptions): Transport {
   const settings = completeOptions(options)
 
   return {
+    system: 'rabbitmq',
+    exchange: settings.exchange,
     longestDelay: LONGEST_WAIT,
 
     async connect({ name, notify }) {
