@@ -128,7 +128,7 @@ function simulate(given: Scenario) {
   return { plan, state, applied, everApplied, undone, takenBackAfterPivot, cancelled, records, turns }
 }
 
-test('adds up, whatever fails, crashes or is cancelled', () => {
+test('adds up, whatever fails, crashes or is cancelled', { timeout: 60_000 }, () => {
   fc.assert(
     fc.property(scenario, (given) => {
       const { plan, state, applied, everApplied, undone, takenBackAfterPivot, cancelled, records, turns } =

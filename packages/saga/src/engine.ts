@@ -144,13 +144,13 @@ export function createSagaEngine<Tx>(options: SagaEngineOptions<Tx>): SagaEngine
 
   const nextId = risingIds()
   const { on, emit } = emitter()
-  const waiting = new Map<string, Set<() => void>>()
+  const waiting = new Map<string, Set<(row?: SagaRow) => void>>()
   const worker = new Worker({ store, timers, random, emit, plans, concurrency, ttl, onRelease: released })
   let closed: Promise<void> | undefined
 
   function released({ row }: Held, wakeIn: number | undefined): void {
     if (wakeIn !== undefined) worker.poke(wakeIn + SLACK)
-    else for (const look of [...(waiting.get(row.id) ?? [])]) look()
+    else for (const look of [...(waiting.get(row.id) ?? [])]) look(row)
   }
 
   function alive(): void {
@@ -198,8 +198,11 @@ export function createSagaEngine<Tx>(options: SagaEngineOptions<Tx>): SagaEngine
     return after
   }
 
-  /** Waits until `look` finds the saga at rest, woken by this process or by polling. */
-  function atRest(id: string, grace: number, { timeout, signal }: SettledOptions): Promise<SagaRow> {
+  /**
+   * Waits until the saga is found at rest, woken by this process or by polling. When this process runs it there is nothing
+   * to ask the store for; `whole` asks for the whole row at the end all the same.
+   */
+  function atRest(id: string, grace: number, { timeout, signal }: SettledOptions, whole = true): Promise<SagaRow> {
     return new Promise((resolve, reject) => {
       const since = timers.now()
       let failingSince: number | undefined
@@ -218,9 +221,11 @@ export function createSagaEngine<Tx>(options: SagaEngineOptions<Tx>): SagaEngine
       }
       const aborted = (): void => end(() => reject(signal?.reason as Error))
       const fail = (error: unknown): void => end(() => reject(error as Error))
-      const look = (): void => {
+      const look = (row?: SagaRow): void => {
         cancelPoll()
         if (closed !== undefined) fail(new EngineClosedError())
+        else if (row && !whole) seen(row)
+        else if (worker.runs(id) && row === undefined) lookLater()
         else store.load(id).then(seen, away)
       }
       /** The saga goes on when the store is back, and so does the wait. */
@@ -236,7 +241,7 @@ export function createSagaEngine<Tx>(options: SagaEngineOptions<Tx>): SagaEngine
       const lookLater = (): void => {
         if (!waiting.get(id)?.has(look)) return
         cancelPoll()
-        cancelPoll = timers.after(pause, look)
+        cancelPoll = timers.after(pause, () => look())
         pause = Math.min(pause * 2, LOOK.last)
       }
       const seen = (row: SagaRow | undefined): void => {
@@ -301,7 +306,7 @@ export function createSagaEngine<Tx>(options: SagaEngineOptions<Tx>): SagaEngine
         id: row.id,
         created,
         async result() {
-          const rest = await atRest(row.id, tx === undefined ? 0 : UNCOMMITTED_FOR, {})
+          const rest = await atRest(row.id, tx === undefined ? 0 : UNCOMMITTED_FOR, {}, false)
           return resultOf(rest, plan) as never
         },
       }

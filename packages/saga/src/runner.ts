@@ -1,5 +1,6 @@
 import { exponential } from '@msx/retry'
 import { type Limit, runAttempt } from './attempt.js'
+import type { Committer } from './committer.js'
 import {
   type Decision,
   decide,
@@ -30,6 +31,7 @@ import type { Progress, SagaRow, Store, Transition } from './store.js'
 
 export interface RunnerParts {
   readonly store: Store<unknown>
+  readonly committer: Committer
   readonly timers: Timers
   readonly random: () => number
   readonly emit: Emit
@@ -329,7 +331,7 @@ export class Run {
     for (let failures = 0; ; failures++) {
       if (this.owner.aborted) throw this.owner.reason
       try {
-        return (await this.#parts.store.commit([written.transition])).has(this.id)
+        return await this.#parts.committer.commit(written.transition, failures > 0)
       } catch (error) {
         if (!this.#unanswered.includes(written)) this.#unanswered.push(written)
         await this.#pause('commit', error, failures)

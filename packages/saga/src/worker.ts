@@ -1,3 +1,4 @@
+import { Committer } from './committer.js'
 import { isSagaConflictError, LeaseLostError } from './errors.js'
 import type { Emit } from './events.js'
 import { MAX_DURATION } from './internal/check.js'
@@ -58,9 +59,11 @@ export class Worker {
   #halted = false
   readonly #ticking = new Set<Promise<void>>()
   #idleWaiters: (() => void)[] = []
+  readonly #runner: RunnerParts
 
   constructor(parts: WorkerParts) {
     this.#parts = parts
+    this.#runner = { ...parts, committer: new Committer(parts.store), isClosing: () => this.isClosing }
   }
 
   /** The worker that a new saga may belong to right away, when there is room for one. */
@@ -139,7 +142,7 @@ export class Worker {
 
     this.#expected.delete(row.id)
     this.#births.delete(row.id)
-    const run = new Run({ ...this.#parts, isClosing: () => this.isClosing }, plan, row)
+    const run = new Run(this.#runner, plan, row)
     this.#runs.set(row.id, run)
     const going = run
       .go()
@@ -154,6 +157,11 @@ export class Worker {
         if (this.#going.size === 0) for (const wake of this.#idleWaiters.splice(0)) wake()
       })
     this.#going.add(going)
+  }
+
+  /** Whether this process runs the saga. */
+  runs(id: string): boolean {
+    return this.#runs.has(id)
   }
 
   /** Tells a running step of this process that its saga was cancelled. */
