@@ -1,5 +1,5 @@
 import { defaultClassify, type Verdict } from './classify.js'
-import { callback, duration, integer, object } from './internal/validate.js'
+import { callback, integer, milliseconds, object } from './internal/validate.js'
 import type { Outcome } from './policy.js'
 
 /** How a bulkhead with `concurrency: 'adaptive'` finds its limit. */
@@ -55,7 +55,7 @@ export class AdaptiveLimit {
     this.#min = min
     this.#max = max
     this.#limit = integer('adaptive.initial', initial, min, max)
-    this.slowCall = slowCall === undefined ? Number.POSITIVE_INFINITY : duration('adaptive.slowCall', slowCall)
+    this.slowCall = slowCall === undefined ? Number.POSITIVE_INFINITY : milliseconds('adaptive.slowCall', slowCall)
     this.classify = callback('adaptive.classify', classify)
   }
 

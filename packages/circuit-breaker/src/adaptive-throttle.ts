@@ -3,9 +3,19 @@ import { ThrottledError } from './errors.js'
 import { call } from './internal/call.js'
 import { monotonic } from './internal/clock.js'
 import { type CallContext, contextOf } from './internal/context.js'
-import { atLeast, callback, clockOption, fraction, object, positiveDuration, text, wrong } from './internal/validate.js'
+import {
+  callback,
+  clockOption,
+  MAX_COUNT,
+  milliseconds,
+  object,
+  share,
+  typed,
+  within,
+  wrong,
+} from './internal/validate.js'
 import type { Clock, ExecuteOptions, Operation, Outcome, Policy } from './policy.js'
-import { TimeWindow } from './time-window.js'
+import { RollingWindow } from './rolling-window.js'
 
 /** Options of {@link adaptiveThrottle}. All durations are milliseconds. */
 export interface AdaptiveThrottleOptions {
@@ -85,7 +95,7 @@ class Throttle implements AdaptiveThrottle {
   readonly #classify: (outcome: Outcome) => Verdict
   readonly #random: () => number
   /** A rejected call is in it as one that failed: while it is rejected, nobody knows that it would have been taken. */
-  readonly #window: TimeWindow
+  readonly #window: RollingWindow
   #rejected = 0
   #inFlight = 0
 
@@ -100,12 +110,12 @@ class Throttle implements AdaptiveThrottle {
       random = Math.random,
     } = options
 
-    this.name = text('name', name)
-    this.#target = atLeast('target', target, 1)
-    this.#most = fraction('maxRejectionRate', maxRejectionRate)
+    this.name = typed('name', name, 'a string')
+    this.#target = within('target', target, 'a number', 1, MAX_COUNT)
+    this.#most = share('maxRejectionRate', maxRejectionRate)
     this.#classify = callback('classify', classify)
     this.#random = callback('random', random)
-    this.#window = new TimeWindow(positiveDuration('window', window), BUCKETS, clockOption(clock))
+    this.#window = new RollingWindow(BUCKETS, milliseconds('window', window, 1) / BUCKETS, clockOption(clock))
   }
 
   get metrics(): AdaptiveThrottleMetrics {

@@ -5,7 +5,7 @@ import { AbortListeners } from './internal/abort-listeners.js'
 import { call } from './internal/call.js'
 import { after, monotonic } from './internal/clock.js'
 import { type CallContext, contextOf } from './internal/context.js'
-import { clockOption, duration, integer, object, text, wrong } from './internal/validate.js'
+import { clockOption, integer, milliseconds, object, typed, wrong } from './internal/validate.js'
 import type { Clock, ExecuteOptions, Operation, Outcome, Policy } from './policy.js'
 
 /** Options of {@link bulkhead}. All durations are milliseconds. */
@@ -83,13 +83,13 @@ class Slots implements Bulkhead {
   constructor(options: BulkheadOptions) {
     const { name = DEFAULT_NAME, concurrency, queue = 0, queueTimeout, clock = monotonic, adaptive } = options
 
-    this.name = text('name', name)
+    this.name = typed('name', name, 'a string')
     this.#adaptive = concurrency === 'adaptive' ? new AdaptiveLimit(adaptive) : undefined
     this.#fixed = concurrency === 'adaptive' ? 0 : fixedConcurrency(concurrency)
     if (adaptive !== undefined && concurrency !== 'adaptive')
       throw wrong('concurrency', concurrency, "'adaptive', because adaptive is set")
     this.#places = integer('queue', queue, 0)
-    this.#queueTimeout = queueTimeout === undefined ? undefined : duration('queueTimeout', queueTimeout)
+    this.#queueTimeout = queueTimeout === undefined ? undefined : milliseconds('queueTimeout', queueTimeout)
     this.#clock = clockOption(clock)
   }
 

@@ -1,17 +1,17 @@
 import { CircuitMachine, REFUSED } from './circuit-machine.js'
 import { defaultClassify, type Verdict, verdictOf } from './classify.js'
-import { CircuitOpenError, type RejectingState } from './errors.js'
+import { type CircuitOpenDetails, CircuitOpenError, type RejectingState } from './errors.js'
 import type { CircuitEvents, CircuitState, Listener } from './events.js'
 import { call } from './internal/call.js'
 import { monotonic } from './internal/clock.js'
 import { type CallContext, contextOf } from './internal/context.js'
 import { Listeners } from './internal/listeners.js'
-import { callback, clockOption, duration, flag, integer, object, text, wrong } from './internal/validate.js'
+import { callback, clockOption, integer, milliseconds, object, typed, wrong } from './internal/validate.js'
 import { parseOpenDuration } from './open-duration.js'
 import type { CircuitBreakerOptions, HalfOpenOptions } from './options.js'
 import type { Clock, ExecuteOptions, Operation, Outcome, Policy } from './policy.js'
 import { type Protected, protectService } from './protect.js'
-import { type CircuitSnapshot, fromSnapshot, toSnapshot } from './snapshot.js'
+import { type CircuitSnapshot, checkSnapshot } from './snapshot.js'
 import { createJudge, DEFAULT_TRIP } from './trip.js'
 import { wrapFunction } from './wrap.js'
 
@@ -120,14 +120,16 @@ class Circuit implements CircuitBreaker {
   readonly #slowCall: number
   /** Durations are only taken for those who need them. */
   readonly #timed: boolean
-  readonly #classify: ((outcome: Outcome) => Verdict) | undefined
+  readonly #classify: (outcome: Outcome) => Verdict
   readonly #dryRun: boolean
-  /** Outcomes are only made for those who ask for them. */
-  readonly #wantsOutcome: boolean
+  /** Whether callbacks of the user's have a say. Outcomes of successes are only made for them. */
+  readonly #asksUser: boolean
 
-  readonly #transition = new Listeners<CircuitEvents['transition']>()
-  readonly #reject = new Listeners<CircuitEvents['reject']>()
-  readonly #result = new Listeners<CircuitEvents['result']>()
+  readonly #listeners: { readonly [K in keyof CircuitEvents]: Listeners<CircuitEvents[K]> } = {
+    transition: new Listeners(),
+    reject: new Listeners(),
+    result: new Listeners(),
+  }
 
   #inFlight = 0
   #rejected = 0
@@ -140,37 +142,34 @@ class Circuit implements CircuitBreaker {
       slowCall,
       dryRun = false,
       clock = monotonic,
+      classify = defaultClassify,
+      random = Math.random,
+      retryAfter,
       initialState,
     } = options
     clockOption(clock)
-    const { random = Math.random } = options
-    const retryAfter = callback('retryAfter', options.retryAfter)
 
-    this.name = text('name', name)
+    this.name = typed('name', name, 'a string')
     this.#clock = clock
-    this.#slowCall = slowCall === undefined ? Number.POSITIVE_INFINITY : duration('slowCall', slowCall)
+    this.#slowCall = slowCall === undefined ? Number.POSITIVE_INFINITY : milliseconds('slowCall', slowCall)
     this.#timed = slowCall !== undefined
-    this.#classify = callback('classify', options.classify)
-    this.#dryRun = flag('dryRun', dryRun)
-    this.#wantsOutcome = this.#classify !== undefined || retryAfter !== undefined
+    this.#classify = callback('classify', classify)
+    this.#dryRun = typed('dryRun', dryRun, 'a boolean')
+    this.#asksUser = classify !== defaultClassify || retryAfter !== undefined
     this.#machine = new CircuitMachine({
       judge: createJudge(trip, slowCall, clock),
       openDuration: parseOpenDuration(options.openDuration),
       ...parseHalfOpen(options.halfOpen),
       clock,
       random: callback('random', random),
-      retryAfter,
+      retryAfter: callback('retryAfter', retryAfter),
       onTransition: (from, to, reason) => {
         if (to === 'closed') this.#lastFailure = undefined
-        this.#transition.emit({ from, to, reason })
+        this.#listeners.transition.emit({ from, to, reason })
       },
     })
 
-    if (initialState !== undefined) {
-      const { machine, window, elapsed } = fromSnapshot(initialState)
-      this.#machine.restore(machine, elapsed)
-      this.#machine.judge.window.restore(window, elapsed)
-    }
+    if (initialState !== undefined) this.#machine.restore(checkSnapshot(initialState))
   }
 
   get state(): CircuitState {
@@ -204,28 +203,30 @@ class Circuit implements CircuitBreaker {
     const ticket = this.#machine.admit()
     if (ticket === REFUSED) {
       const refusal = this.#refuse()
-      if (refusal)
-        return Promise.reject(new CircuitOpenError({ ...refusal, circuit: this.name, cause: this.#lastFailure }))
+      if (refusal) return Promise.reject(new CircuitOpenError(refusal))
     }
 
     const started = this.#begin()
-    return call(operation, context).then(
+    const promise = call(operation, context)
+    const watched = promise.then(
       (value) => {
         this.#fulfilled(ticket, value, started)
         return value
       },
       (error: unknown) => {
         this.#failed(ticket, error, context, started)
-        throw error
+        if (this.#asksUser) throw error
       },
     )
+    // The caller may have the operation's own promise: it costs no turn more, and an error need not be thrown again. Only
+    // when a callback of the user's takes part can something else come of it: an error of the callback.
+    return this.#asksUser ? (watched as Promise<T>) : promise
   }
 
   wrap<F extends (...args: never[]) => PromiseLike<unknown>>(fn: F): F
   wrap<A extends unknown[], R>(fn: (...args: A) => R): (...args: A) => Promise<Awaited<R>>
   wrap(fn: (...args: never[]) => unknown): unknown {
-    if (typeof fn !== 'function') throw wrong('fn', fn, 'a function')
-    return wrapFunction(this, fn as () => unknown)
+    return wrapFunction(this, typed('fn', fn, 'a function') as () => unknown)
   }
 
   protect<S extends object>(service: S): Protected<S> {
@@ -253,7 +254,7 @@ class Circuit implements CircuitBreaker {
   isolate(): Isolation {
     const release = this.#machine.isolate()
     // Where the language has no `using` yet, release() is all there is.
-    return (Symbol.dispose === undefined ? { release } : { release, [Symbol.dispose]: release }) as Isolation
+    return { release, [Symbol.dispose ?? 'release']: release } as Isolation
   }
 
   disable(): void {
@@ -269,38 +270,32 @@ class Circuit implements CircuitBreaker {
   }
 
   snapshot(): CircuitSnapshot {
-    return toSnapshot(this.name, this.#machine.save(), this.#machine.judge.window.save())
+    return { version: 1, name: this.name, ...this.#machine.save() }
   }
 
   on<E extends keyof CircuitEvents>(event: E, listener: Listener<CircuitEvents[E]>): () => void {
-    const listeners: { readonly [K in keyof CircuitEvents]: Listeners<CircuitEvents[K]> } = {
-      transition: this.#transition,
-      reject: this.#reject,
-      result: this.#result,
-    }
-    if (!Object.hasOwn(listeners, event)) throw wrong('event', event, "'transition', 'reject' or 'result'")
-    if (typeof listener !== 'function') throw wrong('listener', listener, 'a function')
-
-    return listeners[event].add(listener)
+    if (!Object.hasOwn(this.#listeners, event)) throw wrong('event', event, Object.keys(this.#listeners).join(' or '))
+    return this.#listeners[event].add(listener)
   }
 
-  /** Notes a refusal and answers with it, unless this is a dry run: that lets the call through, uncounted. */
-  #refuse(): Refusal | undefined {
+  /** Notes a refusal and tells of it, unless this is a dry run: that lets the call through, uncounted. */
+  #refuse(): CircuitOpenDetails | undefined {
     const { state, retryAfter } = this.#machine
     this.#rejected++
-    if (this.#reject.any) this.#reject.emit({ retryAfter })
+    this.#listeners.reject.emit({ retryAfter })
 
-    return this.#dryRun && state !== 'isolated' ? undefined : { state: state as RejectingState, retryAfter }
+    if (this.#dryRun && state !== 'isolated') return undefined
+    return { circuit: this.name, state: state as RejectingState, retryAfter, cause: this.#lastFailure }
   }
 
   /** Answers when the call began, or NaN when nobody needs to know. */
   #begin(): number {
     this.#inFlight++
-    return this.#timed || this.#result.any ? this.#clock.now() : Number.NaN
+    return this.#timed || this.#listeners.result.any ? this.#clock.now() : Number.NaN
   }
 
   #fulfilled(ticket: number, value: unknown, started: number): void {
-    if (this.#wantsOutcome) this.#judge(ticket, { ok: true, value }, started)
+    if (this.#asksUser) this.#judge(ticket, { ok: true, value }, started)
     else this.#end(ticket, 'success', started, undefined)
   }
 
@@ -313,7 +308,7 @@ class Circuit implements CircuitBreaker {
   #judge(ticket: number, outcome: Outcome, started: number): void {
     let verdict: Verdict = 'ignore'
     try {
-      verdict = verdictOf(outcome, this.#classify ?? defaultClassify)
+      verdict = verdictOf(outcome, this.#classify)
     } finally {
       // Also when classify throws: its error reaches the caller, and a trial gets its place back.
       this.#end(ticket, verdict, started, outcome)
@@ -327,15 +322,10 @@ class Circuit implements CircuitBreaker {
     // A call that was not timed has no duration to tell, and is not slow.
     const timed = !Number.isNaN(started)
     const elapsed = timed ? this.#clock.now() - started : 0
-    if (timed && this.#result.any) this.#result.emit({ verdict, duration: elapsed })
+    if (timed && this.#listeners.result.any) this.#listeners.result.emit({ verdict, duration: elapsed })
 
     this.#machine.settle(ticket, verdict, timed && elapsed >= this.#slowCall, outcome)
   }
-}
-
-interface Refusal {
-  readonly state: RejectingState
-  readonly retryAfter: number
 }
 
 function parseHalfOpen(options: HalfOpenOptions = {}): Required<{ [K in keyof HalfOpenOptions]: number }> {
@@ -346,6 +336,6 @@ function parseHalfOpen(options: HalfOpenOptions = {}): Required<{ [K in keyof Ha
   return {
     trials,
     successes: integer('halfOpen.successes', successes, 1, trials),
-    trialTimeout: duration('halfOpen.trialTimeout', trialTimeout),
+    trialTimeout: milliseconds('halfOpen.trialTimeout', trialTimeout),
   }
 }

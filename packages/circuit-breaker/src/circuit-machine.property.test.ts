@@ -187,81 +187,85 @@ const step: fc.Arbitrary<Step> = fc.oneof(
   { weight: 1, arbitrary: fc.constantFrom<Step>({ do: 'release' }, { do: 'enable' }) },
 )
 
-it('does what the plain model does, step by step', () =>
-  fc.assert(
-    fc.property(rules, fc.array(step, { minLength: 80, maxLength: 200 }), (rules, steps) => {
-      const clock = new VirtualClock(1_000)
-      const model = new Model(rules, clock)
-      const breaker = circuitBreaker({
-        trip: rules.trip,
-        openDuration: OPEN_DURATION,
-        halfOpen: { trials: rules.trials, successes: rules.successes, trialTimeout: TRIAL_TIMEOUT },
-        slowCall: SLOW_CALL,
-        clock,
-      })
-      const running: { readonly permit: Permit; readonly call: Call }[] = []
-      const holds: { release(): void }[] = []
+it(
+  'does what the plain model does, step by step',
+  () =>
+    fc.assert(
+      fc.property(rules, fc.array(step, { minLength: 80, maxLength: 200 }), (rules, steps) => {
+        const clock = new VirtualClock(1_000)
+        const model = new Model(rules, clock)
+        const breaker = circuitBreaker({
+          trip: rules.trip,
+          openDuration: OPEN_DURATION,
+          halfOpen: { trials: rules.trials, successes: rules.successes, trialTimeout: TRIAL_TIMEOUT },
+          slowCall: SLOW_CALL,
+          clock,
+        })
+        const running: { readonly permit: Permit; readonly call: Call }[] = []
+        const holds: { release(): void }[] = []
 
-      const perform: { [K in Step['do']]: (step: Extract<Step, { do: K }>) => void } = {
-        admit() {
-          const permit = breaker.tryAcquire()
-          const call = model.admit()
-          expect(permit !== undefined).toBe(call !== undefined)
-          if (permit !== undefined && call !== undefined) running.push({ permit, call })
-        },
-        settle({ which, verdict }) {
-          const [entry] = running.splice(which % Math.max(1, running.length), 1)
-          if (entry === undefined) return
-          entry.permit[verdict]()
-          model.settle(entry.call, verdict)
-        },
-        advance: ({ ms }) => clock.advance(ms),
-        isolate() {
-          holds.push(breaker.isolate())
-          model.holds++
-          model.interrupt()
-        },
-        release() {
-          const hold = holds.pop()
-          if (hold === undefined) return
-          hold.release()
-          hold.release()
-          model.holds--
-          model.interrupt()
-        },
-        disable() {
-          breaker.disable()
-          model.disabled = true
-          model.close()
-        },
-        enable() {
-          breaker.enable()
-          if (model.disabled) model.close()
-          model.disabled = false
-        },
-        reset() {
-          breaker.reset()
-          model.close()
-        },
-      }
-
-      for (const step of steps) {
-        perform[step.do](step as never)
-
-        expect(breaker.state).toBe(model.state)
-        expect(breaker.metrics.inFlight).toBe(running.length)
-        if (model.period.kind === 'closed') {
-          const window = model.remembered()
-          expect(breaker.metrics).toMatchObject({
-            calls: window.length,
-            failures: window.filter(({ failed }) => failed).length,
-            slow: window.filter(({ slow }) => slow).length,
-          })
+        const perform: { [K in Step['do']]: (step: Extract<Step, { do: K }>) => void } = {
+          admit() {
+            const permit = breaker.tryAcquire()
+            const call = model.admit()
+            expect(permit !== undefined).toBe(call !== undefined)
+            if (permit !== undefined && call !== undefined) running.push({ permit, call })
+          },
+          settle({ which, verdict }) {
+            const [entry] = running.splice(which % Math.max(1, running.length), 1)
+            if (entry === undefined) return
+            entry.permit[verdict]()
+            model.settle(entry.call, verdict)
+          },
+          advance: ({ ms }) => clock.advance(ms),
+          isolate() {
+            holds.push(breaker.isolate())
+            model.holds++
+            model.interrupt()
+          },
+          release() {
+            const hold = holds.pop()
+            if (hold === undefined) return
+            hold.release()
+            hold.release()
+            model.holds--
+            model.interrupt()
+          },
+          disable() {
+            breaker.disable()
+            model.disabled = true
+            model.close()
+          },
+          enable() {
+            breaker.enable()
+            if (model.disabled) model.close()
+            model.disabled = false
+          },
+          reset() {
+            breaker.reset()
+            model.close()
+          },
         }
-        if (model.state === 'open' && model.period.kind === 'open') {
-          expect(breaker.metrics.retryAfter).toBe(model.period.until - clock.now())
+
+        for (const step of steps) {
+          perform[step.do](step as never)
+
+          expect(breaker.state).toBe(model.state)
+          expect(breaker.metrics.inFlight).toBe(running.length)
+          if (model.period.kind === 'closed') {
+            const window = model.remembered()
+            expect(breaker.metrics).toMatchObject({
+              calls: window.length,
+              failures: window.filter(({ failed }) => failed).length,
+              slow: window.filter(({ slow }) => slow).length,
+            })
+          }
+          if (model.state === 'open' && model.period.kind === 'open') {
+            expect(breaker.metrics.retryAfter).toBe(model.period.until - clock.now())
+          }
         }
-      }
-    }),
-    { numRuns: 400 },
-  ))
+      }),
+      { numRuns: 300 },
+    ),
+  30_000,
+)

@@ -1,7 +1,8 @@
 import type { CircuitState, TransitionReason } from './events.js'
 import { nextOpening, type OpenDuration, openFor, withHint } from './open-duration.js'
 import type { Clock, Outcome } from './policy.js'
-import type { Judge } from './trip.js'
+import type { CircuitSnapshot } from './snapshot.js'
+import { type Judge, reasonToOpen } from './trip.js'
 
 /**
  * The state machine of a circuit, without promises, timers or listeners.
@@ -83,7 +84,7 @@ export class CircuitMachine {
     if (ticket === this.#closedTicket) {
       if (verdict !== 'ignore') this.#record(verdict === 'failure', slow, outcome)
     } else if (this.#trials.delete(ticket)) {
-      if (verdict !== 'ignore') this.#decide(verdict === 'failure' || (slow && this.judge.mindsSlow), outcome)
+      if (verdict !== 'ignore') this.#decide(verdict === 'failure' || (slow && this.judge.slowRate <= 1), outcome)
     }
   }
 
@@ -120,24 +121,33 @@ export class CircuitMachine {
     })
   }
 
-  save(): MachineSnapshot {
-    const saved = { state: this.state, openings: this.#openings }
-    if (this.#circuit === 'closed') return saved
-
+  /** What outlives the process, with the times of the wall. */
+  save(): Omit<CircuitSnapshot, 'version' | 'name'> {
+    const takenAt = Date.now()
     const now = this.#clock.now()
-    return { ...saved, open: { since: now - this.#openedAt, left: Math.max(0, this.#openUntil - now) } }
+    const times = this.#circuit !== 'closed' && {
+      openedAt: Math.round(takenAt - now + this.#openedAt),
+      openUntil: Math.round(takenAt + Math.max(0, this.#openUntil - now)),
+    }
+    return { state: this.state, takenAt, openings: this.#openings, ...times, window: this.judge.window.save() }
   }
 
-  /** Takes over what another machine saved `elapsed` ms ago. An isolation is not taken over: nobody could lift it. */
-  restore({ state, openings, open }: MachineSnapshot, elapsed: number): void {
+  /**
+   * Takes over what another machine saved. Whoever stored it may have another idea of the time: a snapshot from the future
+   * counts as taken now, so that a wrong clock never keeps a circuit open for longer than it had left. An isolation is not
+   * taken over: nobody could lift it.
+   */
+  restore({ state, takenAt, openings, openedAt = takenAt, openUntil, window }: CircuitSnapshot): void {
+    const elapsed = Math.max(0, Date.now() - takenAt)
+    this.judge.window.restore(window, elapsed)
     this.#disabled = state === 'disabled'
     this.#openings = openings
-    if (open === undefined) return
+    if (openUntil === undefined) return
 
     const now = this.#clock.now()
     this.#circuit = 'open'
-    this.#openedAt = now - open.since - elapsed
-    this.#openUntil = now + Math.max(0, open.left - elapsed)
+    this.#openedAt = now - elapsed - Math.max(0, takenAt - openedAt)
+    this.#openUntil = now + Math.max(0, openUntil - takenAt - elapsed)
     this.#closedTicket = ++this.#lastTicket
   }
 
@@ -174,7 +184,7 @@ export class CircuitMachine {
   #record(failed: boolean, slow: boolean, outcome: Outcome | undefined): void {
     this.judge.window.record(failed, slow)
 
-    const reason = this.judge.verdict(failed)
+    const reason = reasonToOpen(this.judge, failed)
     if (reason !== undefined) this.#open(reason, outcome)
   }
 
@@ -237,14 +247,6 @@ export const REFUSED = -1
 
 /** The ticket of a call that is let in without being looked at. */
 const UNCOUNTED = 0
-
-/** What outlives a machine. Durations in milliseconds. */
-export interface MachineSnapshot {
-  readonly state: CircuitState
-  readonly openings: number
-  /** Present unless closed: open since how long, and for how much longer. */
-  readonly open?: { readonly since: number; readonly left: number }
-}
 
 export interface MachineSettings {
   readonly judge: Judge

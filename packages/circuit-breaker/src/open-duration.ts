@@ -1,4 +1,4 @@
-import { atLeast, duration, fraction, MAX_DURATION, object } from './internal/validate.js'
+import { MAX_DURATION, milliseconds, object, share, within } from './internal/validate.js'
 
 /** How long an open circuit stays open before it lets a trial through. */
 export interface OpenDurationOptions {
@@ -20,19 +20,16 @@ const DEFAULT_FACTOR = 2
 export type OpenDuration = { readonly [K in keyof OpenDurationOptions]-?: number }
 
 export function parseOpenDuration(value: number | OpenDurationOptions = DEFAULT_BASE): OpenDuration {
-  if (typeof value === 'number') {
-    const base = duration('openDuration', value)
-    return { base, max: base, factor: 1, jitter: 0 }
-  }
+  const options: OpenDurationOptions =
+    typeof value === 'object' ? object('openDuration', value) : { base: value, factor: 1 }
+  const base = milliseconds(options === value ? 'openDuration.base' : 'openDuration', options.base)
+  const { max = Math.max(DEFAULT_MAX, base), factor = DEFAULT_FACTOR, jitter = 0 } = options
 
-  object('openDuration', value)
-  const base = duration('openDuration.base', value.base)
-  const { max = Math.max(DEFAULT_MAX, base), factor = DEFAULT_FACTOR, jitter = 0 } = value
   return {
     base,
-    max: duration('openDuration.max', max),
-    factor: atLeast('openDuration.factor', factor, 1),
-    jitter: fraction('openDuration.jitter', jitter),
+    max: milliseconds('openDuration.max', max),
+    factor: within('openDuration.factor', factor, 'a number', 1, MAX_DURATION),
+    jitter: share('openDuration.jitter', jitter),
   }
 }
 

@@ -47,8 +47,12 @@ it.each<[option: string, options: unknown]>([
   ['initialState.version', { initialState: { ...snapshot, version: 2 } }],
   ['initialState.state', { initialState: { ...snapshot, state: 'ajar' } }],
   ['initialState.takenAt', { initialState: { ...snapshot, takenAt: 'now' } }],
-  ['initialState.window.kind', { initialState: { ...snapshot, window: { kind: 'moon' } } }],
-  ['initialState.window.results', { initialState: { ...snapshot, window: { kind: 'calls', results: '4' } } }],
+  ['initialState.openUntil', { initialState: { ...snapshot, openUntil: -1 } }],
+  ['initialState.window', { initialState: { ...snapshot, window: undefined } }],
+  ['initialState.window.width', { initialState: { ...snapshot, window: { width: -1, counts: [] } } }],
+  ['initialState.window.counts', { initialState: { ...snapshot, window: { width: 0, counts: '110' } } }],
+  ['initialState.window.counts', { initialState: { ...snapshot, window: { width: 0, counts: [2, 0, 0] } } }],
+  ['initialState.window.counts', { initialState: { ...snapshot, window: { width: 1, counts: [Number.NaN, 0, 0] } } }],
 ])('a circuit breaker refuses a wrong %s: %j', (option, options) => {
   expect(() => circuitBreaker(options as CircuitBreakerOptions)).toThrow(TypeError)
   expect(() => circuitBreaker(options as CircuitBreakerOptions)).toThrow(
@@ -75,7 +79,7 @@ it.each([
   ['queue', { concurrency: 1, queue: -1 }],
   ['queueTimeout', { concurrency: 1, queueTimeout: Number.NaN }],
   ['name', { concurrency: 1, name: 1 }],
-  ['clock', { concurrency: 1, clock: {} }],
+  ['clock.now', { concurrency: 1, clock: {} }],
 ])('a bulkhead refuses a wrong %s: %j', (option, options) => {
   expect(() => bulkhead(options as never)).toThrow(new RegExp(`^${option} is `))
 })

@@ -1,5 +1,6 @@
 import { object } from './internal/validate.js'
 import type { Policy } from './policy.js'
+import { named } from './wrap.js'
 
 /** A client whose methods go through a policy, and therefore all answer with a promise. */
 export type Protected<S> = {
@@ -12,6 +13,9 @@ export type Protected<S> = {
 
 type Method = (...args: unknown[]) => unknown
 
+/** What a proxy passes on to the service as it is; the number is how many arguments of the trap are about the service. */
+const PASSED_ON = { set: 2, has: 1, deleteProperty: 1, defineProperty: 2, ownKeys: 0 }
+
 /**
  * A stand-in for `service`. It is a proxy around an empty object of the same prototype rather than around the service:
  * a proxy must show a frozen property as it is, and could not guard the methods of a frozen client. Methods run on the
@@ -21,37 +25,32 @@ export function protectService<S extends object>(policy: Policy, service: S): Pr
   if (typeof service !== 'function') object('service', service)
 
   const guarded = new WeakMap<Method, Method>()
-  const guard = (key: string, method: Method): Method => {
-    let known = guarded.get(method)
-    if (known === undefined) {
-      known = (...args) => policy.execute(() => Reflect.apply(method, service, args))
-      Object.defineProperty(known, 'name', { value: key, configurable: true })
-      guarded.set(method, known)
-    }
-    return known
-  }
-
   const read = (key: PropertyKey): unknown => {
     const value: unknown = Reflect.get(service, key)
     if (typeof value !== 'function' || key === 'constructor') return value
     // Never guarded: the language itself calls these. They still need the real object as `this`.
     if (typeof key === 'symbol' || key === 'then') return value.bind(service)
 
-    return guard(String(key), value as Method)
+    const method = value as Method
+    let known = guarded.get(method)
+    if (known === undefined) {
+      known = named(key, (...args) => policy.execute(() => Reflect.apply(method, service, args)))
+      guarded.set(method, known)
+    }
+    return known
   }
 
-  const facade: object = Object.create(Reflect.getPrototypeOf(service))
-  return new Proxy(facade, {
+  const handler: ProxyHandler<S> = {
     get: (_, key) => read(key),
-    set: (_, key, value) => Reflect.set(service, key, value),
-    has: (_, key) => Reflect.has(service, key),
-    deleteProperty: (_, key) => Reflect.deleteProperty(service, key),
-    defineProperty: (_, key, descriptor) => Reflect.defineProperty(service, key, descriptor),
-    ownKeys: () => Reflect.ownKeys(service),
     getOwnPropertyDescriptor(_, key) {
       const own = Reflect.getOwnPropertyDescriptor(service, key)
       // The empty object has no such property, so it may not be reported as fixed.
       return own && { value: read(key), writable: true, enumerable: own.enumerable === true, configurable: true }
     },
-  }) as Protected<S>
+  }
+  for (const [trap, count] of Object.entries(PASSED_ON)) {
+    const passOn = Reflect[trap as 'ownKeys'] as Method
+    Object.assign(handler, { [trap]: (_: S, ...args: unknown[]) => passOn(service, ...args.slice(0, count)) })
+  }
+  return new Proxy(Object.create(Reflect.getPrototypeOf(service)), handler) as Protected<S>
 }

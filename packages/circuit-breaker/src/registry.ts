@@ -1,7 +1,7 @@
 import type { CircuitBreaker } from './circuit-breaker.js'
 import type { Listener } from './events.js'
 import { Listeners } from './internal/listeners.js'
-import { callback, integer, object, wrong } from './internal/validate.js'
+import { integer, object, wrong } from './internal/validate.js'
 
 /** One circuit per key, each made when it is first asked for. */
 export interface CircuitRegistry {
@@ -103,7 +103,7 @@ export function boundedCircuits(
     entries: () => circuits.entries(),
     on(event, listener) {
       if (!Object.hasOwn(listeners, event)) throw wrong('event', event, "'added' or 'dropped'")
-      return listeners[event].add(callback('listener', listener))
+      return listeners[event].add(listener)
     },
   }
 }

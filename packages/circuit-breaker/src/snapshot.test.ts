@@ -35,7 +35,7 @@ it('a snapshot is plain JSON with wall-clock times', () => {
     openings: 1,
     openedAt: Date.UTC(2026, 0, 1),
     openUntil: Date.UTC(2026, 0, 1) + 1_000,
-    window: { kind: 'calls', results: '11' },
+    window: { width: 0, counts: [1, 1, 0, 1, 1, 0] },
   })
 })
 

@@ -1,6 +1,5 @@
-import type { MachineSnapshot } from './circuit-machine.js'
 import type { CircuitState } from './events.js'
-import { atLeast, integer, object, text, wrong } from './internal/validate.js'
+import { integer, MAX_DURATION, object, within, wrong } from './internal/validate.js'
 import type { WindowSnapshot } from './rolling-window.js'
 
 /**
@@ -21,64 +20,21 @@ export interface CircuitSnapshot {
   readonly window: WindowSnapshot
 }
 
-const STATES: ReadonlySet<unknown> = new Set<CircuitState>(['closed', 'open', 'half-open', 'isolated', 'disabled'])
-
-export function toSnapshot(name: string, machine: MachineSnapshot, window: WindowSnapshot): CircuitSnapshot {
-  const takenAt = Date.now()
-  const { state, openings, open } = machine
-  const times = open && { openedAt: Math.round(takenAt - open.since), openUntil: Math.round(takenAt + open.left) }
-
-  return { version: 1, name, state, takenAt, openings, ...times, window }
-}
-
-/**
- * Reads a snapshot back as durations. Whoever stored it may have another idea of the time: one from the future counts as
- * taken now, so that a wrong clock never keeps a circuit open for longer than it had left.
- */
-export function fromSnapshot(snapshot: CircuitSnapshot): {
-  machine: MachineSnapshot
-  window: WindowSnapshot
-  elapsed: number
-} {
-  const { state, takenAt, openings, openedAt, openUntil, window } = checked(snapshot)
-  const elapsed = Math.max(0, Date.now() - takenAt)
-  if (openUntil === undefined) return { machine: { state, openings }, window, elapsed }
-
-  const open = { since: Math.max(0, takenAt - (openedAt ?? takenAt)), left: Math.max(0, openUntil - takenAt) }
-  return { machine: { state, openings, open }, window, elapsed }
-}
+const MAX_IN_BUCKET = 2 ** 32 - 1
+const STATES = ['closed', 'open', 'half-open', 'isolated', 'disabled']
 
 /** A snapshot comes from a file or a cache: it is checked like any other input. */
-function checked(snapshot: CircuitSnapshot): CircuitSnapshot {
-  object('initialState', snapshot)
-  if (snapshot.version !== 1) throw wrong('initialState.version', snapshot.version, '1')
-  if (!STATES.has(snapshot.state)) throw wrong('initialState.state', snapshot.state, 'a state of a circuit')
-  text('initialState.name', snapshot.name)
-  atLeast('initialState.takenAt', snapshot.takenAt, 0)
-  integer('initialState.openings', snapshot.openings, 0)
-  if (snapshot.openedAt !== undefined) atLeast('initialState.openedAt', snapshot.openedAt, 0)
-  if (snapshot.openUntil !== undefined) atLeast('initialState.openUntil', snapshot.openUntil, 0)
-  checkWindow(snapshot.window)
+export function checkSnapshot(snapshot: CircuitSnapshot): CircuitSnapshot {
+  const { version, state, takenAt, openings, openedAt = 0, openUntil = 0, window } = object('initialState', snapshot)
+  if (version !== 1) throw wrong('initialState.version', version, '1')
+  if (!STATES.includes(state)) throw wrong('initialState.state', state, STATES.join(', '))
+  const { width, counts } = object('initialState.window', window)
+  if (!Array.isArray(counts)) throw wrong('initialState.window.counts', counts, 'an array')
 
-  return snapshot
-}
-
-function checkWindow(window: WindowSnapshot): void {
-  object('initialState.window', window)
-  if (window.kind === 'calls') {
-    if (/^[0-3]*$/.test(text('initialState.window.results', window.results))) return
-    throw wrong('initialState.window.results', window.results, 'digits from 0 to 3')
+  for (const [key, value] of Object.entries({ takenAt, openings, openedAt, openUntil })) {
+    integer(`initialState.${key}`, value, 0, Number.MAX_SAFE_INTEGER)
   }
-  if (window.kind !== 'duration')
-    throw wrong('initialState.window.kind', (window as { kind: unknown }).kind, "'calls' or 'duration'")
-
-  atLeast('initialState.window.width', window.width, 0)
-  if (!Array.isArray(window.buckets)) throw wrong('initialState.window.buckets', window.buckets, 'an array')
-  window.buckets.forEach((bucket, index) => {
-    const option = `initialState.window.buckets[${index}]`
-    object(option, bucket)
-    integer(`${option}.calls`, bucket.calls, 0, Number.MAX_SAFE_INTEGER)
-    integer(`${option}.failures`, bucket.failures, 0, Number.MAX_SAFE_INTEGER)
-    integer(`${option}.slow`, bucket.slow, 0, Number.MAX_SAFE_INTEGER)
-  })
+  within('initialState.window.width', width, 'a number', 0, MAX_DURATION)
+  for (const count of counts) integer('initialState.window.counts', count, 0, width > 0 ? MAX_IN_BUCKET : 1)
+  return snapshot
 }

@@ -1,9 +1,7 @@
-import { CountWindow } from './count-window.js'
 import type { TransitionReason } from './events.js'
-import { fraction, integer, object, positiveDuration, wrong } from './internal/validate.js'
+import { integer, MAX_COUNT, milliseconds, object, share, wrong } from './internal/validate.js'
 import type { Clock } from './policy.js'
-import type { RollingWindow } from './rolling-window.js'
-import { TimeWindow } from './time-window.js'
+import { RollingWindow } from './rolling-window.js'
 
 /** Opens after this many failures in a row. An ignored call neither counts nor ends the row. */
 export interface ConsecutiveTrip {
@@ -46,78 +44,56 @@ export const DEFAULT_TRIP: RateTrip = { window: { duration: 30_000 } }
 /** A trip rule with all its numbers known, and the window it looks at. */
 export interface Judge {
   readonly window: RollingWindow
-  /** Whether a slow call speaks against the service. */
-  readonly mindsSlow: boolean
-  /** Why the circuit should open now that a call was recorded; undefined when it should not. */
-  verdict(failed: boolean): TransitionReason | undefined
+  readonly failureRate: number
+  /** Infinity when slowness does not speak against the service. */
+  readonly slowRate: number
+  readonly minimumCalls: number
+  /** So many failures in a row are a window of that size in which all calls failed. */
+  readonly consecutive: boolean
 }
 
 export function createJudge(trip: TripRule, slowCall: number | undefined, clock: Clock): Judge {
-  object('trip', trip)
-  if ('failures' in trip && trip.failures !== undefined) return new ConsecutiveJudge(trip.failures)
-  if (!('window' in trip)) throw wrong('trip', trip, '{ failures } or { window }')
-  if (trip.slowRate !== undefined && slowCall === undefined) {
-    throw wrong('slowCall', slowCall, 'milliseconds, because trip.slowRate is set')
-  }
-  return new RateJudge(trip, clock)
-}
-
-/** So many failures in a row are a window of that size in which all calls failed. */
-class ConsecutiveJudge implements Judge {
-  readonly window: CountWindow
-  readonly mindsSlow = false
-  readonly #failures: number
-
-  constructor(failures: number) {
-    this.#failures = integer('trip.failures', failures, 1)
-    this.window = new CountWindow(this.#failures)
+  const {
+    failures,
+    window,
+    failureRate = DEFAULT_FAILURE_RATE,
+    slowRate,
+    minimumCalls,
+  } = object('trip', trip) as Partial<ConsecutiveTrip & RateTrip>
+  if (failures !== undefined) {
+    const size = integer('trip.failures', failures, 1)
+    const inARow = new RollingWindow(size, 0, clock)
+    return { window: inARow, failureRate: 1, slowRate: Infinity, minimumCalls: size, consecutive: true }
   }
 
-  verdict(): TransitionReason | undefined {
-    return this.window.failures === this.#failures ? 'failures' : undefined
-  }
-}
+  if (window === undefined) throw wrong('trip', trip, '{ failures } or { window }')
+  if (slowRate !== undefined && slowCall === undefined) throw wrong('slowCall', slowCall, 'a number, for trip.slowRate')
 
-class RateJudge implements Judge {
-  readonly window: RollingWindow
-  readonly mindsSlow: boolean
-  readonly #failureRate: number
-  readonly #slowRate: number | undefined
-  readonly #minimumCalls: number
+  const {
+    calls,
+    duration,
+    buckets = DEFAULT_BUCKETS,
+  } = object('trip.window', window) as Partial<CountWindowOptions & TimeWindowOptions>
+  const size = calls === undefined ? integer('trip.window.buckets', buckets, 1) : integer('trip.window.calls', calls, 1)
+  const width = calls === undefined ? milliseconds('trip.window.duration', duration, 1) / size : 0
+  const most = width > 0 ? MAX_COUNT : size
 
-  constructor(trip: RateTrip, clock: Clock) {
-    const { failureRate = DEFAULT_FAILURE_RATE, slowRate } = trip
-    const options = object('trip.window', trip.window)
-    const size = 'calls' in options ? integer('trip.window.calls', options.calls, 1) : undefined
-
-    this.window = 'calls' in options ? new CountWindow(options.calls) : timeWindow(options, clock)
-    this.#failureRate = fraction('trip.failureRate', failureRate)
-    this.#slowRate = slowRate === undefined ? undefined : fraction('trip.slowRate', slowRate)
-    this.#minimumCalls = minimumCalls(trip.minimumCalls, size)
-    this.mindsSlow = this.#slowRate !== undefined
-  }
-
-  verdict(failed: boolean): TransitionReason | undefined {
-    const { calls, failures, slow } = this.window
-    // Without a slow rule a success can only bring the rate down.
-    if ((!failed && !this.mindsSlow) || calls < this.#minimumCalls) return undefined
-
-    // Divide, never multiply: 55/100 is the double written 0.55, while 0.55 * 100 is more than 55.
-    if (failures > 0 && failures / calls >= this.#failureRate) return 'failure-rate'
-    if (this.#slowRate !== undefined && slow > 0 && slow / calls >= this.#slowRate) return 'slow-rate'
-    return undefined
+  return {
+    window: new RollingWindow(size, width, clock),
+    failureRate: share('trip.failureRate', failureRate),
+    slowRate: slowRate === undefined ? Infinity : share('trip.slowRate', slowRate),
+    minimumCalls: integer('trip.minimumCalls', minimumCalls ?? Math.min(DEFAULT_MINIMUM_CALLS, most), 1, most),
+    consecutive: false,
   }
 }
 
-function timeWindow({ duration, buckets = DEFAULT_BUCKETS }: TimeWindowOptions, clock: Clock): TimeWindow {
-  return new TimeWindow(
-    positiveDuration('trip.window.duration', duration),
-    integer('trip.window.buckets', buckets, 1),
-    clock,
-  )
-}
+/** Why the circuit should open now that a call was recorded; undefined when it should not. */
+export function reasonToOpen(judge: Judge, failed: boolean): TransitionReason | undefined {
+  const { calls, failures, slow } = judge.window
+  // Without a slow rule a success can only bring the rate down.
+  if ((!failed && judge.slowRate > 1) || calls < judge.minimumCalls) return undefined
 
-function minimumCalls(value: number | undefined, size: number | undefined): number {
-  if (value === undefined) return Math.min(DEFAULT_MINIMUM_CALLS, size ?? DEFAULT_MINIMUM_CALLS)
-  return integer('trip.minimumCalls', value, 1, size)
+  // Divide, never multiply: 55/100 is the double written 0.55, while 0.55 * 100 is more than 55.
+  if (failures > 0 && failures / calls >= judge.failureRate) return judge.consecutive ? 'failures' : 'failure-rate'
+  return slow > 0 && slow / calls >= judge.slowRate ? 'slow-rate' : undefined
 }

@@ -1,4 +1,5 @@
 import type { Listener } from '../events.js'
+import { typed } from './validate.js'
 
 /** Most circuits are listened to by nobody. */
 const NONE: readonly never[] = []
@@ -12,6 +13,7 @@ export class Listeners<E> {
   }
 
   add(listener: Listener<E>): () => void {
+    typed('listener', listener, 'a function')
     const entry: Listener<E> = (event) => listener(event)
     this.#listeners = [...this.#listeners, entry]
 

@@ -4,56 +4,47 @@ import type { Clock } from '../policy.js'
 export const MAX_DURATION: number = 2 ** 31 - 1
 
 /** The largest window we are willing to hold in memory. */
-const MAX_COUNT = 1_000_000
+export const MAX_COUNT = 1_000_000
 
-export function duration(option: string, value: unknown): number {
-  if (typeof value === 'number' && value >= 0 && value <= MAX_DURATION) return value
-  throw wrong(option, value, `milliseconds from 0 to ${MAX_DURATION}`)
-}
+const INTEGER = 'an integer'
 
-export function positiveDuration(option: string, value: unknown): number {
-  if (typeof value === 'number' && value > 0 && value <= MAX_DURATION) return value
-  throw wrong(option, value, `milliseconds above 0, up to ${MAX_DURATION}`)
+export function milliseconds(option: string, value: unknown, least = 0): number {
+  return within(option, value, 'milliseconds', least, MAX_DURATION)
 }
 
 export function integer(option: string, value: unknown, least: number, most: number = MAX_COUNT): number {
-  if (Number.isInteger(value) && (value as number) >= least && (value as number) <= most) return value as number
-  throw wrong(option, value, `an integer from ${least} to ${most}`)
+  return within(option, value, INTEGER, least, most)
 }
 
-export function fraction(option: string, value: unknown): number {
-  if (typeof value === 'number' && value >= 0 && value <= 1) return value
-  throw wrong(option, value, 'a number from 0 to 1')
+/** A part of a whole, from 0 to 1. */
+export function share(option: string, value: unknown): number {
+  return within(option, value, 'a number', 0, 1)
 }
 
-export function atLeast(option: string, value: unknown, least: number): number {
-  if (typeof value === 'number' && value >= least && Number.isFinite(value)) return value
-  throw wrong(option, value, `a finite number of at least ${least}`)
-}
-
-export function text(option: string, value: unknown): string {
-  if (typeof value === 'string') return value
-  throw wrong(option, value, 'a string')
-}
-
-export function flag(option: string, value: unknown): boolean {
-  if (typeof value === 'boolean') return value
-  throw wrong(option, value, 'a boolean')
+export function within(option: string, value: unknown, what: string, least: number, most: number): number {
+  if (typeof value === 'number' && value >= least && value <= most && (what !== INTEGER || value % 1 === 0))
+    return value
+  throw wrong(option, value, `${what} from ${least} to ${most}`)
 }
 
 export function object<T>(option: string, value: T): T & object {
-  if (typeof value === 'object' && value !== null) return value
-  throw wrong(option, value, 'an object')
+  return typed(option, value, 'an object')
 }
 
+/** Undefined is no callback, and fine. */
 export function callback<F>(option: string, value: F): F {
-  if (value === undefined || typeof value === 'function') return value
-  throw wrong(option, value, 'a function')
+  return value === undefined ? value : typed(option, value, 'a function')
 }
 
 export function clockOption(value: Clock): Clock {
-  if (typeof value === 'object' && value !== null && typeof value.now === 'function') return value
-  throw wrong('clock', value, 'an object with now(): number')
+  typed('clock.now', object('clock', value).now, 'a function')
+  return value
+}
+
+/** Checks the type that the last word of `expected` names. */
+export function typed<T>(option: string, value: T, expected: string): NonNullable<T> {
+  if (value !== undefined && value !== null && expected.endsWith(typeof value)) return value
+  throw wrong(option, value, expected)
 }
 
 /** The error every check throws: which option, what it was, what it should have been. */
@@ -62,8 +53,7 @@ export function wrong(option: string, value: unknown, expected: string): TypeErr
 }
 
 function shown(value: unknown): string {
-  if (typeof value === 'string') return JSON.stringify(value)
+  if (typeof value === 'string') return `"${value}"`
   if (typeof value === 'function') return 'a function'
-  if (typeof value === 'object' && value !== null) return Array.isArray(value) ? 'an array' : 'an object'
-  return String(value)
+  return Object(value) === value ? 'an object' : String(value)
 }

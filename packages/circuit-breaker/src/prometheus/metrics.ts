@@ -2,7 +2,7 @@ import type { AdaptiveThrottle } from '../adaptive-throttle.js'
 import type { Bulkhead } from '../bulkhead.js'
 import type { CircuitBreaker } from '../circuit-breaker.js'
 import type { CircuitState } from '../events.js'
-import { object, text, wrong } from '../internal/validate.js'
+import { object, typed, wrong } from '../internal/validate.js'
 import type { CircuitRegistry } from '../registry.js'
 import { Names } from './names.js'
 
@@ -75,7 +75,7 @@ const STATES: readonly CircuitState[] = ['closed', 'open', 'half-open', 'isolate
 export function prometheus<R>(options: PrometheusOptions<R>): PrometheusMetrics {
   const { client, registry, prefix = '' } = object('options', options)
   object('client', client)
-  text('prefix', prefix)
+  typed('prefix', prefix, 'a string')
 
   const names = new Names()
   const config = (name: string, help: string, ...labelNames: string[]) => ({
