@@ -1,7 +1,13 @@
 import type { Options } from 'tsup'
 import { library } from '../../tooling/tsup.js'
 
-const options = library({ index: 'src/index.ts', rabbitmq: 'src/rabbitmq.ts', testing: 'src/testing.ts' })
+const options = library({
+  index: 'src/index.ts',
+  opentelemetry: 'src/opentelemetry.ts',
+  prometheus: 'src/prometheus.ts',
+  rabbitmq: 'src/rabbitmq.ts',
+  testing: 'src/testing.ts',
+})
 
 // Bundling the declarations drops the reference that index.ts begins with; without it AsyncDisposable has no meaning.
 const banner = '/// <reference lib="esnext.disposable" preserve="true" />'
