@@ -60,34 +60,26 @@ export function exponential(options: ExponentialOptions = {}): Backoff {
     throw wrong('exponential: jitter', jitter, `one of ${Object.keys(jitters).join(', ')}`)
   }
 
-  const spread = jitters[jitter]
-
   return function exponentialBackoff(retry, previous, random) {
-    return spread({ base, factor, max, retry, previous }, random)
+    // 0 * Infinity, after very many retries, would be NaN.
+    const range = base === 0 ? 0 : Math.min(max, base * factor ** retry)
+    const [low, high] = jitters[jitter]({ base, max, previous, range })
+
+    return low + random() * (high - low)
   }
 }
 
 interface Step {
   readonly base: number
-  readonly factor: number
   readonly max: number
-  readonly retry: number
   readonly previous: number
+  readonly range: number
 }
 
-const jitters: Record<Jitter, (step: Step, random: () => number) => number> = {
-  full: (step, random) => random() * range(step),
-  equal: (step, random) => range(step) * (0.5 + random() / 2),
-  decorrelated({ base, max, previous }, random) {
-    const low = Math.min(base, max)
-    const high = Math.min(max, 3 * Math.max(base, previous))
-
-    return low + random() * (high - low)
-  },
-  none: range,
-}
-
-function range({ base, factor, max, retry }: Step): number {
-  // 0 * Infinity, after very many retries, would be NaN.
-  return base === 0 ? 0 : Math.min(max, base * factor ** retry)
+/** Between what and what the delay is drawn. */
+const jitters: Record<Jitter, (step: Step) => readonly [low: number, high: number]> = {
+  full: ({ range }) => [0, range],
+  equal: ({ range }) => [range / 2, range],
+  decorrelated: ({ base, max, previous }) => [Math.min(base, max), Math.min(max, 3 * Math.max(base, previous))],
+  none: ({ range }) => [range, range],
 }

@@ -1,13 +1,23 @@
-const TIMEOUT_BRAND = Symbol.for('@msx/retry/TimeoutError')
+/**
+ * Error with a name, and with a brand by which its guard knows it also when it comes from another copy of the package.
+ * Both are on the prototype. It takes a call, and not a static block, so that bundlers can drop the class nobody uses.
+ */
+function branded(name: string, brand: symbol): new (message: string) => Error {
+  class BrandedError extends Error {}
+  Object.defineProperty(BrandedError.prototype, brand, { value: true })
+  Object.defineProperty(BrandedError.prototype, 'name', { value: name, configurable: true, writable: true })
+  return BrandedError
+}
+
+function isBranded(error: unknown, brand: symbol): boolean {
+  return typeof error === 'object' && error !== null && brand in error
+}
+
+const TIMEOUT: unique symbol = Symbol.for('@msx/retry/TimeoutError')
+const NamedTimeoutError: new (message: string) => Error = /* @__PURE__ */ branded('TimeoutError', TIMEOUT)
 
 /** A call took longer than its {@link timeout}. The operation's signal was aborted with this error as its reason. */
-export class TimeoutError extends Error {
-  static {
-    // On the prototype and by Symbol.for, so that the guard holds across two copies of the package.
-    Object.defineProperty(TimeoutError.prototype, TIMEOUT_BRAND, { value: true })
-    Object.defineProperty(TimeoutError.prototype, 'name', { value: 'TimeoutError', configurable: true, writable: true })
-  }
-
+export class TimeoutError extends NamedTimeoutError {
   readonly code = 'MSX_TIMEOUT'
   /** The time the call was given, in milliseconds. */
   readonly timeout: number
@@ -23,25 +33,17 @@ export class TimeoutError extends Error {
 
 /** Whether `error` is a {@link TimeoutError}, of this copy of the package or of another. */
 export function isTimeoutError(error: unknown): error is TimeoutError {
-  return typeof error === 'object' && error !== null && TIMEOUT_BRAND in error
+  return isBranded(error, TIMEOUT)
 }
 
-const STATUS_BRAND = Symbol.for('@msx/retry/HttpStatusError')
+const HTTP_STATUS: unique symbol = Symbol.for('@msx/retry/HttpStatusError')
+const NamedStatusError: new (message: string) => Error = /* @__PURE__ */ branded('HttpStatusError', HTTP_STATUS)
 
 /**
  * What the policies of {@link resilientFetch} see when a response has one of the `retryOn` statuses. The caller of the
  * fetch never does: it gets the response.
  */
-export class HttpStatusError<R extends { readonly status: number } = Response> extends Error {
-  static {
-    Object.defineProperty(HttpStatusError.prototype, STATUS_BRAND, { value: true })
-    Object.defineProperty(HttpStatusError.prototype, 'name', {
-      value: 'HttpStatusError',
-      configurable: true,
-      writable: true,
-    })
-  }
-
+export class HttpStatusError<R extends { readonly status: number } = Response> extends NamedStatusError {
   readonly code = 'MSX_HTTP_STATUS'
   readonly status: number
   readonly response: R
@@ -55,5 +57,5 @@ export class HttpStatusError<R extends { readonly status: number } = Response> e
 
 /** Whether `error` is an {@link HttpStatusError}, of this copy of the package or of another. */
 export function isHttpStatusError(error: unknown): error is HttpStatusError {
-  return typeof error === 'object' && error !== null && STATUS_BRAND in error
+  return isBranded(error, HTTP_STATUS)
 }

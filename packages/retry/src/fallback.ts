@@ -1,6 +1,6 @@
 import { abortReason, contextOf, isAborted } from './internal/context.js'
 import { invoke } from './internal/invoke.js'
-import { wrong } from './internal/validate.js'
+import { functionOption } from './internal/validate.js'
 import type { ExecuteOptions, Operation, Outcome, Policy } from './policy.js'
 
 /**
@@ -15,7 +15,7 @@ import type { ExecuteOptions, Operation, Outcome, Policy } from './policy.js'
  * const recommendations = await policy.execute(() => loadRecommendations('42'))
  */
 export function fallback<F>(value: (outcome: Outcome) => F | PromiseLike<F>): Policy<F> {
-  if (typeof value !== 'function') throw wrong('fallback: value', value, 'a function')
+  functionOption('fallback: value', value)
 
   return {
     execute<T>(operation: Operation<T>, options?: ExecuteOptions): Promise<T | F> {

@@ -15,7 +15,7 @@ import { LatencyWindow } from './internal/latency-window.js'
 import { isMistake, isRefusal } from './internal/retry-rules.js'
 import { budgetOption, countRequest, marked } from './internal/shared-budget.js'
 import { after, clockOption } from './internal/time.js'
-import { duration, optionalFunction, optionalString, optionsObject, wrong } from './internal/validate.js'
+import { duration, functionOption, optionsObject, stringOption, wrong } from './internal/validate.js'
 import type { Clock, ExecuteOptions, Operation, Policy } from './policy.js'
 import type { RetryBudget } from './retry-budget.js'
 
@@ -74,16 +74,17 @@ class Hedge implements HedgePolicy {
   readonly clock: Clock
   readonly discard: (value: unknown) => void | Promise<void>
   readonly watch: AbortWatch = new AbortWatch()
-  readonly events: Emitter<HedgeEvents> = new Emitter(['hedge', 'budgetExhausted', 'success'])
+  readonly events: Emitter<HedgeEvents> = new Emitter('hedge', 'budgetExhausted', 'success')
   readonly latencies: LatencyWindow | undefined
   readonly #fixedDelay: number | undefined
 
   constructor(options: HedgeOptions) {
-    this.name = optionalString('hedge: name', options.name) ?? 'hedge'
-    this.max = maxOption(options.max ?? 2)
+    const { name = 'hedge', max = 2, discard = discardBody } = options
+    this.name = stringOption('hedge: name', name)
+    this.max = maxOption(max)
     this.budget = budgetOption('hedge: budget', options.budget)
     this.clock = clockOption('hedge: clock', options.clock)
-    this.discard = optionalFunction('hedge: discard', options.discard) ?? discardBody
+    this.discard = functionOption('hedge: discard', discard)
     if (options.delay === 'p95') this.latencies = new LatencyWindow()
     else this.#fixedDelay = duration(`hedge: delay that is not 'p95'`, options.delay)
   }

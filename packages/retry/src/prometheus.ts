@@ -1,5 +1,5 @@
 import type { HedgePolicy } from './hedge.js'
-import { optionalString, optionsObject, wrong } from './internal/validate.js'
+import { optionsObject, stringOption, wrong } from './internal/validate.js'
 import type { RetryPolicy } from './retry.js'
 
 type Labels = Record<string, string | number>
@@ -50,10 +50,10 @@ export interface PrometheusMetrics {
  */
 export function prometheus<R>(options: PrometheusOptions<R>): PrometheusMetrics {
   optionsObject('prometheus', options)
-  const { client, registry } = options
+  const { client, registry, prefix = '' } = options
   if (typeof Object(client).Counter !== 'function') throw wrong('prometheus: client', client, 'a Prometheus client')
   if (registry === undefined || registry === null) throw wrong('prometheus: registry', registry, 'a registry')
-  const prefix = optionalString('prometheus: prefix', options.prefix) ?? ''
+  stringOption('prometheus: prefix', prefix)
 
   const config = (name: string, help: string, ...labelNames: string[]): MetricConfig<R> => ({
     name: `${prefix}${name}`,

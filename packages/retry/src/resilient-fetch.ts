@@ -3,7 +3,7 @@ import { BodyAborts } from './internal/body-aborts.js'
 import { OnceContext } from './internal/context.js'
 import { discardBody } from './internal/discard.js'
 import { type RequestFacts, requestFacts } from './internal/request-facts.js'
-import { optionalFunction, policyArgument, wrong } from './internal/validate.js'
+import { functionOption, policyArgument, wrong } from './internal/validate.js'
 import type { Policy, PolicyContext } from './policy.js'
 
 /** Any `fetch`: the global one, undici's, node-fetch's, or one of a test. */
@@ -48,7 +48,7 @@ export function resilientFetch(
   options: ResilientFetchOptions & { readonly fetch?: unknown } = {},
 ): unknown {
   policyArgument('resilientFetch: policy', policy)
-  optionalFunction('resilientFetch: fetch', options.fetch)
+  if (options.fetch !== undefined) functionOption('resilientFetch: fetch', options.fetch)
 
   const retryOn = statuses(options.retryOn ?? RETRY_ON)
   const bodies = new BodyAborts()

@@ -1,3 +1,5 @@
+import { hasMethods } from './internal/has-methods.js'
+
 /** Anything with the headers of a response: `Headers`, or what undici and node-fetch have. */
 export interface HeadersLike {
   get(name: string): string | null
@@ -13,37 +15,25 @@ export interface HeadersLike {
  * if (response.status === 429) console.log(`busy for ${retryAfterOf(response) ?? 0} ms`)
  */
 export function retryAfterOf(source: { readonly headers: HeadersLike } | HeadersLike): number | undefined {
-  const headers = headersOf(source)
-  if (headers === undefined) return undefined
+  // Of anything: what has no headers gives no hint.
+  const headers = [Object(source).headers, source].find((value) => hasMethods<HeadersLike>(value, 'get'))
 
-  return parseNumber(headers.get('retry-after-ms'), 1) ?? parseRetryAfter(headers.get('retry-after'))
+  return (
+    milliseconds(headers?.get('retry-after-ms'), 1) ??
+    milliseconds(headers?.get('retry-after'), 1_000) ??
+    untilDate(headers?.get('retry-after'))
+  )
 }
 
-/** The headers of anything; `undefined` for what has none. */
-function headersOf(source: unknown): HeadersLike | undefined {
-  const { headers } = Object(source) as { headers?: unknown }
-  if (hasGet(headers)) return headers
-
-  return hasGet(source) ? source : undefined
-}
-
-function hasGet(value: unknown): value is HeadersLike {
-  return typeof (Object(value) as Partial<HeadersLike>).get === 'function'
-}
-
-function parseRetryAfter(value: string | null): number | undefined {
-  return parseNumber(value, 1_000) ?? parseHttpDate(value)
-}
-
-function parseNumber(value: string | null, unit: number): number | undefined {
-  return typeof value === 'string' && /^\s*\d+(\.\d+)?\s*$/.test(value) ? Number(value) * unit : undefined
+function milliseconds(value: string | null | undefined, unit: number): number | undefined {
+  return /^\s*\d+(\.\d+)?\s*$/.test(String(value)) ? Number(value) * unit : undefined
 }
 
 /** All three forms begin with the name of a day; `Date.parse` alone would also take '-5' for a date. */
-function parseHttpDate(value: string | null): number | undefined {
-  if (typeof value !== 'string' || !/^\s*(mon|tue|wed|thu|fri|sat|sun)/i.test(value)) return undefined
+function untilDate(value: string | null | undefined): number | undefined {
+  if (!/^\s*(mon|tue|wed|thu|fri|sat|sun)/i.test(String(value))) return undefined
 
-  // The asctime form carries no zone, and is in GMT by definition.
-  const time = Date.parse(/(gmt|utc|[+-]\d{4})\s*$/i.test(value) ? value : `${value} GMT`)
+  // The asctime form ends with its year: it carries no zone, and is in GMT by definition.
+  const time = Date.parse(/:\d\d \d{4}\s*$/.test(String(value)) ? `${value} GMT` : String(value))
   return Number.isNaN(time) ? undefined : Math.max(0, time - Date.now())
 }

@@ -322,6 +322,113 @@ describe('retry: deadline', () => {
   })
 })
 
+describe('retry: a timer that comes late', () => {
+  it('starts no attempt after the deadline: the last error is what the caller gets', async () => {
+    const { clock, policy, events } = setup({ deadline: 250 })
+    const operation = failing(boom, boom)
+    const call = policy.execute(operation).catch((error: unknown) => error)
+    await clock.advance(0)
+
+    clock.jump(1_000)
+    await clock.advance(0)
+
+    expect(await call).toBe(boom)
+    expect(operation).toHaveBeenCalledTimes(1)
+    expect(events.at(-1)).toEqual([
+      'exhausted',
+      { attempt: 1, outcome: { ok: false, error: boom }, reason: 'deadline' },
+    ])
+  })
+
+  it('gives back a value that was refused, not thrown away yet', async () => {
+    const discard = vi.fn()
+    const { clock, policy } = setup({ deadline: 250, shouldRetry: ({ ok }) => ok, discard })
+    const call = policy.execute(() => 'busy')
+    await clock.advance(0)
+
+    clock.jump(1_000)
+    await clock.advance(0)
+
+    expect(await call).toBe('busy')
+    expect(discard).not.toHaveBeenCalled()
+  })
+
+  it('throws a refused value away once, when it tries again or when the caller gives up', async () => {
+    const discard = vi.fn()
+    const { clock, policy } = setup({ deadline: 1_000, shouldRetry: ({ ok }) => ok, discard })
+    const caller = new AbortController()
+    let attempts = 0
+    const call = policy.execute(() => `busy ${++attempts}`, { signal: caller.signal }).catch((error: unknown) => error)
+
+    await clock.advance(150)
+    expect(discard.mock.calls).toEqual([['busy 1']])
+    caller.abort(boom)
+
+    expect(await call).toBe(boom)
+    expect(discard.mock.calls).toEqual([['busy 1'], ['busy 2']])
+  })
+})
+
+describe('retry: a clock that steps back', () => {
+  it('makes the deadline later, and no wait longer', async () => {
+    const clock = new VirtualClock()
+    let skew = 0
+    const stepping = { now: () => clock.now() + skew, after: (ms: number, run: () => void) => clock.after(ms, run) }
+    const { policy } = setup({ clock: stepping, deadline: 250, attempts: 5 })
+    const operation = failing(...Array(5).fill(boom))
+    const call = policy.execute(operation).catch((error: unknown) => error)
+
+    await clock.advance(100)
+    skew = -1_000
+    await clock.advance(300)
+
+    expect(await call).toBe(boom)
+    expect(operation).toHaveBeenCalledTimes(5)
+  })
+})
+
+describe('retry: strange operations', () => {
+  it.each([undefined, null, 0, ''])('takes a thrown %s for an error like any other', async (thrown) => {
+    const { clock, policy } = setup()
+    const operation = vi.fn(() => Promise.reject(thrown))
+    const call = policy.execute(operation).then(
+      () => expect.fail('resolved'),
+      (error: unknown) => [error],
+    )
+
+    await clock.advance(1_000)
+
+    expect(await call).toEqual([thrown])
+    expect(operation).toHaveBeenCalledTimes(3)
+  })
+
+  it('takes the first settlement of a thenable that settles twice', async () => {
+    const { policy } = setup()
+    const both = {
+      then(resolve: (value: string) => void, reject: (error: unknown) => void) {
+        resolve('first')
+        reject(boom)
+        resolve('second')
+      },
+    }
+
+    expect(await policy.execute(() => both as PromiseLike<string>)).toBe('first')
+  })
+
+  it.each([undefined, null, 'operation', {}])(
+    'rejects with a TypeError for the operation %o, and tries it once',
+    async (operation) => {
+      const { clock, policy, events } = setup()
+      const call = policy.execute(operation as never).catch((error: unknown) => error)
+
+      await clock.advance(1_000)
+
+      expect(await call).toBeInstanceOf(TypeError)
+      expect(events).toEqual([])
+    },
+  )
+})
+
 describe('retry: budget', () => {
   it('rejects with the last real error when it is empty', async () => {
     const clock = new VirtualClock()

@@ -1,15 +1,15 @@
 import { type Backoff, exponential } from './backoff.js'
-import { isHttpStatusError } from './errors.js'
-import type { ExhaustedReason, RetryEvents } from './events.js'
-import { AbortWatch, CallerWatcher } from './internal/abort-watch.js'
-import { abortReason, CallContext, isAborted, isRepeatable } from './internal/context.js'
+import type { RetryEvents } from './events.js'
+import { AbortWatch } from './internal/abort-watch.js'
+import { abortReason, CallContext, isAborted } from './internal/context.js'
+import { type RetrySettings, retryCourse } from './internal/course.js'
 import { discardBody } from './internal/discard.js'
-import { Emitter, isolated } from './internal/emitter.js'
+import { Emitter } from './internal/emitter.js'
 import { invoke } from './internal/invoke.js'
-import { decide, type RetryRules, retryAfterByDefault, shouldRetryByDefault } from './internal/retry-rules.js'
+import { retryAfterByDefault, shouldRetryByDefault } from './internal/retry-rules.js'
 import { budgetOption, countRequest, marked } from './internal/shared-budget.js'
-import { after, clockOption } from './internal/time.js'
-import { optionalDuration, optionalFunction, optionalString, optionsObject, wrong } from './internal/validate.js'
+import { clockOption } from './internal/time.js'
+import { duration, functionOption, optionsObject, stringOption, wrong } from './internal/validate.js'
 import type { Clock, ExecuteOptions, Operation, Outcome, Policy, PolicyContext } from './policy.js'
 import type { RetryBudget } from './retry-budget.js'
 
@@ -77,208 +77,89 @@ export interface RetryPolicy extends Policy {
  */
 export function retry(options: RetryOptions = {}): RetryPolicy {
   optionsObject('retry', options)
+  const settings = retrySettings(options)
+  const { budget, clock, deadline, events, name } = settings
+  const judgesValues = options.shouldRetry !== undefined
 
-  return new Retry(options)
-}
-
-class Retry implements RetryPolicy {
-  readonly kind = 'retry'
-  readonly name: string
-  readonly rules: RetryRules
-  readonly clock: Clock
-  readonly budget: RetryBudget | undefined
-  readonly discard: (value: unknown) => void | Promise<void>
-  readonly watch: AbortWatch = new AbortWatch()
-  readonly events: Emitter<RetryEvents> = new Emitter(['retry', 'exhausted', 'budgetExhausted', 'success'])
-  readonly #judgesValues: boolean
-
-  constructor(options: RetryOptions) {
-    this.name = optionalString('retry: name', options.name) ?? 'retry'
-    this.rules = rulesOf(options)
-    this.clock = clockOption('retry: clock', options.clock)
-    this.budget = budgetOption('retry: budget', options.budget)
-    this.discard = optionalFunction('retry: discard', options.discard) ?? discardBody
-    this.#judgesValues = options.shouldRetry !== undefined
-  }
-
-  on<E extends keyof RetryEvents>(event: E, listener: (event: RetryEvents[E]) => void): () => void {
-    return this.events.on(event, listener)
-  }
-
-  /**
-   * The first attempt is one promise and one function more than the operation itself. A {@link RetryCall} is made only
-   * for a call that needs more.
-   */
-  execute<T>(operation: Operation<T, RetryContext>, options?: ExecuteOptions): Promise<T> {
-    if (isAborted(options)) return Promise.reject(abortReason(options))
-
-    countRequest(this.budget, options)
-    const startedAt = this.rules.deadline === undefined ? 0 : this.clock.now()
-    const first = invoke(operation, this.contextOf(options, 1))
-    const failed = (error: unknown): Promise<T> =>
-      new RetryCall(this, operation, options, startedAt).begin({ ok: false, error })
-
-    if (!this.#judgesValues) return first.then(this.#firstSucceeded as (value: T) => T, failed)
-
-    return first.then((value) => new RetryCall(this, operation, options, startedAt).begin({ ok: true, value }), failed)
-  }
-
-  contextOf(options: ExecuteOptions | undefined, attempt: number): RetryContext {
-    return marked(this.budget, new CallContext(options, attempt)) as CallContext & RetryContext
-  }
-
-  readonly #firstSucceeded = (value: unknown): unknown => {
-    if (this.events.hasListeners('success')) this.events.emit('success', { attempt: 1 })
+  const firstSucceeded = (value: unknown): unknown => {
+    if (events.hasListeners('success')) events.emit('success', { attempt: 1 })
     return value
   }
-}
 
-/** One call from the end of its first attempt on: judge, wait, try again. */
-class RetryCall<T> extends CallerWatcher {
-  readonly #policy: Retry
-  readonly #operation: Operation<T, RetryContext>
-  readonly #options: ExecuteOptions | undefined
-  readonly #startedAt: number
-  #attempt = 1
-  #previous = 0
-  #cancelTimer: (() => void) | undefined
-  #resolve!: (value: T) => void
-  #reject!: (error: unknown) => void
+  const makeAttempt = <T>(call: Call<T>, attempt: number): Promise<T> =>
+    invoke(call.operation, marked(budget, new CallContext(call.options, attempt)) as CallContext & RetryContext)
 
-  constructor(
-    policy: Retry,
-    operation: Operation<T, RetryContext>,
-    options: ExecuteOptions | undefined,
-    startedAt: number,
-  ) {
-    super(policy.watch)
-    this.#policy = policy
-    this.#operation = operation
-    this.#options = options
-    this.#startedAt = startedAt
-  }
+  /** After the first attempt. */
+  const goOn = <T>(call: Call<T>, outcome: Outcome): Promise<T> =>
+    new Promise((resolve, reject) => {
+      const course = retryCourse(settings, call.options, call.startedAt, {
+        attempt(number) {
+          makeAttempt(call, number).then(succeeded, failed)
+        },
+        settle: (last) => (last.ok ? resolve(last.value as T) : reject(last.error)),
+      })
+      const succeeded = (value: unknown) => course.ended({ ok: true, value })
+      const failed = (error: unknown) => course.ended({ ok: false, error })
 
-  /** Takes over after the first attempt. */
-  begin(outcome: Outcome): Promise<T> {
-    return new Promise((resolve, reject) => {
-      this.#resolve = resolve
-      this.#reject = reject
-      this.#ended(outcome)
+      course.ended(outcome)
     })
-  }
 
-  readonly #succeeded = (value: T): void => this.#ended({ ok: true, value })
-
-  readonly #failed = (error: unknown): void => this.#ended({ ok: false, error })
-
-  #ended(outcome: Outcome): void {
-    try {
-      this.#judge(outcome)
-    } catch (mistake) {
-      // A callback of the user's options threw.
-      this.#reject(mistake)
-    }
-  }
-
-  #judge(outcome: Outcome): void {
-    const { rules, clock } = this.#policy
-    if (!outcome.ok && isAborted(this.#options)) {
-      this.#reject(abortReason(this.#options))
-      return
-    }
-
-    if (!isRepeatable(this.#options)) {
-      this.#settle(outcome)
-      return
-    }
-
-    const attempt = this.#attempt
-    const elapsed = rules.deadline === undefined ? 0 : clock.now() - this.#startedAt
-    const decision = decide(rules, { attempt, outcome, elapsed, previous: this.#previous })
-    if (decision.retry) this.#retry(decision, outcome)
-    else this.#end(decision.exhausted, outcome)
-  }
-
-  #end(exhausted: ExhaustedReason | undefined, outcome: Outcome): void {
-    const { events } = this.#policy
-    const attempt = this.#attempt
-    if (exhausted !== undefined) events.emit('exhausted', { attempt, outcome, reason: exhausted })
-    else if (outcome.ok) events.emit('success', { attempt })
-
-    this.#settle(outcome)
-  }
-
-  #retry({ delay, backoff }: { readonly delay: number; readonly backoff: number }, outcome: Outcome): void {
-    const { budget, events } = this.#policy
-    const attempt = this.#attempt
-    // Paid before the wait: retries in back-off are load to come (envoyproxy/envoy#30205).
-    if (budget !== undefined && !budget.tryWithdraw()) {
-      events.emit('budgetExhausted', { attempt, outcome })
-      this.#settle(outcome)
-      return
-    }
-
-    this.#throwAway(outcome)
-    events.emit('retry', { attempt, delay, outcome })
-    this.#previous = backoff
-    this.#wait(delay)
-  }
-
-  #settle(outcome: Outcome): void {
-    if (outcome.ok) this.#resolve(outcome.value as T)
-    else this.#reject(outcome.error)
-  }
-
-  /** Before the wait, so that a connection is free again for the next attempt. */
-  #throwAway(outcome: Outcome): void {
-    if (outcome.ok) isolated(this.#policy.discard, outcome.value)
-    else if (isHttpStatusError(outcome.error)) discardBody(outcome.error.response)
-  }
-
-  #wait(delay: number): void {
-    // No wait, no timer; but an endless loop of immediate failures must let the event loop turn, or nobody can abort it.
-    if (delay === 0 && this.#attempt % 100 !== 0) {
-      queueMicrotask(this.#tryAgain)
-      return
-    }
-
-    this.#cancelTimer = after(this.#policy.clock, delay, this.#tryAgain)
-    this.follow(this.#options?.signal)
-  }
-
-  override aborted(reason: unknown): void {
-    this.#cancelTimer?.()
-    this.unfollow()
-    this.#reject(reason)
-  }
-
-  readonly #tryAgain = (): void => {
-    this.unfollow()
-    // Without a wait, nobody listened to the signal.
-    if (isAborted(this.#options)) {
-      this.#reject(abortReason(this.#options))
-      return
-    }
-
-    this.#attempt += 1
-    invoke(this.#operation, this.#policy.contextOf(this.#options, this.#attempt)).then(this.#succeeded, this.#failed)
-  }
-}
-
-function rulesOf(options: RetryOptions): RetryRules {
   return {
-    attempts: attemptsOf(options.attempts),
-    backoff: optionalFunction('retry: backoff', options.backoff) ?? exponential(),
-    deadline: optionalDuration('retry: deadline', options.deadline),
-    maxRetryAfter: optionalDuration('retry: maxRetryAfter', options.maxRetryAfter) ?? 20_000,
-    random: optionalFunction('retry: random', options.random) ?? Math.random,
-    shouldRetry: optionalFunction('retry: shouldRetry', options.shouldRetry) ?? shouldRetryByDefault,
-    retryAfter: optionalFunction('retry: retryAfter', options.retryAfter) ?? retryAfterByDefault,
+    kind: 'retry',
+    name,
+    budget,
+    on: (event, listener) => events.on(event, listener),
+
+    /** The first attempt is one promise and one function more than the operation itself. */
+    execute<T>(operation: Operation<T, RetryContext>, options?: ExecuteOptions): Promise<T> {
+      if (isAborted(options)) return Promise.reject(abortReason(options))
+
+      countRequest(budget, options)
+      const call = { operation, options, startedAt: deadline === undefined ? 0 : clock.now() }
+      const first = makeAttempt(call, 1)
+      const failed = (error: unknown): Promise<T> => goOn(call, { ok: false, error })
+      if (!judgesValues) return first.then(firstSucceeded as (value: T) => T, failed)
+
+      return first.then((value) => goOn(call, { ok: true, value }), failed)
+    },
   }
 }
 
-function attemptsOf(value: unknown = 3): number {
-  if (value === Number.POSITIVE_INFINITY || (Number.isInteger(value) && (value as number) >= 1)) return value as number
+interface Call<T> {
+  readonly operation: Operation<T, RetryContext>
+  readonly options: ExecuteOptions | undefined
+  readonly startedAt: number
+}
 
-  throw wrong('retry: attempts', value, 'a whole number from 1, or Infinity')
+/** Checks the options and fills in the defaults. */
+export function retrySettings({
+  name = 'retry',
+  attempts = 3,
+  backoff = exponential(),
+  deadline,
+  maxRetryAfter = 20_000,
+  random = Math.random,
+  shouldRetry = shouldRetryByDefault,
+  retryAfter = retryAfterByDefault,
+  discard = discardBody,
+  clock,
+  budget,
+}: RetryOptions): RetrySettings {
+  const callbacks = { backoff, random, shouldRetry, retryAfter, discard }
+  for (const [option, callback] of Object.entries(callbacks)) functionOption(`retry: ${option}`, callback)
+  if (attempts !== Number.POSITIVE_INFINITY && !(Number.isInteger(attempts) && attempts >= 1)) {
+    throw wrong('retry: attempts', attempts, 'a whole number from 1, or Infinity')
+  }
+
+  return {
+    ...callbacks,
+    attempts,
+    name: stringOption('retry: name', name),
+    deadline: deadline === undefined ? undefined : duration('retry: deadline', deadline),
+    maxRetryAfter: duration('retry: maxRetryAfter', maxRetryAfter),
+    clock: clockOption('retry: clock', clock),
+    budget: budgetOption('retry: budget', budget),
+    watch: new AbortWatch(),
+    events: new Emitter('retry', 'exhausted', 'budgetExhausted', 'success'),
+  }
 }

@@ -4,7 +4,7 @@ import { AbortableContext, abortReason, CallContext, isAborted, type SignalOwner
 import { type Deadline, DeadlineQueue } from './internal/deadline-queue.js'
 import { invoke } from './internal/invoke.js'
 import { afterPoll, clockOption } from './internal/time.js'
-import { duration, optionalString, optionsObject, wrong } from './internal/validate.js'
+import { duration, optionsObject, stringOption, wrong } from './internal/validate.js'
 import type { Clock, ExecuteOptions, Operation, Policy } from './policy.js'
 
 export interface TimeoutOptions {
@@ -49,7 +49,7 @@ class Timeout implements Policy {
 
   constructor(ms: number | (() => number), options: TimeoutOptions) {
     this.#duration = typeof ms === 'function' ? ms : duration('timeout: ms', ms)
-    this.name = optionalString('timeout: name', options.name)
+    this.name = options.name === undefined ? undefined : stringOption('timeout: name', options.name)
     this.clock = clockOption('timeout: clock', options.clock)
     // Under a clock with timers of its own, a late timer says nothing about the event loop.
     this.loopGrace =

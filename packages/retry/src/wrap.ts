@@ -1,4 +1,4 @@
-import { policyArgument, wrong } from './internal/validate.js'
+import { functionOption, policyArgument } from './internal/validate.js'
 import type { Policy } from './policy.js'
 
 /**
@@ -16,7 +16,7 @@ export function wrap<A extends unknown[], R, F>(
   policy: Policy<F>,
 ): (...args: A) => Promise<Awaited<R> | F>
 export function wrap(fn: (...args: unknown[]) => unknown, policy: Policy<unknown>): (...args: unknown[]) => unknown {
-  if (typeof fn !== 'function') throw wrong('wrap: fn', fn, 'a function')
+  functionOption('wrap: fn', fn)
   policyArgument('wrap: policy', policy)
 
   function wrapped(this: unknown, ...args: unknown[]): Promise<unknown> {

@@ -13,7 +13,13 @@ export class AbortWatch {
   add(signal: AbortSignal, listener: AbortListener): void {
     let group = this.#groups.get(signal)
     if (group === undefined) {
-      group = new Group(signal)
+      const listeners = new Set<AbortListener>()
+      group = {
+        listeners,
+        handleEvent() {
+          for (const each of [...listeners]) each.aborted(signal.reason)
+        },
+      }
       this.#groups.set(signal, group)
       signal.addEventListener('abort', group, { once: true })
     }
@@ -31,6 +37,12 @@ export class AbortWatch {
     this.#groups.delete(signal)
     signal.removeEventListener('abort', group)
   }
+}
+
+/** The one event listener of a signal, and those it tells. */
+interface Group {
+  readonly listeners: Set<AbortListener>
+  handleEvent(): void
 }
 
 /** A call that ends when its caller aborts. It follows one signal at a time. */
@@ -61,21 +73,4 @@ export abstract class CallerWatcher implements AbortListener {
     if (this.#signal !== undefined) this.#watch.remove(this.#signal, this)
     this.#signal = undefined
   }
-}
-
-class Group implements EventListenerObject {
-  readonly listeners = new Set<AbortListener>()
-  readonly #signal: AbortSignal
-
-  constructor(signal: AbortSignal) {
-    this.#signal = signal
-  }
-
-  handleEvent(): void {
-    for (const listener of [...this.listeners]) listener.aborted(this.#signal.reason)
-  }
-}
-
-interface EventListenerObject {
-  handleEvent(event: Event): void
 }

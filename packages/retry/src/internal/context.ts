@@ -30,7 +30,7 @@ export class CallContext implements PolicyContext {
   constructor(caller: ExecuteOptions | undefined, attempt?: number) {
     this.#caller = caller
     if (attempt !== undefined) this.attempt = attempt
-    if (caller !== undefined) carryOn(caller, this)
+    if (caller !== undefined) carryOn(caller as Fields, this as unknown as Fields)
   }
 
   get aborted(): boolean {
@@ -63,15 +63,16 @@ export function contextOf(options: ExecuteOptions | undefined): PolicyContext {
 
 /** Whether the caller gave up; makes no controller. */
 export function isAborted(options: ExecuteOptions | undefined): boolean {
-  if (options === undefined) return false
-
-  return isBranded(options) ? options.aborted : options.signal?.aborted === true
+  return options !== undefined && callerOf(options)?.aborted === true
 }
 
 export function abortReason(options: ExecuteOptions | undefined): unknown {
-  if (options === undefined) return undefined
+  return options === undefined ? undefined : callerOf(options)?.reason
+}
 
-  return isBranded(options) ? options.reason : options.signal?.reason
+/** What says whether, and why, the caller gave up. */
+function callerOf(options: ExecuteOptions): BrandedContext | AbortSignal | undefined {
+  return isBranded(options) ? options : options.signal
 }
 
 export function isBranded(options: ExecuteOptions): options is BrandedContext {
@@ -130,8 +131,10 @@ export function isRepeatable(options: ExecuteOptions | undefined): boolean {
 }
 
 /** Copies the fields that are not a context's own. `for in` sees no accessors of a prototype, so `signal` is not read. */
-function carryOn(from: object, to: object): void {
+function carryOn(from: Fields, to: Fields): void {
   for (const field in from) {
-    if (!(field in to)) Reflect.set(to, field, Reflect.get(from, field))
+    if (!(field in to)) to[field] = from[field]
   }
 }
+
+type Fields = Record<string, unknown>

@@ -1,3 +1,5 @@
+import { hasMethods } from './has-methods.js'
+
 /** A body nobody wants is read up to here, so that its connection can be used again; above it, the connection goes. */
 const MAX_BYTES = 64 * 1024
 /** And for so long, in milliseconds. */
@@ -9,17 +11,18 @@ const MAX_TIME = 1_000
  */
 export function discardBody(response: unknown): void {
   const { body } = Object(response) as { body?: unknown }
-  if (isWebStream(body)) {
+  if (hasMethods<WebStream>(body, 'getReader')) {
     if (!body.locked) void drain(body.getReader())
-  } else if (isNodeStream(body)) {
+  } else if (hasMethods<NodeStream>(body, 'on', 'resume')) {
     body.on('error', ignore)
     body.resume()
   }
 }
 
 async function drain(reader: Reader): Promise<void> {
-  const timer = setTimeout(() => void reader.cancel().catch(ignore), MAX_TIME)
-  unref(timer)
+  const timer: unknown = setTimeout(() => void reader.cancel().catch(ignore), MAX_TIME)
+  // Outside Node a timer is a number.
+  if (hasMethods<{ unref(): void }>(timer, 'unref')) timer.unref()
 
   try {
     let bytes = 0
@@ -32,7 +35,7 @@ async function drain(reader: Reader): Promise<void> {
   } catch {
     // It failed while it was thrown away: it is gone, which is all we wanted.
   } finally {
-    clearTimeout(timer)
+    clearTimeout(timer as never)
   }
 }
 
@@ -49,21 +52,6 @@ interface WebStream {
 interface NodeStream {
   on(event: 'error', listener: () => void): void
   resume(): void
-}
-
-function isWebStream(body: unknown): body is WebStream {
-  return typeof (Object(body) as Partial<WebStream>).getReader === 'function'
-}
-
-function isNodeStream(body: unknown): body is NodeStream {
-  const { on, resume } = Object(body) as Partial<NodeStream>
-  return typeof on === 'function' && typeof resume === 'function'
-}
-
-/** Outside Node a timer is a number. */
-function unref(timer: unknown): void {
-  const { unref } = Object(timer) as { unref?: () => void }
-  if (typeof unref === 'function') unref.call(timer)
 }
 
 function ignore(): void {}

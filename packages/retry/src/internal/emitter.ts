@@ -1,21 +1,20 @@
-import { wrong } from './validate.js'
+import { functionOption, wrong } from './validate.js'
 
 /** Typed listeners. One that throws, or returns a promise that rejects, does not disturb the call that emits. */
 export class Emitter<Events extends object> {
-  readonly #listeners: { readonly [E in keyof Events]: Set<{ readonly run: (event: Events[E]) => unknown }> }
+  readonly #listeners: ReadonlyMap<keyof Events, Set<{ readonly run: (event: never) => unknown }>>
 
-  constructor(names: readonly (keyof Events & string)[]) {
-    this.#listeners = Object.fromEntries(names.map((name) => [name, new Set()])) as never
+  constructor(...names: readonly (keyof Events & string)[]) {
+    this.#listeners = new Map(names.map((name) => [name, new Set()]))
   }
 
   /** Returns what removes the listener. */
   on<E extends keyof Events>(event: E, listener: (event: Events[E]) => unknown): () => void {
-    const listeners = Object.hasOwn(this.#listeners, event) ? this.#listeners[event] : undefined
-    if (listeners === undefined) throw wrong('on: event', event, `one of ${Object.keys(this.#listeners).join(', ')}`)
-    if (typeof listener !== 'function') throw wrong('on: listener', listener, 'a function')
+    const listeners = this.#listeners.get(event)
+    if (listeners === undefined) throw wrong('on: event', event, `one of ${[...this.#listeners.keys()].join(', ')}`)
 
     // An object of its own, so that the same function can be added twice and removed once.
-    const entry = { run: listener }
+    const entry = { run: functionOption('on: listener', listener) }
     listeners.add(entry)
     return () => {
       listeners.delete(entry)
@@ -23,21 +22,19 @@ export class Emitter<Events extends object> {
   }
 
   hasListeners(event: keyof Events): boolean {
-    return this.#listeners[event].size > 0
+    return this.#listeners.get(event)!.size > 0
   }
 
   emit<E extends keyof Events>(event: E, payload: Events[E]): void {
-    for (const { run } of this.#listeners[event]) isolated(run, payload)
+    for (const { run } of this.#listeners.get(event)!) isolated(run, payload as never)
   }
 }
 
 /** Calls `run` for its effect alone: neither a throw nor a rejection gets out. */
 export function isolated<A>(run: (argument: A) => unknown, argument: A): void {
   try {
-    Promise.resolve(run(argument)).catch(ignore)
+    Promise.resolve(run(argument)).catch(() => {})
   } catch {
     // Isolated on purpose.
   }
 }
-
-function ignore(): void {}

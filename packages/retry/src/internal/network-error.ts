@@ -1,19 +1,16 @@
 /**
  * How `fetch` words "the network failed", for which the standard demands a TypeError and leaves the message open. Any
  * other TypeError is a mistake in the program, which no retry mends.
+ *
+ * - Node: 'fetch failed' (Cloudflare too), 'terminated'
+ * - Deno: 'error sending request'
+ * - Chrome: 'Failed to fetch', 'network error'
+ * - Firefox: 'NetworkError when attempting to fetch resource'
+ * - Safari: 'Load failed', 'The network connection was lost', 'The Internet connection appears to be offline'
+ * - React Native: 'Network request failed'
  */
-const MESSAGES = [
-  'fetch failed', // Node, Cloudflare Workers
-  'terminated', // Node, while the body is read
-  'Failed to fetch', // Chrome, msw
-  'network error', // Chrome, while the body is read
-  'NetworkError when attempting to fetch resource', // Firefox
-  'Load failed', // Safari
-  'The network connection was lost', // Safari
-  'The Internet connection appears to be offline', // Safari
-  'Network request failed', // React Native, whatwg-fetch
-  'error sending request', // Deno
-]
+const MESSAGE =
+  /^(fetch failed|terminated|error sending request|failed to fetch|network ?error|load failed|the (network|internet) connection|network request failed)/i
 
 /** Codes of system calls and of undici: ECONNRESET, ENOTFOUND, EAI_AGAIN, UND_ERR_SOCKET. Not Node's own ERR_…. */
 const NETWORK_CODE = /^(E(?!RR_)[A-Z_]+|UND_ERR_(?!INVALID_ARG|NOT_SUPPORTED)[A-Z_]+)$/
@@ -22,5 +19,5 @@ export function isNetworkError(error: TypeError): boolean {
   const { code } = Object(error.cause) as { code?: unknown }
   if (typeof code === 'string') return NETWORK_CODE.test(code)
 
-  return MESSAGES.some((message) => error.message.startsWith(message))
+  return MESSAGE.test(error.message)
 }

@@ -1,9 +1,9 @@
 import type { Backoff } from '../backoff.js'
 import type { ExhaustedReason } from '../events.js'
 import type { Outcome } from '../policy.js'
-import { retryAfterOf } from '../retry-after.js'
+import { type HeadersLike, retryAfterOf } from '../retry-after.js'
 import { isNetworkError } from './network-error.js'
-import { isDelay, wrong } from './validate.js'
+import { duration } from './validate.js'
 
 /** When to try again, and how long to wait: the part of the options that decides. */
 export interface RetryRules {
@@ -28,30 +28,23 @@ export interface Progress {
 }
 
 export type Decision =
-  | { readonly retry: true; readonly delay: number; readonly backoff: number }
-  | { readonly retry: false; readonly exhausted: ExhaustedReason | undefined }
-
-const REFUSED: Decision = { retry: false, exhausted: undefined }
+  | { readonly delay: number; readonly backoff: number }
+  | { readonly delay?: never; readonly exhausted?: ExhaustedReason }
 
 /**
- * Whether to try again. A server's hint only ever lengthens the wait; where we would not wait that long, we give up
- * rather than come back early.
+ * Whether to try again, that is after which delay. A server's hint only ever lengthens the wait; where we would not wait
+ * that long, we give up rather than come back early.
  */
-export function decide(rules: RetryRules, progress: Progress): Decision {
-  const { attempt, outcome, elapsed, previous } = progress
-  if (!rules.shouldRetry(outcome, attempt)) return REFUSED
-  if (attempt >= rules.attempts) return { retry: false, exhausted: 'attempts' }
+export function decide(rules: RetryRules, { attempt, outcome, elapsed, previous }: Progress): Decision {
+  if (!rules.shouldRetry(outcome, attempt)) return {}
+  if (attempt >= rules.attempts) return { exhausted: 'attempts' }
 
   const hint = readHint(rules.retryAfter(outcome))
-  if (hint > rules.maxRetryAfter) return { retry: false, exhausted: 'retryAfter' }
+  if (hint > rules.maxRetryAfter) return { exhausted: 'retryAfter' }
 
-  const backoff = rules.backoff(attempt - 1, previous, rules.random)
-  if (!isDelay(backoff)) throw wrong('retry: what backoff returns', backoff, 'milliseconds from 0 to 2147483647')
-
+  const backoff = duration('retry: what backoff returns', rules.backoff(attempt - 1, previous, rules.random))
   const delay = Math.max(backoff, hint)
-  if (rules.deadline !== undefined && elapsed + delay > rules.deadline) return { retry: false, exhausted: 'deadline' }
-
-  return { retry: true, delay, backoff }
+  return elapsed + delay > (rules.deadline ?? Number.POSITIVE_INFINITY) ? { exhausted: 'deadline' } : { delay, backoff }
 }
 
 /** Every rejection, except a mistake in the program and a rejection of our own policies that does not say for how long. */
@@ -66,26 +59,22 @@ export function isMistake(error: unknown): boolean {
   return error instanceof TypeError && !isNetworkError(error)
 }
 
-const REFUSALS: ReadonlySet<unknown> = new Set(['MSX_CIRCUIT_OPEN', 'MSX_BULKHEAD_FULL', 'MSX_THROTTLED'])
+const REFUSALS: readonly unknown[] = ['MSX_CIRCUIT_OPEN', 'MSX_BULKHEAD_FULL', 'MSX_THROTTLED']
 
 /**
  * A circuit breaker, bulkhead or throttle let nothing through. Known by code, because packages know each other by shape.
  * Whether the time it names fits is up to {@link decide}.
  */
 export function isRefusal(error: unknown): boolean {
-  return REFUSALS.has((Object(error) as { code?: unknown }).code)
+  return REFUSALS.includes(Object(error).code)
 }
 
 /** `error.retryAfter`, else the header of the value or of `error.response`. */
 export function retryAfterByDefault(outcome: Outcome): number | undefined {
-  if (outcome.ok) return headerHint(outcome.value)
+  if (outcome.ok) return retryAfterOf(outcome.value as HeadersLike)
 
-  const { retryAfter, response } = Object(outcome.error) as { retryAfter?: unknown; response?: unknown }
-  return typeof retryAfter === 'number' ? retryAfter : headerHint(response)
-}
-
-function headerHint(value: unknown): number | undefined {
-  return retryAfterOf(Object(value))
+  const { retryAfter, response } = Object(outcome.error)
+  return typeof retryAfter === 'number' ? retryAfter : retryAfterOf(response)
 }
 
 /** What cannot be read, or is negative, is no hint. */

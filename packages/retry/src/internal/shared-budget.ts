@@ -1,6 +1,7 @@
 import type { ExecuteOptions } from '../policy.js'
 import type { RetryBudget } from '../retry-budget.js'
 import type { CallContext } from './context.js'
+import { hasMethods } from './has-methods.js'
 import { wrong } from './validate.js'
 
 /**
@@ -18,10 +19,7 @@ export function marked<C extends CallContext>(budget: RetryBudget | undefined, c
 }
 
 export function budgetOption(option: string, budget: RetryBudget | undefined): RetryBudget | undefined {
-  if (budget === undefined) return undefined
-
-  const { deposit, tryWithdraw } = Object(budget) as Partial<RetryBudget>
-  if (typeof deposit === 'function' && typeof tryWithdraw === 'function') return budget
+  if (budget === undefined || hasMethods<RetryBudget>(budget, 'deposit', 'tryWithdraw')) return budget
 
   throw wrong(option, budget, 'a retryBudget()')
 }

@@ -1,4 +1,5 @@
 import type { Clock } from '../policy.js'
+import { hasMethods } from './has-methods.js'
 import { wrong } from './validate.js'
 
 /** Monotonic time and the timers of the host. Looked up at each call, so that fake timers work. */
@@ -18,11 +19,8 @@ export function afterPoll(run: () => void): void {
   else setTimeout(run, 0)
 }
 
-export function clockOption(option: string, clock: Clock | undefined): Clock {
-  if (clock === undefined) return realClock
-
-  const { now, after } = Object(clock) as Partial<Clock>
-  if (typeof now === 'function' && (after === undefined || typeof after === 'function')) return clock
+export function clockOption(option: string, clock: Clock = realClock): Clock {
+  if (hasMethods<Clock>(clock, 'now', ...(clock.after === undefined ? [] : (['after'] as const)))) return clock
 
   throw wrong(option, clock, 'a clock, { now(), after?(ms, run) }')
 }

@@ -1,15 +1,14 @@
+import type { Policy } from '../policy.js'
+import { hasMethods } from './has-methods.js'
+
 /** The longest delay `setTimeout` honours; above it, it fires at once. About 24.8 days. */
 export const MAX_DELAY: number = 2 ** 31 - 1
 
 /** A duration in milliseconds: finite, not negative, not above {@link MAX_DELAY}. */
 export function duration(option: string, value: unknown): number {
-  if (isDelay(value)) return value
+  if (typeof value === 'number' && value >= 0 && value <= MAX_DELAY) return value
 
   throw wrong(option, value, `milliseconds from 0 to ${MAX_DELAY}`)
-}
-
-export function optionalDuration(option: string, value: unknown): number | undefined {
-  return value === undefined ? undefined : duration(option, value)
 }
 
 /** A finite number that is at least `minimum`. */
@@ -19,21 +18,21 @@ export function atLeast(minimum: number, option: string, value: unknown): number
   throw wrong(option, value, `a finite number that is at least ${minimum}`)
 }
 
-export function optionalFunction<F>(option: string, value: F): F {
-  if (value === undefined || typeof value === 'function') return value
+export function functionOption<F>(option: string, value: F): F {
+  if (typeof value === 'function') return value
 
   throw wrong(option, value, 'a function')
 }
 
-export function optionalString(option: string, value: unknown): string | undefined {
-  if (value === undefined || typeof value === 'string') return value
+export function stringOption(option: string, value: unknown): string {
+  if (typeof value === 'string') return value
 
   throw wrong(option, value, 'a string')
 }
 
 /** Anything with an `execute`. */
 export function policyArgument(argument: string, value: unknown): void {
-  if (typeof (Object(value) as { execute?: unknown }).execute !== 'function') throw wrong(argument, value, 'a policy')
+  if (!hasMethods<Policy>(value, 'execute')) throw wrong(argument, value, 'a policy')
 }
 
 /** Options themselves: `retry(5)` is a slip worth a message. */
@@ -41,10 +40,6 @@ export function optionsObject(owner: string, value: unknown): void {
   if (typeof value === 'object' && value !== null) return
 
   throw wrong(`${owner} options`, value, 'an object')
-}
-
-export function isDelay(value: unknown): value is number {
-  return typeof value === 'number' && value >= 0 && value <= MAX_DELAY
 }
 
 export function wrong(option: string, value: unknown, expected: string): TypeError {
