@@ -1,0 +1,98 @@
+// What of the two packages' suites does not run on a runtime, and why. Everything else does, on each of them. Printed
+// with every run; an entry that matches nothing fails it, so that the list cannot outlive its reasons.
+
+/**
+ * @typedef {object} LeftOut
+ * @property {string} file            Below `packages/`.
+ * @property {string} [test]          The full name of one test; without it the whole file is left out.
+ * @property {string} reason
+ */
+
+const undici = 'circuit-breaker/src/undici/interceptor.test.ts'
+const timeout = 'retry/src/timeout.test.ts'
+const networkError = 'retry/src/internal/network-error.test.ts'
+const errors = (name) => `${name}/src/errors.test.ts`
+const graceOn =
+  'timeout: with real timers does not time out what arrived while the event loop was blocked (nodeshift/opossum#580)'
+const graceOff = 'timeout: with real timers times it out with the grace turned off'
+const readme = 'starts the README’s example as a process'
+const noNode = 'uses something of Node that a page has not'
+const oneCopy = 'a page keeps one copy of a module, and cannot be told to load another'
+
+/** @type {Record<string, readonly LeftOut[]>} By runtime; those without an entry leave out nothing. */
+export const leftOut = {
+  bun: [
+    { file: undici, reason: 'Bun puts a fetch of its own in the place of undici, without interceptors' },
+    {
+      file: timeout,
+      test: graceOff,
+      reason: 'Bun reads from sockets before it looks at timers: nothing is late there',
+    },
+    {
+      file: networkError,
+      test: 'knows what this Node says of a refused connection',
+      reason: "DEFECT: Bun puts the code on the error itself, not on its cause; `retry` doesn't repeat it",
+    },
+  ],
+  deno: [
+    {
+      file: timeout,
+      test: graceOn,
+      reason: 'Deno runs setImmediate before it reads from sockets, so `loopGrace` finds nothing there',
+    },
+    {
+      file: undici,
+      test: "no permit is lost when a caller of Node's own fetch aborts, before the response or within it",
+      reason: "Deno's own fetch takes no dispatcher of undici",
+    },
+  ],
+  chromium: [
+    { file: undici, reason: noNode },
+    { file: 'circuit-breaker/src/prometheus/metrics.test.ts', reason: 'prom-client is a library of Node' },
+    { file: 'circuit-breaker/src/readme.test.ts', reason: readme },
+    { file: 'retry/src/prometheus.test.ts', reason: 'prom-client is a library of Node' },
+    { file: 'retry/src/readme.test.ts', reason: readme },
+    { file: 'retry/src/resilient-fetch.socket.test.ts', reason: noNode },
+    { file: 'retry/src/resilient-fetch.test.ts', reason: 'msw/node patches the modules of Node' },
+    { file: errors('retry'), test: 'knows the errors of another copy of the package', reason: oneCopy },
+    {
+      file: errors('circuit-breaker'),
+      test: 'is recognised when another copy of the package made it',
+      reason: oneCopy,
+    },
+    {
+      file: 'retry/src/retry.test.ts',
+      test: 'retry lets the event loop turn in an endless loop of immediate failures, so that it can be aborted',
+      reason: 'a page has no setImmediate, with which the test aborts',
+    },
+    { file: timeout, test: 'timeout drops what comes late, a rejection too', reason: noNode },
+    { file: timeout, test: graceOn, reason: noNode },
+    { file: timeout, test: graceOff, reason: noNode },
+    { file: timeout, test: 'timeout: with real timers keeps nothing alive once it has settled', reason: noNode },
+    { file: networkError, test: 'knows what this Node says of a refused connection', reason: noNode },
+    {
+      file: networkError,
+      test: 'knows what this Node says of a URL that is none',
+      reason: 'in a page every string is a URL, relative to its own',
+    },
+    {
+      file: 'circuit-breaker/src/bulkhead.test.ts',
+      test: 'a bulkhead calls a waiting operation in the async context of its own caller',
+      reason: noNode,
+    },
+    {
+      file: 'circuit-breaker/src/bulkhead.test.ts',
+      test: "the caller's abort is listened for once, however many wait with the same signal",
+      reason: noNode,
+    },
+  ],
+}
+
+/** What the vitest of a runtime needs to know of it. */
+export function leftOutOf(runtime) {
+  const entries = leftOut[runtime] ?? []
+  return {
+    files: entries.filter(({ test }) => test === undefined).map(({ file }) => file),
+    tests: entries.filter(({ test }) => test !== undefined),
+  }
+}
