@@ -10,6 +10,8 @@ export interface PickOptions {
   readonly exclude?: ReadonlySet<string> | undefined
   /** Prefer endpoints of this zone, while there are any. */
   readonly zone?: string | undefined
+  /** What the request is about, for `consistentHash`: the same key goes to the same endpoint. */
+  readonly hashKey?: string | undefined
 }
 
 /** An endpoint as a balancer sees it. The same object from pick to pick, so a WeakMap can keep what a balancer learns. */

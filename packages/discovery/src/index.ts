@@ -1,6 +1,7 @@
 /// <reference lib="esnext.disposable" preserve="true" />
 
 export type { Balancer, BalancerFactory, Node, Outcome, PickOptions, Sample } from './balancer.js'
+export { consistentHash } from './balancers/consistent-hash.js'
 export { leastRequest } from './balancers/least-request.js'
 export type { PeakEwmaOptions } from './balancers/peak-ewma.js'
 export { peakEwma } from './balancers/peak-ewma.js'
@@ -28,5 +29,8 @@ export type { Source, SourceSink } from './source.js'
 export type { DnsAOptions } from './sources/dns-a.js'
 export { dnsA } from './sources/dns-a.js'
 export { dnsSrv } from './sources/dns-srv.js'
+export { fallbackSource } from './sources/fallback-source.js'
 export type { FixedAddress } from './sources/fixed.js'
 export { fixed } from './sources/fixed.js'
+export type { KubernetesOptions } from './sources/kubernetes.js'
+export { kubernetes } from './sources/kubernetes.js'

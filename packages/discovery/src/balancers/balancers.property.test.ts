@@ -1,6 +1,7 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { seeded, VirtualClock } from '../test-support.js'
+import { consistentHash } from './consistent-hash.js'
 import { leastRequest } from './least-request.js'
 import { peakEwma } from './peak-ewma.js'
 import { randomChoice } from './random-choice.js'
@@ -15,6 +16,7 @@ describe.each([
   ['randomChoice', randomChoice],
   ['leastRequest', leastRequest],
   ['peakEwma', peakEwma],
+  ['consistentHash', consistentHash],
 ])('%s', (_, factory) => {
   it('picks one of those it is offered, whatever it learned from others', () => {
     const step = fc.record({
@@ -32,7 +34,7 @@ describe.each([
 
         for (const { offered, outcome, latency, passed } of steps) {
           const some = [...new Set(offered.map((index) => nodes[index % nodes.length]!))]
-          const node = balancer.pick(some, {})
+          const node = balancer.pick(some, passed % 2 === 0 ? {} : { hashKey: String(latency) })
           expect(some).toContain(node)
 
           clock.advance(passed)

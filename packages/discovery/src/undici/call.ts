@@ -1,6 +1,7 @@
 import type { IncomingHttpHeaders } from 'node:http'
 import type { Duplex } from 'node:stream'
 import type { Dispatcher } from 'undici'
+import type { PickOptions } from '../balancer.js'
 import { isNoEndpointsError } from '../errors.js'
 import type { Lease } from '../lease.js'
 import type { Service } from '../service.js'
@@ -17,6 +18,8 @@ export interface RetryRules {
 /** What a call needs of its dispatcher. */
 export interface CallOptions {
   readonly service: Service
+  /** What narrows each pick. */
+  readonly pick: PickOptions
   readonly handler: Dispatcher.DispatchHandler
   readonly retries: RetryRules
   readonly body: Dispatcher.DispatchOptions['body'] | undefined
@@ -149,14 +152,14 @@ export class ServiceCall implements Dispatcher.DispatchHandler {
 
   /** Somebody who was not tried yet; when a connection broke and there is nobody else, the same one on a fresh one. */
   #pick(): Lease {
-    const { service } = this.#options
-    if (this.#attempts === 0) return service.pick()
+    const { service, pick } = this.#options
+    if (this.#attempts === 0) return service.pick(pick)
 
     try {
-      return service.pick({ exclude: this.#tried })
+      return service.pick({ ...pick, exclude: this.#tried })
     } catch (error) {
       if (!this.#left || !isNoEndpointsError(error)) throw error
-      return service.pick()
+      return service.pick(pick)
     }
   }
 

@@ -2,7 +2,9 @@ import { once } from 'node:events'
 import { Readable, Writable } from 'node:stream'
 import { Agent, Dispatcher, interceptors, request, type errors as undiciErrors } from 'undici'
 import { describe, expect, it, onTestFinished, vi } from 'vitest'
-import type { Discovery } from '../discovery.js'
+import { consistentHash } from '../balancers/consistent-hash.js'
+import { createDiscovery, type Discovery } from '../discovery.js'
+import { fixed } from '../sources/fixed.js'
 import { ScriptedSource } from '../test-support.js'
 import { ServiceDispatcher, type ServiceDispatcherOptions } from './service-dispatcher.js'
 import { discover, leases, signalled, startServer, type TestServer } from './test-servers.js'
@@ -24,6 +26,8 @@ describe('ServiceDispatcher', () => {
     ['pool', discover, { pool: 5 }],
     ['fallback', discover, { fallback: {} }],
     ['hostHeader', discover, { hostHeader: 'none' }],
+    ['zone', discover, { zone: 1 }],
+    ['hashKey', discover, { hashKey: 'path' }],
     ['retries', discover, { retries: -1 }],
     ['retries', discover, { retries: 1.5 }],
   ])('refuses a wrong %s, naming it', (option, make, options) => {
@@ -58,6 +62,50 @@ describe('ServiceDispatcher', () => {
     )
     expect(Buffer.concat(chunks).toString()).toBe('streamed')
     expect(leases(discovery)).toEqual({ inflight: 0, picked: 3, failed: 0, cancelled: 0 })
+  })
+
+  it('sends what is about one thing to one endpoint, and the next best while that one is broken', async () => {
+    const servers = await Promise.all([1, 2, 3].map((id) => startServer((_, res) => void res.end(`${id}`))))
+    const source = fixed({ 'user-service': servers.map(({ url }) => url) })
+    const discovery = createDiscovery({ source, balancer: consistentHash() })
+    onTestFinished(() => discovery.close())
+    const dispatcher = dispatcherOf(discovery, { hashKey: ({ path }) => path, retries: 1 })
+    const answer = async () => (await request('http://user-service/carts/7', { dispatcher })).body.text()
+
+    const first = await answer()
+    expect([await answer(), await answer(), await answer()]).toEqual([first, first, first])
+
+    await servers[Number(first) - 1]!.kill()
+    const second = await answer()
+    expect(second).not.toBe(first)
+    expect([await answer(), await answer()]).toEqual([second, second])
+  })
+
+  it('prefers the endpoints of its zone', async () => {
+    const [near, far] = await Promise.all([
+      startServer((_, res) => void res.end('near')),
+      startServer((_, res) => void res.end('far')),
+    ])
+    const source = new ScriptedSource()
+    const discovery = createDiscovery({ source })
+    onTestFinished(() => discovery.close())
+    const dispatcher = dispatcherOf(discovery, { zone: 'a' })
+    discovery.service('user-service')
+    source.sink.update([
+      { ...addressOf(far), zone: 'b' },
+      { ...addressOf(near), zone: 'a' },
+    ])
+
+    for (let i = 0; i < 5; i++) expect(await (await request(url, { dispatcher })).body.text()).toBe('near')
+  })
+
+  it('fails a request whose key cannot be told', async () => {
+    const hashKey = () => {
+      throw new Error('no key in this path')
+    }
+    const dispatcher = dispatcherOf(discover([await startServer()]), { hashKey })
+
+    await expect(request(url, { dispatcher })).rejects.toThrow('no key in this path')
   })
 
   it("works under Node's own fetch", async () => {

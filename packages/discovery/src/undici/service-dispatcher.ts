@@ -1,4 +1,5 @@
 import { Agent, Dispatcher, errors, type Pool } from 'undici'
+import type { PickOptions } from '../balancer.js'
 import type { Discovery } from '../discovery.js'
 import { DiscoveryClosedError } from '../errors.js'
 import { checkCount, checkFunction, wrongOption } from '../internal/options.js'
@@ -30,7 +31,21 @@ export interface ServiceDispatcherOptions {
    * connection broke before the response began. 0: never. Statuses are not retried.
    */
   readonly retries?: number | undefined
+  /** Prefer endpoints of this zone, while there are any: usually the one this process is in. Default: none. */
+  readonly zone?: string | undefined
+  /**
+   * What a request is about, for `consistentHash()`: requests of one key go to one endpoint. A throw fails the request.
+   * Default: none.
+   *
+   * @example
+   * ```ts
+   * hashKey: ({ path }) => /^\/carts\/([^/?]+)/.exec(path)?.[1]
+   * ```
+   */
+  readonly hashKey?: ((request: Dispatcher.DispatchOptions) => string | undefined) | undefined
 }
+
+const ANYBODY: PickOptions = {}
 
 /** Methods that may be sent twice (RFC 9110, 9.2.2). */
 const IDEMPOTENT: ReadonlySet<string> = new Set(['GET', 'HEAD', 'PUT', 'DELETE', 'OPTIONS', 'TRACE'])
@@ -47,6 +62,8 @@ export class ServiceDispatcher extends Dispatcher {
   readonly #serviceOf: (host: string) => string | undefined
   readonly #hostHeader: 'service' | 'endpoint'
   readonly #retries: number | undefined
+  readonly #zone: string | undefined
+  readonly #hashKey: ServiceDispatcherOptions['hashKey']
   readonly #pools: Pools
   readonly #fallback: Dispatcher | undefined
   readonly #stopListening: () => void
@@ -57,7 +74,7 @@ export class ServiceDispatcher extends Dispatcher {
 
   constructor(discovery: Discovery, options: ServiceDispatcherOptions = {}) {
     super()
-    const { services, pool = {}, fallback, hostHeader = 'service', retries } = options
+    const { services, pool = {}, fallback, hostHeader = 'service', retries, zone, hashKey } = options
 
     if (typeof discovery?.service !== 'function') throw wrongOption('discovery', discovery, 'a Discovery')
     if (!Array.isArray(services)) checkFunction('services', services)
@@ -69,10 +86,15 @@ export class ServiceDispatcher extends Dispatcher {
       throw wrongOption('hostHeader', hostHeader, "'service' or 'endpoint'")
     }
 
+    if (zone !== undefined && typeof zone !== 'string') throw wrongOption('zone', zone, 'the name of a zone')
+    checkFunction('hashKey', hashKey)
+
     this.#discovery = discovery
     this.#serviceOf = toServiceOf(services)
     this.#hostHeader = hostHeader
     this.#retries = retries === undefined ? undefined : checkCount('retries', retries)
+    this.#zone = zone
+    this.#hashKey = hashKey
     this.#pools = new Pools(pool, (opened) => this.#forward(opened))
     this.#fallback = fallback
 
@@ -144,6 +166,7 @@ export class ServiceDispatcher extends Dispatcher {
     const request = this.#hostHeader === 'endpoint' ? options : { ...options, headers: withHost(options.headers, host) }
     const call = new ServiceCall({
       service: this.#discovery.service(name),
+      pick: this.#narrow(options),
       handler,
       body: options.body,
       retries: { max: this.#retries ?? 1, repeatable: this.#retries !== undefined && isRepeatable(options) },
@@ -164,6 +187,12 @@ export class ServiceDispatcher extends Dispatcher {
     // The call waited for the source, or for another attempt to fail, while this was closed.
     attempt.onResponseError(undefined, this.#refusal())
     return false
+  }
+
+  #narrow(request: Dispatcher.DispatchOptions): PickOptions {
+    if (this.#zone === undefined && this.#hashKey === undefined) return ANYBODY
+
+    return { zone: this.#zone, hashKey: this.#hashKey?.(request) }
   }
 
   #refusal(): Error {
