@@ -60,10 +60,13 @@ function chosen(benchmarks: readonly Benchmark[], names: readonly string[]): rea
 }
 
 export function missedTargets(results: readonly Comparison[]): readonly string[] {
-  return results.flatMap(({ title, rows }) =>
-    rows
-      .filter(({ reached }) => reached === false)
-      .map(({ name, ratio, target }) => `${title}: ${ratio?.median.toFixed(3)} of ${name}, target ${target}`),
+  return results.flatMap(({ title, unit, rows }) =>
+    rows.flatMap(({ name, amount, ratio, target }) => {
+      if (target === undefined || target.reached || target.kind === 'goal') return []
+
+      const was = target.of === 'ratio' ? `${ratio?.median.toFixed(3)} of ${name}` : `${amount.median} ${unit}`
+      return [`${title}: ${was}, target ${target.limit}`]
+    }),
   )
 }
 

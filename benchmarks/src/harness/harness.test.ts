@@ -80,10 +80,10 @@ test('compares what each subject adds to the bare work', async () => {
   const comparison = await compare(contest, { ...SMOKE, rounds: 3 })
 
   const [bare, ours, slow, quick] = comparison.rows
-  expect(bare).not.toHaveProperty('overhead')
-  expect(ours).toMatchObject({ time: { median: 2e6 }, overhead: { median: 1e6 } })
-  expect(slow).toMatchObject({ ratio: { median: 0.5 }, reached: true })
-  expect(quick).toMatchObject({ ratio: { median: 2 }, reached: false })
+  expect(bare).not.toHaveProperty('added')
+  expect(ours).toMatchObject({ amount: { median: 2e6 }, added: { median: 1e6 } })
+  expect(slow).toMatchObject({ ratio: { median: 0.5 }, target: { reached: true } })
+  expect(quick).toMatchObject({ ratio: { median: 2 }, target: { reached: false } })
   expect(missedTargets([comparison])).toEqual(['Work: 2.000 of quick, target 0.9'])
   expect(table(comparison)).toContain('| **ours** |')
 })

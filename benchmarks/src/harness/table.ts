@@ -2,16 +2,20 @@ import type { Comparison, Row } from './compare.js'
 import type { Machine } from './machine.js'
 import type { Spread } from './statistics.js'
 
-const HEAD = ['', 'ns/call', 'added', 'ours / this (min – max)', 'target', 'reached']
-
 /** A comparison as a table, in Markdown that also reads well in a terminal. */
-export function table({ title, rows }: Comparison): string {
-  const cells = [HEAD, ...rows.map(cellsOf)]
-  const widths = HEAD.map((_, column) => Math.max(...cells.map((line) => line[column]!.length)))
-  const lines = cells.map((line) => `| ${line.map((cell, column) => pad(cell, widths[column]!, column)).join(' | ')} |`)
-  const rule = `| ${widths.map((width, column) => (column === 0 ? '-'.repeat(width) : `${'-'.repeat(width - 1)}:`)).join(' | ')} |`
+export function table({ title, unit, rows }: Comparison): string {
+  const head = ['', unit, 'added', 'ours / this (min – max)', 'target', 'reached']
+  const cells = [head, ...rows.map(cellsOf)]
+  // A column that says nothing in any row is left out.
+  const columns = head
+    .map((_, column) => column)
+    .filter((column) => column === 0 || cells.slice(1).some((line) => line[column] !== ''))
+  const widths = head.map((_, column) => Math.max(...cells.map((line) => line[column]!.length)))
 
-  return [`### ${title}`, '', lines[0], rule, ...lines.slice(1)].join('\n')
+  const line = (texts: readonly string[]) => `| ${columns.map((column) => texts[column]).join(' | ')} |`
+  const padded = (texts: readonly string[]) => line(texts.map((text, column) => pad(text, widths[column]!, column)))
+  const rule = line(widths.map((width, column) => (column === 0 ? '-'.repeat(width) : `${'-'.repeat(width - 1)}:`)))
+  return [`### ${title}`, '', padded(head), rule, ...cells.slice(1).map(padded)].join('\n')
 }
 
 export function machineLine({ node, cpu, cores, versions }: Machine): string {
@@ -19,14 +23,14 @@ export function machineLine({ node, cpu, cores, versions }: Machine): string {
   return `Node ${node} on ${cpu} (${cores} cores). ${peers.join(', ')}.`
 }
 
-function cellsOf({ name, role, time, overhead, ratio, target, reached }: Row): string[] {
+function cellsOf({ name, role, amount, added, ratio, target }: Row): string[] {
   return [
     role === 'ours' ? `**${name}**` : name,
-    number(time.median),
-    overhead === undefined ? '' : number(overhead.median),
+    number(amount.median),
+    added === undefined ? '' : number(added.median),
     ratio === undefined ? '' : ratioText(ratio),
-    target === undefined ? '' : `<= ${target}`,
-    reached === undefined ? '' : reached ? 'yes' : 'NO',
+    target === undefined ? '' : `${target.kind === 'goal' ? 'goal ' : ''}<= ${target.limit}`,
+    target === undefined ? '' : target.reached ? 'yes' : 'NO',
   ]
 }
 
