@@ -4,6 +4,7 @@ import { library } from '../../tooling/tsup.js'
 const options = library({
   index: 'src/index.ts',
   opentelemetry: 'src/opentelemetry.ts',
+  postgres: 'src/postgres.ts',
   prometheus: 'src/prometheus.ts',
   rabbitmq: 'src/rabbitmq.ts',
   testing: 'src/testing.ts',

@@ -7,6 +7,8 @@ import { checkDuration, checkFunction, checkText, refuse } from './internal/chec
 import { createDecoder } from './internal/decode.js'
 import { createEmitter } from './internal/emitter.js'
 import { createEncoder, type Prepared } from './internal/encode.js'
+import { HEADER } from './internal/envelope.js'
+import { FORWARD } from './internal/forward.js'
 import { InFlight } from './internal/in-flight.js'
 import { closedError, Line } from './internal/line.js'
 import { compose, type Handle } from './internal/middleware.js'
@@ -235,10 +237,11 @@ export function createBus<S extends Schemas>(options: BusOptions<S>): Bus<S> {
     }
   }
 
-  function contextFor(message: AnyMessage, wire: WireMessage): Context<Schemas> {
+  function contextFor(message: AnyMessage, wire: WireMessage, group: string): Context<Schemas> {
     const cause = { correlationId: message.correlationId ?? message.id, causationId: message.id }
 
     return {
+      group,
       publish: (type, data, terms) => publish(type, data, { ...cause, ...terms }),
       reply: (type, data) => inFlight.add(reply(type, data, cause, wire.replyTo)),
     }
@@ -287,7 +290,15 @@ export function createBus<S extends Schemas>(options: BusOptions<S>): Bus<S> {
     }
 
     const handle = compose(use, handler)
-    const processor = new Processor({ settings, handle, decode, contextFor, events, time, watch })
+    const processor = new Processor({
+      settings,
+      handle,
+      decode,
+      contextFor: (message, wire) => contextFor(message, wire, group),
+      events,
+      time,
+      watch,
+    })
     const subscription: GroupSubscription = new GroupSubscription(settings, processor, () => {
       subscriptions.delete(subscription)
     })
@@ -339,7 +350,15 @@ export function createBus<S extends Schemas>(options: BusOptions<S>): Bus<S> {
     await line.close()
   }
 
-  return {
+  /** What an outbox kept is the bus's own, from the moment it was written. */
+  async function forward(prepared: Prepared): Promise<void> {
+    if (isClosed) throw closedError(source)
+    const { wire } = prepared
+
+    await publishWire({ ...prepared, wire: { ...wire, headers: { ...wire.headers, [HEADER.source]: source } } })
+  }
+
+  const bus: Bus<S> = {
     source,
     eventTypes: eventTypes as EventName<S>[],
     start: () => line.start(),
@@ -353,6 +372,7 @@ export function createBus<S extends Schemas>(options: BusOptions<S>): Bus<S> {
     close,
     [Symbol.asyncDispose]: () => close(),
   }
+  return Object.defineProperty(bus, FORWARD, { value: (prepared: Prepared) => inFlight.add(forward(prepared)) })
 }
 
 function checkBusOptions({ events, transport, source, validate, use, telemetry }: BusOptions<never>): void {

@@ -52,6 +52,7 @@ export type {
 } from './message.js'
 export type { RedriveOptions, RedriveResult } from './redrive.js'
 export type { RetryPlan } from './retry-plan.js'
+export type { Queryable } from './shapes.js'
 export type { QueueOptions, SubscribeOptions } from './subscribe-options.js'
 export type { Subscription, SubscriptionHealth } from './subscription.js'
 export type { ProcessedMessage, Sending, SentMessage, Telemetry } from './telemetry.js'

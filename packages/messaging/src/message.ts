@@ -1,5 +1,6 @@
 import type { EventName, Input, Output, Schemas } from './catalogue.js'
 import type { Matching } from './match.js'
+import type { Queryable } from './shapes.js'
 
 /** Application headers. Names starting with `msx-` and `cloudEvents` belong to the envelope. */
 export type MessageHeaders = Readonly<Record<string, string | number | boolean>>
@@ -66,6 +67,10 @@ export type Outgoing<S extends Schemas> = {
 
 /** What a handler can do about the message it was given. */
 export interface Context<S extends Schemas> {
+  /** Whose handler it is. */
+  readonly group: string
+  /** The transaction that `inbox()` of `@msx/messaging/postgres` opened for this attempt. */
+  readonly tx?: Queryable | undefined
   /** Publishes with the received message as cause, and its correlation. */
   publish<K extends EventName<S>>(type: K, data: Input<S, K>, options?: PublishOptions): Promise<void>
   /** Answers a request. Does nothing when the message was published without asking for an answer. */

@@ -116,7 +116,7 @@ function readTime(iso: string | undefined, timestamp: number | undefined): Date 
   return Number.isNaN(time.getTime()) ? new Date(timestamp ?? Date.now()) : time
 }
 
-function applicationHeaders(headers: WireHeaders): MessageHeaders {
+export function applicationHeaders(headers: WireHeaders): MessageHeaders {
   const own: Record<string, string | number | boolean> = {}
   for (const name in headers) {
     const value = headers[name]

@@ -13,7 +13,11 @@ export class Watch {
   readonly #exchange: string | undefined
   readonly #types: ReadonlySet<string>
 
-  constructor(telemetry: Telemetry, { system = 'msx', exchange }: Transport, types: readonly string[]) {
+  constructor(
+    telemetry: Telemetry,
+    { system = 'msx', exchange }: Pick<Transport, 'system' | 'exchange'>,
+    types: readonly string[],
+  ) {
     this.#telemetry = telemetry
     this.#system = system
     this.#exchange = exchange

@@ -1,0 +1,77 @@
+import { refuse } from '../internal/check.js'
+import type { Database, Queryable } from '../shapes.js'
+
+/** Runs `run` in one transaction; what it was given refuses to work once that transaction is over. */
+export type Transact = <T>(run: (tx: Queryable) => Promise<T>) => Promise<T>
+
+/** A connection of a pool, as long as it is held. */
+export interface Client extends Queryable {
+  release(error?: Error | boolean): void
+  on?(event: string, listener: (argument?: unknown) => void): unknown
+  off?(event: string, listener: (argument?: unknown) => void): unknown
+}
+
+/** How to get a connection of one's own; undefined for a database that has one connection for everybody. */
+export function connectorOf(pool: Database): (() => Promise<Client>) | undefined {
+  if ('transaction' in pool && typeof pool.transaction === 'function') return undefined
+  return () => (pool as { connect(): Promise<Client> }).connect()
+}
+
+/** Tells a pool (`connect`) from a database with one connection (`transaction`). */
+export function transactOf(where: string, pool: Database): Transact {
+  if (typeof pool?.query !== 'function') refuse(where, 'pool', pool, 'a pg.Pool or PGlite')
+  if ('transaction' in pool && typeof pool.transaction === 'function') {
+    return (run) => pool.transaction((tx) => lent(tx, run))
+  }
+  if ('connect' in pool && typeof pool.connect === 'function') return (run) => pooled(() => pool.connect(), run)
+
+  refuse(where, 'pool', pool, 'something with connect() (pg.Pool) or transaction() (PGlite)')
+}
+
+export function checkSchema(where: string, schema: unknown): asserts schema is string {
+  if (typeof schema === 'string' && /^[a-z_][a-z0-9_]{0,62}$/.test(schema)) return
+
+  refuse(where, 'schema', schema, 'a name of a-z, 0-9 and _')
+}
+
+async function pooled<T>(connect: () => Promise<Client>, run: (tx: Queryable) => Promise<T>): Promise<T> {
+  const client = await connect()
+  // A connection that breaks while a handler works on something else is an event that would end the process if nobody
+  // listened (a pool listens to idle ones only). The next query on it fails, which is how we hear of it.
+  client.on?.('error', ignore)
+  try {
+    await client.query('BEGIN')
+    const result = await lent(client, run)
+    await client.query('COMMIT')
+    client.off?.('error', ignore)
+    client.release()
+    return result
+  } catch (error) {
+    // Queries of a handler that ran out of time may still be queued on this connection: closing it rolls back at once.
+    client.release(true)
+    throw error
+  }
+}
+
+function ignore(): void {}
+
+/** Work that ignored its timeout must not write through a connection that others use by now. */
+async function lent<T>(tx: Queryable, run: (tx: Queryable) => Promise<T>): Promise<T> {
+  let over = false
+  const guarded: Queryable = new Proxy(tx, {
+    get(target, property) {
+      const value: unknown = Reflect.get(target, property, target)
+      if (typeof value !== 'function') return value
+      return (...args: unknown[]) => {
+        if (over) return Promise.reject(new Error('this transaction is over'))
+        return Reflect.apply(value, target, args)
+      }
+    },
+  })
+
+  try {
+    return await run(guarded)
+  } finally {
+    over = true
+  }
+}

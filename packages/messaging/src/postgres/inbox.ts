@@ -1,0 +1,96 @@
+import { checkCount, refuse } from '../internal/check.js'
+import type { BusMiddleware } from '../message.js'
+import type { Database, Queryable } from '../shapes.js'
+import { checkSchema, transactOf } from './database.js'
+import { migrateSchema, migrationText } from './schema.js'
+
+export interface InboxOptions {
+  /** A `pg.Pool` or PGlite as it is, or anything of their shape. The inbox does not close it. */
+  readonly pool: Database
+  /** The schema that the tables live in, the same as an outbox's if you like. Default 'msx_messaging'. */
+  readonly schema?: string | undefined
+}
+
+export interface PruneOptions {
+  /** In ms. Longer than a message may be on its way: its retries, and the days until somebody redrives dead letters. */
+  readonly olderThan: number
+  /** How many rows one statement deletes. Default 10,000. */
+  readonly batch?: number | undefined
+}
+
+/** Middleware for `createBus({ use })`. {@link inbox} makes it. */
+export interface Inbox extends BusMiddleware {
+  /** Creates the schema (when it is missing) and the tables, as `outbox.migrate` does. Safe to repeat. */
+  migrate(): Promise<void>
+  /** What `migrate` runs on a new schema, as SQL. */
+  migrations(): string
+  /** Forgets messages handled long ago, in short transactions. Returns how many. */
+  prune(options: PruneOptions): Promise<number>
+}
+
+/**
+ * Handles each message once per group: that it was handled is written in the same transaction as what the handler writes
+ * through `context.tx`, before anything else, and the message is acknowledged after the commit. One that was handled
+ * before is acknowledged without calling the handler; one that is being handled elsewhere is waited for.
+ *
+ * Only what goes through `context.tx` is protected. A failing handler rolls everything back and is tried again.
+ *
+ * @throws TypeError for a wrong option.
+ * @example
+ * const bus = createBus({ events, transport, source: 'order-service', use: [inbox({ pool })] })
+ * bus.subscribe('stock', 'order.created', async ({ data }, { tx }) => {
+ *   await tx?.query('UPDATE stock SET count = count - 1 WHERE sku = $1', [data.sku])
+ * })
+ */
+export function inbox({ pool, schema = 'msx_messaging' }: InboxOptions): Inbox {
+  const transact = transactOf('inbox', pool)
+  checkSchema('inbox', schema)
+
+  const table = `"${schema}".inbox`
+  const enter = `INSERT INTO ${table} (group_name, message_id) VALUES ($1, $2) ON CONFLICT DO NOTHING RETURNING 1`
+  const forget = `DELETE FROM ${table} WHERE ctid = ANY (ARRAY(
+    SELECT ctid FROM ${table} WHERE at < clock_timestamp() - $1::float8 * interval '1 millisecond' LIMIT $2::int)) RETURNING 1`
+
+  const middleware: BusMiddleware = async (message, context, next) => {
+    await transact(async (tx) => {
+      // Waits while another transaction has the same message: it is handled here only if that one rolls back.
+      const { rows } = await tx.query(enter, [context.group, message.id])
+      if (rows.length === 0) return
+
+      ;(context as { tx?: Queryable }).tx = tx
+      await endingWith(message.signal, next())
+    })
+  }
+
+  return Object.assign(middleware, {
+    migrate: () => transact((tx) => migrateSchema(tx, schema)),
+    migrations: () => migrationText(schema),
+
+    async prune({ olderThan, batch = 10_000 }: PruneOptions) {
+      if (!(typeof olderThan === 'number' && olderThan >= 0)) refuse('prune', 'olderThan', olderThan, 'a number of ms')
+      checkCount('prune', 'batch', batch, 1)
+
+      let pruned = 0
+      for (;;) {
+        const { rows } = await pool.query(forget, [olderThan, batch])
+        pruned += rows.length
+        if (rows.length < batch) return pruned
+      }
+    },
+  })
+}
+
+/** A handler whose time is up no longer keeps its transaction open: it is rolled back, whatever the handler still does. */
+async function endingWith(signal: AbortSignal, work: Promise<void>): Promise<void> {
+  let onAbort = (): void => {}
+  const aborted = new Promise<never>((_, reject) => {
+    onAbort = () => reject(signal.reason as Error)
+    if (signal.aborted) onAbort()
+    else signal.addEventListener('abort', onAbort, { once: true })
+  })
+  try {
+    await Promise.race([work, aborted])
+  } finally {
+    signal.removeEventListener('abort', onAbort)
+  }
+}

@@ -1,0 +1,279 @@
+import type { Bus } from '../bus.js'
+import type { Catalogue, EventName, Input, Schemas } from '../catalogue.js'
+import { isMessagingError } from '../errors.js'
+import { refuse } from '../internal/check.js'
+import { createEncoder, type Prepared } from '../internal/encode.js'
+import { applicationHeaders } from '../internal/envelope.js'
+import { FORWARD, type Forward } from '../internal/forward.js'
+import { Watch } from '../internal/watch.js'
+import type { MessageHeaders, PublishOptions } from '../message.js'
+import type { Database, Queryable } from '../shapes.js'
+import type { Telemetry } from '../telemetry.js'
+import type { WireHeaders } from '../transport.js'
+import { checkSchema, transactOf } from './database.js'
+import { OutboxRelay, type Relay, type RelayOptions } from './relay.js'
+import { rowOf } from './row.js'
+import { migrateSchema, migrationText } from './schema.js'
+import { statementsFor } from './statements.js'
+
+export interface OutboxOptions<S extends Schemas> {
+  readonly events: Catalogue<S>
+  /** A `pg.Pool` or PGlite as it is, or anything of their shape. The outbox does not close it. */
+  readonly pool: Database
+  /** The schema that the tables live in. Default 'msx_messaging'. */
+  readonly schema?: string | undefined
+  /**
+   * Wake relays in other processes with NOTIFY instead of letting them find out by polling. Default false: it takes a
+   * lock on the whole database at each commit, and does not pass poolers that share connections between transactions.
+   */
+  readonly notify?: boolean | undefined
+  /** Sees every event that is written, and what it adds (the trace it belongs to) is kept in the row. Default none. */
+  readonly telemetry?: Telemetry | undefined
+}
+
+/** Options of an event that waits in an outbox: those of `bus.publish` without `signal` and `timeout`. */
+export type OutboxPublishOptions = Omit<PublishOptions, 'signal' | 'timeout'>
+
+/** One item of {@link Outbox.publishMany}. */
+export type OutboxItem<S extends Schemas> = {
+  [K in EventName<S>]: {
+    readonly type: K
+    readonly data: Input<S, K>
+    readonly options?: OutboxPublishOptions | undefined
+  }
+}[EventName<S>]
+
+/** An event that could not be published and waits for {@link Outbox.retry}. */
+export interface ParkedRow {
+  /** Of the row: what `retry` takes. */
+  readonly id: string
+  /** Of the message. */
+  readonly messageId: string
+  readonly type: string
+  readonly key?: string | undefined
+  /** The JSON as it would travel. */
+  readonly data: unknown
+  readonly headers: MessageHeaders
+  /** How many attempts to publish it failed. */
+  readonly attempts: number
+  /** Why it is here: a code of the README's table. */
+  readonly code: string
+  readonly reason: string
+  /** When it was written. */
+  readonly at: Date
+  readonly failedAt: Date
+}
+
+/** How many rows there are of each kind. */
+export interface OutboxStats {
+  /** To be published now. */
+  readonly ready: number
+  /** Published with a delay that is not over. */
+  readonly delayed: number
+  /** Refused by the broker and to be tried again. */
+  readonly retrying: number
+  readonly parked: number
+  /** The age of the oldest that is ready, in ms. */
+  readonly lag: number
+}
+
+/** Events that are written together with what they tell of. {@link createOutbox} makes it. */
+export interface Outbox<S extends Schemas> {
+  /** Creates the schema (when it is missing) and the tables. Safe to repeat, and from several processes at once. */
+  migrate(): Promise<void>
+  /** What `migrate` runs on a new schema, as SQL. */
+  migrations(): string
+  /**
+   * Writes an event in the caller's transaction: it is published when, and only when, that commits. One statement.
+   * Rejects with MSX_VALIDATION, MSX_NOT_JSON or MSX_UNKNOWN_EVENT without writing it.
+   *
+   * @param tx The connection that the transaction is open on.
+   */
+  publish<K extends EventName<S>>(
+    tx: Queryable,
+    type: K,
+    data: Input<S, K>,
+    options?: OutboxPublishOptions,
+  ): Promise<void>
+  /** Writes any number of events with one statement. Nothing is written when one of them is not valid. */
+  publishMany(tx: Queryable, batch: Iterable<OutboxItem<S>>): Promise<void>
+  /** Runs `run` in a transaction of its own, and wakes this process's relays when it is committed. */
+  transaction<T>(run: (tx: Queryable) => Promise<T>): Promise<T>
+  /** Makes this process's relays look at once: for after a commit of one's own. They look by themselves a moment later. */
+  wake(): void
+  /** Starts to publish what is written. Any number of relays, in any number of processes, share the work. */
+  relay(bus: Bus<S>, options?: RelayOptions): Relay
+  /** What could not be published, oldest first, at most `limit` (default 1,000). */
+  parked(options?: { readonly limit?: number | undefined }): Promise<readonly ParkedRow[]>
+  /** Has parked rows published again, each at its place in the order of its key. Returns how many it found. */
+  retry(ids: readonly (string | number | bigint)[]): Promise<number>
+  stats(): Promise<OutboxStats>
+}
+
+interface Item {
+  readonly type: string
+  readonly data: unknown
+  readonly options?: OutboxPublishOptions | undefined
+}
+
+/**
+ * Makes an outbox on PostgreSQL or PGlite: an event and the rows that it tells of are committed together or not at all,
+ * and relays see to it that the broker gets each committed event at least once, in the order of its key.
+ *
+ * @throws TypeError for a wrong option.
+ * @example
+ * const outbox = createOutbox({ events, pool: new pg.Pool() })
+ * await outbox.migrate()
+ * const relay = outbox.relay(bus)
+ * await outbox.transaction(async (tx) => {
+ *   await tx.query('INSERT INTO orders (id) VALUES ($1)', ['o-1'])
+ *   await outbox.publish(tx, 'order.created', { orderId: 'o-1' })
+ * })
+ */
+export function createOutbox<S extends Schemas>(options: OutboxOptions<S>): Outbox<S> {
+  const { events, pool, schema = 'msx_messaging', notify = false, telemetry } = options
+  if (typeof events?.events !== 'object') refuse('createOutbox', 'events', events, 'what defineEvents returns')
+  const transact = transactOf('createOutbox', pool)
+  checkSchema('createOutbox', schema)
+  if (typeof notify !== 'boolean') refuse('createOutbox', 'notify', notify, 'true or false')
+
+  const catalogue = events as unknown as Catalogue
+  const sql = statementsFor(schema, notify)
+  // Whose bus it goes out by is known to the relay.
+  const encoder = createEncoder(catalogue, '', true)
+  const watch = telemetry && new Watch(telemetry, { system: 'postgresql' }, Object.keys(catalogue.events))
+  const relays = new Set<OutboxRelay>()
+  const taken = new Set<number>()
+
+  async function write(tx: Queryable, prepared: readonly Prepared[]): Promise<void> {
+    if (prepared.length === 0) return
+
+    await insert(tx, prepared, [])
+    for (const relay of relays) relay.expect()
+  }
+
+  /** All of them, each with what the telemetry adds to it. */
+  async function insert(tx: Queryable, prepared: readonly Prepared[], ready: Prepared[]): Promise<void> {
+    const next = prepared[ready.length]
+    if (watch === undefined || next === undefined) {
+      await tx.query(sql.insert, [JSON.stringify((watch === undefined ? prepared : ready).map(rowOf))])
+      return
+    }
+    await watch.send(next.wire, 'outbox', (wire) => {
+      ready.push({ ...next, wire })
+      return insert(tx, prepared, ready)
+    })
+  }
+
+  async function publishMany(tx: Queryable, batch: Iterable<OutboxItem<S>>): Promise<void> {
+    checkTransaction(tx)
+    const items = [...(batch as Iterable<Item>)]
+    await write(tx, await Promise.all(items.map(encodeItem)))
+  }
+
+  async function encodeItem({ type, data, options: terms = {} }: Item, index: number): Promise<Prepared> {
+    try {
+      return await encoder.encode(type, data, terms)
+    } catch (error) {
+      if (isMessagingError(error)) error.message = `item ${index} of the batch: ${error.message}`
+      throw error
+    }
+  }
+
+  function wake(): void {
+    for (const relay of relays) relay.wake()
+  }
+
+  return {
+    migrate: () => transact((tx) => migrateSchema(tx, schema)),
+    migrations: () => migrationText(schema),
+
+    async publish(tx, type, data, terms = {}) {
+      checkTransaction(tx)
+      await write(tx, [await encoder.encode(type, data, terms)])
+    },
+
+    publishMany,
+    wake,
+
+    async transaction(run) {
+      const result = await transact(run)
+      wake()
+      return result
+    },
+
+    relay(bus, terms = {}) {
+      const forward = (bus as unknown as { readonly [FORWARD]?: Forward })?.[FORWARD]
+      if (typeof forward !== 'function') refuse('relay', 'bus', bus, 'what createBus returns')
+
+      const relay: OutboxRelay = new OutboxRelay({
+        pool,
+        schema,
+        sql,
+        catalogue,
+        forward,
+        taken,
+        listens: notify,
+        options: terms,
+        onClosed: () => relays.delete(relay),
+      })
+      relays.add(relay)
+      return relay
+    },
+
+    async parked({ limit = 1_000 } = {}) {
+      return (await pool.query(sql.parked, [limit])).rows.map(readParked)
+    },
+
+    async retry(ids) {
+      const { rows } = await pool.query(sql.retry, [JSON.stringify(ids.map(readId))])
+      wake()
+      return rows.length
+    },
+
+    async stats() {
+      return (await pool.query(sql.stats)).rows[0] as OutboxStats
+    },
+  }
+}
+
+function checkTransaction(tx: Queryable): void {
+  if (typeof tx?.query !== 'function') refuse('publish', 'tx', tx, 'the connection that the transaction is open on')
+}
+
+function readId(id: string | number | bigint): string {
+  const text = String(id)
+  if (!/^\d{1,19}$/.test(text)) refuse('retry', 'ids', id, 'ids of parked rows')
+
+  return text
+}
+
+interface ParkedColumns {
+  readonly id: string
+  readonly message_id: string
+  readonly type: string
+  readonly key: string | null
+  readonly body: string
+  readonly headers: WireHeaders
+  readonly attempts: number
+  readonly code: string
+  readonly reason: string
+  readonly at: number
+  readonly failed_at: number
+}
+
+function readParked(row: ParkedColumns): ParkedRow {
+  return {
+    id: row.id,
+    messageId: row.message_id,
+    type: row.type,
+    key: row.key ?? undefined,
+    data: JSON.parse(row.body) as unknown,
+    headers: applicationHeaders(row.headers),
+    attempts: row.attempts,
+    code: row.code,
+    reason: row.reason,
+    at: new Date(row.at),
+    failedAt: new Date(row.failed_at),
+  }
+}
