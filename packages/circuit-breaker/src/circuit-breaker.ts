@@ -1,6 +1,6 @@
 import { CircuitMachine, REFUSED } from './circuit-machine.js'
 import { defaultClassify, type Verdict, verdictOf } from './classify.js'
-import { type CircuitOpenDetails, CircuitOpenError, type RejectingState } from './errors.js'
+import { type CircuitOpenDetails, CircuitOpenError, type RejectingState, withoutFrames } from './errors.js'
 import type { CircuitEvents, CircuitState, Listener } from './events.js'
 import { call } from './internal/call.js'
 import { monotonic } from './internal/clock.js'
@@ -28,7 +28,8 @@ export interface CircuitBreaker extends Policy {
    * A throw is a rejection. The operation is handed the caller's signal; when that is aborted already, the operation is
    * not called.
    *
-   * @throws {CircuitOpenError} the circuit is open or isolated, or half-open with all trials taken
+   * @throws {CircuitOpenError} the circuit is open or isolated, or half-open with all trials taken; its stack is one line,
+   *   where it came from is the stack of its `cause`
    */
   execute<T>(operation: Operation<T>, options?: ExecuteOptions): Promise<T>
 
@@ -203,7 +204,7 @@ class Circuit implements CircuitBreaker {
     const ticket = this.#machine.admit()
     if (ticket === REFUSED) {
       const refusal = this.#refuse()
-      if (refusal) return Promise.reject(new CircuitOpenError(refusal))
+      if (refusal) return Promise.reject(withoutFrames(() => new CircuitOpenError(refusal)))
     }
 
     const started = this.#begin()

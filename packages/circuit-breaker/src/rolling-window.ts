@@ -54,10 +54,21 @@ export class RollingWindow {
 
   /** Counts a call. The totals are true right after it. */
   record(failed: boolean, slow: boolean): void {
-    if (this.#width === 0) this.#advance(1)
-    else if (failed || slow || this.#unread-- <= 0) this.refresh()
+    if (this.#width === 0) this.#retireOldest()
+    else if (failed || slow || this.#unread === 0) this.refresh()
+    else this.#unread--
 
-    this.#add(this.#offset, 1, failed ? 1 : 0, slow ? 1 : 0)
+    const ring = this.#ring
+    ring[this.#offset + CALLS]!++
+    this.calls++
+    if (failed) {
+      ring[this.#offset + FAILURES]!++
+      this.failures++
+    }
+    if (slow) {
+      ring[this.#offset + SLOW]!++
+      this.slow++
+    }
   }
 
   /** Drops what has grown too old. To be called before the totals are read. */
@@ -70,11 +81,9 @@ export class RollingWindow {
     this.#readAt = now
 
     const head = Math.floor(now / this.#width)
-    // A clock that steps back stops the ageing for a while.
-    if (head > this.#head) {
-      this.#advance(head - this.#head)
-      this.#head = head
-    }
+    // A whole turn retires everything; a clock that steps back stops the ageing for a while.
+    for (let i = Math.min(head - this.#head, this.#ring.length / FIELDS); i > 0; i--) this.#retireOldest()
+    this.#head = Math.max(head, this.#head)
   }
 
   clear(): void {
@@ -113,14 +122,13 @@ export class RollingWindow {
     this.slow += slow
   }
 
-  /** Turns the oldest buckets into current ones, so many times. */
-  #advance(steps: number): void {
+  /** Turns the oldest bucket into the current one. */
+  #retireOldest(): void {
     const ring = this.#ring
-    // After a whole turn there is nothing left to retire.
-    for (let i = Math.min(steps, ring.length / FIELDS); i > 0; i--) {
-      const offset = (this.#offset + FIELDS) % ring.length
-      this.#add(offset, -ring[offset + CALLS]!, -ring[offset + FAILURES]!, -ring[offset + SLOW]!)
-      this.#offset = offset
-    }
+    const next = this.#offset + FIELDS
+    const offset = next === ring.length ? 0 : next
+
+    this.#offset = offset
+    if (ring[offset] !== 0) this.#add(offset, -ring[offset]!, -ring[offset + FAILURES]!, -ring[offset + SLOW]!)
   }
 }
