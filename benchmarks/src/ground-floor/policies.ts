@@ -38,8 +38,8 @@ export const breakers = {
   },
 
   /** Its own timeout, which is on by default, is off: no other breaker here has one. */
-  opossum<T>(
-    work: () => Promise<T>,
+  opossum<A extends unknown[], T>(
+    work: (...args: A) => Promise<T>,
     { failureRate = 0.5, minimumCalls = 20 }: BreakerRules = {},
     options: Opossum.Options = {},
   ) {
