@@ -7,6 +7,8 @@ export interface BreakableLine {
   readonly made: number
   /** Breaks every connection, as a pulled plug does. */
   cut(): void
+  /** Breaks every connection in the middle of the next thing that is said on it, by either side. */
+  tear(): void
   /** From now on nothing the broker says comes through, on the connections that there are. */
   mute(): void
   /** New connections are dropped at once. */
@@ -20,6 +22,7 @@ interface Pair {
   readonly client: Socket
   readonly server: Socket
   isMuted: boolean
+  isTearing: boolean
 }
 
 export async function proxyTo(url: string): Promise<BreakableLine> {
@@ -37,13 +40,18 @@ export async function proxyTo(url: string): Promise<BreakableLine> {
 
     made += 1
     const server = connect(Number(target.port || 5672), target.hostname)
-    const pair: Pair = { client, server, isMuted: false }
+    const pair: Pair = { client, server, isMuted: false, isTearing: false }
     pairs.add(pair)
     server.on('error', () => {})
+    const pass = (to: Socket, data: Buffer): void => {
+      // Not a whole frame: the shortest has eight bytes.
+      if (pair.isTearing) to.write(data.subarray(0, Math.max(1, data.length - 5)), () => reset(pair))
+      else to.write(data)
+    }
     server.on('data', (data) => {
-      if (!pair.isMuted) client.write(data)
+      if (!pair.isMuted) pass(client, data)
     })
-    client.on('data', (data) => server.write(data))
+    client.on('data', (data) => pass(server, data))
     client.on('close', () => {
       pairs.delete(pair)
       server.destroy()
@@ -62,10 +70,10 @@ export async function proxyTo(url: string): Promise<BreakableLine> {
       return made
     },
     cut() {
-      for (const { client, server } of pairs) {
-        client.resetAndDestroy()
-        server.resetAndDestroy()
-      }
+      for (const pair of pairs) reset(pair)
+    },
+    tear() {
+      for (const pair of pairs) pair.isTearing = true
     },
     mute() {
       for (const pair of pairs) pair.isMuted = true
@@ -81,6 +89,11 @@ export async function proxyTo(url: string): Promise<BreakableLine> {
       return new Promise((resolve) => listener.close(() => resolve()))
     },
   }
+}
+
+function reset({ client, server }: Pair): void {
+  client.resetAndDestroy()
+  server.resetAndDestroy()
 }
 
 /** connection.blocked and connection.unblocked, as in RabbitMQ's extension of AMQP 0-9-1. */

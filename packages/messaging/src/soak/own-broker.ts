@@ -1,0 +1,157 @@
+import { type ChildProcess, execFile, spawn } from 'node:child_process'
+import { existsSync } from 'node:fs'
+import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { createServer } from 'node:net'
+import { tmpdir } from 'node:os'
+import { delimiter, join } from 'node:path'
+import { setTimeout as wait } from 'node:timers/promises'
+import { promisify } from 'node:util'
+import { connect } from 'amqplib'
+
+/** A RabbitMQ node that nobody else uses, so that it may be restarted, starved and killed. */
+export interface OwnBroker {
+  readonly url: string
+  /** `application`: everybody is disconnected and what is written down is read again. `node`: killed without a warning. */
+  restart(what: 'application' | 'node'): Promise<void>
+  /** Raises the memory alarm for so many ms: publishers are blocked. */
+  starve(ms: number): Promise<void>
+  stop(): Promise<void>
+}
+
+/** Where Debian has the programs themselves; those on the PATH insist on the machine's own node. */
+const DEBIAN = '/usr/lib/rabbitmq/bin'
+
+/** How long a node may take to start on a busy machine, in ms. */
+const PATIENCE = 90_000
+
+/** Why no node can be started here; undefined when one can. */
+export function missingPrograms(): string | undefined {
+  const missing = ['rabbitmq-server', 'rabbitmqctl', 'epmd'].filter((name) => program(name) === undefined)
+
+  return missing.length === 0 ? undefined : `no ${missing.join(', ')} on this machine: apt-get install rabbitmq-server`
+}
+
+export async function startOwnBroker(): Promise<OwnBroker> {
+  const folder = await mkdtemp(join(tmpdir(), 'msx-own-broker-'))
+  const [port, distribution, epmdPort] = await Promise.all([freePort(), freePort(), freePort()])
+  const url = `amqp://guest:guest@127.0.0.1:${port}`
+  const env = await prepare(folder, port, distribution, epmdPort)
+  const epmd = spawn(programOf('epmd'), ['-port', String(epmdPort), '-address', '127.0.0.1'], { env, stdio: 'ignore' })
+  let server = launch(env)
+
+  const control = async (...args: string[]): Promise<void> => {
+    await promisify(execFile)(programOf('rabbitmqctl'), args, { env, timeout: PATIENCE })
+  }
+
+  const broker: OwnBroker = {
+    url,
+
+    async restart(what) {
+      if (what === 'application') await control('eval', 'rabbit:stop(), rabbit:start().')
+      else {
+        await ended(server, 'SIGKILL')
+        server = launch(env)
+      }
+      await answering(url, server)
+    },
+
+    async starve(ms) {
+      // In one command: each takes seconds to start.
+      const set = (share: number): string => `vm_memory_monitor:set_vm_memory_high_watermark(${share.toFixed(9)})`
+      await control('eval', `${set(1e-7)}, timer:sleep(${ms}), ${set(0.4)}.`)
+    },
+
+    async stop() {
+      await ended(server, 'SIGKILL')
+      await ended(epmd, 'SIGKILL')
+      await rm(folder, { recursive: true, force: true })
+    },
+  }
+
+  try {
+    await answering(url, server)
+  } catch (error) {
+    await broker.stop()
+    throw error
+  }
+  return broker
+}
+
+/** What Debian's own start script would read from /etc is set here, so that this node knows nothing of the machine's. */
+async function prepare(folder: string, port: number, distribution: number, epmd: number): Promise<NodeJS.ProcessEnv> {
+  const file = (name: string): string => join(folder, name)
+  await mkdir(file('data'))
+  await writeFile(file('enabled_plugins'), '[].\n')
+  await writeFile(
+    file('rabbitmq.conf'),
+    [`listeners.tcp.local = 127.0.0.1:${port}`, 'log.console = true', 'log.file = false', ''].join('\n'),
+  )
+
+  return {
+    PATH: process.env['PATH'],
+    HOME: folder,
+    ERL_EPMD_ADDRESS: '127.0.0.1',
+    ERL_EPMD_PORT: String(epmd),
+    RABBITMQ_NODENAME: `msx-own-${port}@localhost`,
+    RABBITMQ_DIST_PORT: String(distribution),
+    RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS: '-kernel inet_dist_use_interface {127,0,0,1}',
+    RABBITMQ_CONF_ENV_FILE: '/dev/null',
+    RABBITMQ_CONFIG_FILE: file('rabbitmq.conf'),
+    RABBITMQ_ADVANCED_CONFIG_FILE: file('advanced.config'),
+    RABBITMQ_ENABLED_PLUGINS_FILE: file('enabled_plugins'),
+    RABBITMQ_MNESIA_BASE: file('data'),
+    RABBITMQ_LOG_BASE: file('log'),
+    RABBITMQ_LOGS: '-',
+    RABBITMQ_PID_FILE: file('rabbitmq.pid'),
+    RABBITMQ_GENERATED_CONFIG_DIR: file('config'),
+    // Makes the script become the server, rather than stay as its parent.
+    RUNNING_UNDER_SYSTEMD: 'true',
+  }
+}
+
+function launch(env: NodeJS.ProcessEnv): ChildProcess {
+  return spawn(programOf('rabbitmq-server'), [], { env, stdio: 'ignore' })
+}
+
+async function answering(url: string, server: ChildProcess): Promise<void> {
+  const deadline = performance.now() + PATIENCE
+  for (;;) {
+    if (server.exitCode !== null) throw new Error(`the own RabbitMQ ended with code ${server.exitCode}`)
+    try {
+      const model = await connect(url, { timeout: 2_000 })
+      model.on('error', () => {})
+      return await model.close()
+    } catch (cause) {
+      if (performance.now() > deadline) throw new Error(`the own RabbitMQ does not answer at ${url}`, { cause })
+      await wait(100)
+    }
+  }
+}
+
+async function ended(child: ChildProcess, signal: NodeJS.Signals): Promise<void> {
+  if (child.exitCode !== null || child.signalCode !== null) return
+
+  const gone = new Promise((resolve) => child.once('exit', resolve))
+  child.kill(signal)
+  await gone
+}
+
+function freePort(): Promise<number> {
+  return new Promise((resolve, reject) => {
+    const listener = createServer().once('error', reject)
+    listener.listen(0, '127.0.0.1', () => {
+      const { port } = listener.address() as { port: number }
+      listener.close(() => resolve(port))
+    })
+  })
+}
+
+function program(name: string): string | undefined {
+  const folders = [DEBIAN, ...(process.env['PATH'] ?? '').split(delimiter), '/usr/sbin']
+
+  return folders.map((folder) => join(folder, name)).find(existsSync)
+}
+
+function programOf(name: string): string {
+  return program(name) ?? name
+}
