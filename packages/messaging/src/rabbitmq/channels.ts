@@ -1,3 +1,4 @@
+import type { Duplex } from 'node:stream'
 import type { Channel, ChannelModel } from 'amqplib'
 
 /** Runs something on a channel of its own, since any refusal of the broker closes the channel it was met on. */
@@ -38,7 +39,10 @@ export function closeModel(model: ChannelModel, patience: number): Promise<void>
 
 /** amqplib ends its half of a socket and waits for the other half, which a peer that is gone never ends. */
 export function hangUp(model: ChannelModel): void {
-  const { stream } = model.connection as { stream?: { destroy?: () => void } }
+  streamOf(model)?.destroy()
+}
 
-  stream?.destroy?.()
+/** The socket under a connection, which amqplib has no name for. */
+export function streamOf(model: ChannelModel): Duplex | undefined {
+  return (model.connection as { stream?: Duplex }).stream
 }

@@ -22,9 +22,8 @@ import { levelFor } from './levels.js'
 import { closedConnection, Link } from './link.js'
 import type { WaitKind } from './names.js'
 import type { Settings } from './options.js'
-import { type Parcel, Publisher } from './publisher.js'
+import { doingOf, type Parcel, Publisher } from './publisher.js'
 import { Topology } from './topology.js'
-import { toProperties } from './wire.js'
 
 export interface ConnectionParts {
   readonly settings: Settings
@@ -107,20 +106,14 @@ export class RabbitmqConnection implements TransportConnection {
   }
 
   publish(message: WireMessage, { mandatory, delay = 0 }: PublishTerms): Promise<void> {
-    const { names } = this.#topology
-    const parcel = {
-      key: message.type,
-      body: bufferOf(message.body),
-      properties: toProperties(message, false, mandatory || delay > 0),
-      doing: `publish '${message.type}'`,
-    }
+    const key = message.type
     if (delay === 0) {
-      const onReturned = mandatory ? () => unroutable(message) : undefined
-      return this.#publisher.publish({ ...parcel, exchange: names.events, onReturned })
+      const onReturned = mandatory ? toNoQueue : undefined
+      return this.#publisher.publish({ exchange: this.#topology.names.events, key, message, sent: false, onReturned })
     }
     if (message.ttl !== undefined) return Promise.reject(ttlWithDelay(message))
 
-    return this.#publishLater('delay', delay, parcel, undefined)
+    return this.#publishLater('delay', delay, { key, message, sent: false }, undefined)
   }
 
   send(
@@ -128,20 +121,17 @@ export class RabbitmqConnection implements TransportConnection {
     message: WireMessage,
     { delay = 0 }: { readonly delay?: number | undefined } = {},
   ): Promise<void> {
-    const parcel = {
-      key: queue,
-      body: bufferOf(message.body),
-      properties: toProperties(message, true, true),
-      doing: `send '${message.type}' to queue '${queue}'`,
-    }
-    if (delay === 0) {
-      return this.#publisher.publish({ ...parcel, exchange: '', onReturned: () => queueNotFound(queue) })
-    }
+    const parcel = { key: queue, message, sent: true }
+    if (delay === 0) return this.#publisher.publish({ ...parcel, exchange: '', onReturned: toMissingQueue })
 
     return this.#publishLater('retry', delay, parcel, queue)
   }
 
-  async consume(queue: string, { prefetch }: ConsumeTerms, receive: (delivery: Delivery) => void): Promise<Consumer> {
+  async consume(
+    queue: string,
+    { prefetch, single = false }: ConsumeTerms,
+    receive: (delivery: Delivery) => void,
+  ): Promise<Consumer> {
     const consumer: RabbitmqConsumer = new RabbitmqConsumer({
       link: this.#consumeLink,
       topology: this.#topology,
@@ -149,9 +139,10 @@ export class RabbitmqConnection implements TransportConnection {
       time: this.#time,
       queue,
       prefetch,
+      single,
       receive,
       restore: async (model) => {
-        const spec = this.#specs.get(queue)
+        const spec = this.#specs.get(queue) ?? this.#specs.get(queue.replace(/\.\d+$/, ''))
         if (spec !== undefined) await this.#topology.declare(model, spec)
       },
       onDone: () => this.#consumers.delete(consumer),
@@ -257,10 +248,11 @@ export class RabbitmqConnection implements TransportConnection {
     queue: string | undefined,
   ): Promise<void> {
     if (this.#closed !== undefined) throw closedConnection()
-    const ms = levelFor(parcel.doing, delay)
+    const doing = doingOf(parcel)
+    const ms = levelFor(doing, delay)
     const exchange = this.#topology.names.wait(kind, ms)
 
-    await this.#onConsumeLink(parcel.doing, async (model) => {
+    await this.#onConsumeLink(doing, async (model) => {
       if (!this.#topology.hasWait(model, kind, ms, queue)) await this.#topology.addWait(model, kind, ms, queue)
     })
     await this.#publisher.publish({
@@ -297,8 +289,12 @@ export class RabbitmqConnection implements TransportConnection {
   }
 }
 
-function bufferOf({ buffer, byteOffset, byteLength }: Uint8Array): Buffer {
-  return Buffer.from(buffer, byteOffset, byteLength)
+function toNoQueue({ message }: Parcel): MessagingError {
+  return unroutable(message)
+}
+
+function toMissingQueue({ key }: Parcel): MessagingError {
+  return queueNotFound(key)
 }
 
 function ttlWithDelay({ type, ttl }: WireMessage): MessagingError {

@@ -3,8 +3,9 @@ import type { Timekeeper } from '../clock.js'
 import { MessagingError } from '../errors.js'
 import { type Deferred, deferred } from '../internal/deferred.js'
 import { within } from '../internal/settle.js'
-import { closeModel, hangUp, onChannel } from './channels.js'
+import { closeModel, hangUp, onChannel, streamOf } from './channels.js'
 import { connectionLost } from './failure.js'
+import { gatherWrites } from './gather.js'
 import { Nap } from './nap.js'
 import type { Settings } from './options.js'
 
@@ -95,6 +96,8 @@ export class Link {
 
   async #connect(): Promise<void> {
     const model = await this.#parts.open()
+    const stream = streamOf(model)
+    if (stream !== undefined) gatherWrites(stream)
     // At once: an error without a listener ends the process.
     let isGone = false
     let cause: unknown

@@ -1,22 +1,25 @@
-import type { ChannelModel, ConfirmChannel, Message, Options } from 'amqplib'
+import type { ChannelModel, ConfirmChannel, Message } from 'amqplib'
 import type { Timekeeper } from '../clock.js'
 import { MessagingError } from '../errors.js'
+import type { WireMessage } from '../transport.js'
+import { ByTag } from './by-tag.js'
 import { connectionLost, explain, guiltyExchange, largestMessage, textOf } from './failure.js'
 import { Fifo } from './fifo.js'
+import { HeaderTable } from './header-table.js'
 import { closedConnection, type Link } from './link.js'
 import { Nap } from './nap.js'
 import type { Settings } from './options.js'
+import { toProperties } from './wire.js'
 
 /** Something to publish. */
 export interface Parcel {
   readonly exchange: string
   readonly key: string
-  readonly body: Buffer
-  readonly properties: Options.Publish
-  /** With `mandatory` among the properties: what to reject with when the broker finds no queue for it. */
-  readonly onReturned: (() => MessagingError) | undefined
-  /** For messages: "publish 'order.created'". */
-  readonly doing: string
+  readonly message: WireMessage
+  /** The key is the name of a queue, and not the type of the message. */
+  readonly sent: boolean
+  /** What to reject with when the broker finds no queue for it. Without it, that is fine. */
+  readonly onReturned: ((parcel: Parcel) => MessagingError) | undefined
 }
 
 /** A parcel on its way. */
@@ -31,6 +34,11 @@ interface Entry {
   sends: number
   /** Its number on the channel of now. */
   tag: number
+}
+
+/** For messages: "publish 'order.created'". */
+export function doingOf({ key, message, sent }: Omit<Parcel, 'exchange' | 'onReturned'>): string {
+  return sent ? `send '${message.type}' to queue '${key}'` : `publish '${message.type}'`
 }
 
 export interface PublisherParts {
@@ -60,13 +68,12 @@ export class Publisher {
   readonly #live = new Set<Entry>()
   readonly #waiting = new Fifo<Entry>()
   readonly #unwritten = new Fifo<Entry>()
-  readonly #written = new Map<number, Entry>()
+  /** By the number that the broker confirms them with. */
+  #written = new ByTag<Entry>()
+  readonly #headers = new HeaderTable()
   #count = 0
   #bytes = 0
   #channel: ConfirmChannel | undefined
-  #lastTag = 0
-  /** No number below it is without its confirm. */
-  #lowest = 1
   #isStuffed = false
   #cancelSweep: (() => void) | undefined
   #isOpening = false
@@ -116,7 +123,7 @@ export class Publisher {
     this.#channel = undefined
   }
 
-  #hasRoomFor({ body }: Parcel): boolean {
+  #hasRoomFor({ message: { body } }: Parcel): boolean {
     const { maxInFlight, maxInFlightBytes } = this.#parts.settings
 
     // One message alone is let in whatever its size.
@@ -125,14 +132,14 @@ export class Publisher {
 
   #admit(entry: Entry): void {
     this.#count += 1
-    this.#bytes += entry.parcel.body.length
+    this.#bytes += entry.parcel.message.body.length
     this.#unwritten.push(entry)
     this.#write()
   }
 
   #leave(entry: Entry): void {
     this.#count -= 1
-    this.#bytes -= entry.parcel.body.length
+    this.#bytes -= entry.parcel.message.body.length
   }
 
   #letIn(): void {
@@ -151,11 +158,11 @@ export class Publisher {
       if (entry === undefined) return
 
       try {
-        const { exchange, key, body, properties } = entry.parcel
-        const isRoomy = channel.publish(exchange, key, body, properties)
-        entry.tag = ++this.#lastTag
+        const { exchange, key, message, sent, onReturned } = entry.parcel
+        const properties = toProperties(message, sent, onReturned !== undefined, this.#headers)
+        const isRoomy = channel.publish(exchange, key, bufferOf(message.body), properties)
         entry.sends += 1
-        this.#written.set(entry.tag, entry)
+        entry.tag = this.#written.push(entry)
         if (!isRoomy) this.#isStuffed = true
       } catch (error) {
         if ((error as Error).name === 'IllegalOperationError') {
@@ -191,8 +198,6 @@ export class Publisher {
       if (!link.has(model)) throw connectionLost('open a channel', undefined)
 
       this.#channel = channel
-      this.#lastTag = 0
-      this.#lowest = 1
       this.#isStuffed = false
       this.#write()
     } catch (error) {
@@ -223,8 +228,8 @@ export class Publisher {
     if (this.#channel !== channel) return
 
     this.#channel = undefined
-    const unconfirmed = [...this.#written.values()]
-    this.#written.clear()
+    const unconfirmed = [...this.#written]
+    this.#written = new ByTag()
     const again: Entry[] = []
     for (const entry of unconfirmed) {
       const refusal = this.#refusalOf(entry, cause)
@@ -249,12 +254,13 @@ export class Publisher {
     const { code } = cause as { code?: unknown }
     if (exchange !== undefined) {
       const isHopeless = code === 403 || this.#parts.settings.topology !== 'declare'
-      return exchange === parcel.exchange && isHopeless ? explain(cause, parcel.doing) : undefined
+      return exchange === parcel.exchange && isHopeless ? explain(cause, doingOf(parcel)) : undefined
     }
     const largest = largestMessage(cause)
     if (largest !== undefined) {
-      const problem = `its ${parcel.body.length} bytes are more than the ${largest} that the broker takes`
-      return parcel.body.length > largest ? tooLarge(parcel, problem, cause) : undefined
+      const { length } = parcel.message.body
+      const problem = `its ${length} bytes are more than the ${largest} that the broker takes`
+      return length > largest ? tooLarge(parcel, problem, cause) : undefined
     }
 
     return sends < SUSPICIOUS ? undefined : nacked(entry, textOf(cause), cause)
@@ -263,32 +269,30 @@ export class Publisher {
   #confirmed(channel: ConfirmChannel, tag: number, multiple: boolean, isTaken: boolean): void {
     if (this.#channel !== channel) return
 
-    if (multiple) for (let each = this.#lowest; each < tag; each += 1) this.#settleTag(each, isTaken)
+    if (multiple) for (let each = this.#written.first; each < tag; each += 1) this.#settleTag(each, isTaken)
     this.#settleTag(tag, isTaken)
-    if (multiple || tag === this.#lowest) this.#lowest = tag + 1
     this.#letIn()
   }
 
   #settleTag(tag: number, isTaken: boolean): void {
-    const entry = this.#written.get(tag)
+    const entry = this.#written.take(tag)
     if (entry === undefined) return
 
-    this.#written.delete(tag)
     this.#leave(entry)
     if (!isTaken) this.#settle(entry, nacked(entry, 'a queue of it is full or failing', undefined))
-    else this.#settle(entry, entry.isReturned ? entry.parcel.onReturned?.() : undefined)
+    else this.#settle(entry, entry.isReturned ? entry.parcel.onReturned?.(entry.parcel) : undefined)
   }
 
   /** Comes before the confirm of the same message; the broker does not say which, so it is the first that looks like it. */
   #returned(channel: ConfirmChannel, { fields, properties }: Message): void {
     if (this.#channel !== channel) return
 
-    for (const entry of this.#written.values()) {
+    for (const entry of this.#written) {
       const { parcel } = entry
       const isIt =
         !entry.isReturned &&
         parcel.onReturned !== undefined &&
-        parcel.properties.messageId === properties.messageId &&
+        parcel.message.id === properties.messageId &&
         parcel.key === fields.routingKey &&
         parcel.exchange === fields.exchange
       if (!isIt) continue
@@ -330,7 +334,7 @@ export class Publisher {
       expired += 1
       this.#settle(entry, this.#lateness(entry))
       if (this.#written.get(entry.tag) === entry) {
-        this.#written.delete(entry.tag)
+        this.#written.take(entry.tag)
         this.#leave(entry)
       }
     }
@@ -347,7 +351,7 @@ export class Publisher {
   #lateness(entry: Entry): MessagingError {
     const { link, settings } = this.#parts
     const wasSent = entry.sends > 0
-    if (this.#channel === undefined) return connectionLost(entry.parcel.doing, undefined, { wasSent })
+    if (this.#channel === undefined) return connectionLost(doingOf(entry.parcel), undefined, { wasSent })
 
     const isInWindow = this.#written.get(entry.tag) === entry || link.blocked || wasSent
     return isInWindow
@@ -356,9 +360,9 @@ export class Publisher {
   }
 }
 
-function unconfirmed({ parcel: { doing }, sends }: Entry, timeout: number, isBlocked: boolean): MessagingError {
+function unconfirmed({ parcel, sends }: Entry, timeout: number, isBlocked: boolean): MessagingError {
   const why = isBlocked ? ', which takes nothing for now' : ''
-  const problem = `could not ${doing}: no confirm within ${timeout} ms from the broker${why}${sends > 0 ? '; it may have it all the same' : ''}`
+  const problem = `could not ${doingOf(parcel)}: no confirm within ${timeout} ms from the broker${why}${sends > 0 ? '; it may have it all the same' : ''}`
 
   return new MessagingError('MSX_CONFIRM_TIMEOUT', problem, {
     retryable: true,
@@ -366,20 +370,24 @@ function unconfirmed({ parcel: { doing }, sends }: Entry, timeout: number, isBlo
   })
 }
 
-function windowFull({ doing }: Parcel, inFlight: number): MessagingError {
-  const problem = `could not ${doing}: ${inFlight} messages are without the broker's confirm already`
+function windowFull(parcel: Parcel, inFlight: number): MessagingError {
+  const problem = `could not ${doingOf(parcel)}: ${inFlight} messages are without the broker's confirm already`
 
   return new MessagingError('MSX_WINDOW_FULL', problem, { retryable: true, details: { inFlight } })
 }
 
-function nacked({ parcel: { doing }, sends }: Entry, why: string, cause: unknown): MessagingError {
-  return new MessagingError('MSX_NACKED', `could not ${doing}: the broker did not take it: ${why}`, {
+function nacked({ parcel, sends }: Entry, why: string, cause: unknown): MessagingError {
+  return new MessagingError('MSX_NACKED', `could not ${doingOf(parcel)}: the broker did not take it: ${why}`, {
     retryable: true,
     cause,
     details: { sends },
   })
 }
 
-function tooLarge({ doing }: Parcel, why: string, cause: unknown): MessagingError {
-  return new MessagingError('MSX_TOO_LARGE', `could not ${doing}: ${why}`, { retryable: false, cause })
+function tooLarge(parcel: Parcel, why: string, cause: unknown): MessagingError {
+  return new MessagingError('MSX_TOO_LARGE', `could not ${doingOf(parcel)}: ${why}`, { retryable: false, cause })
+}
+
+function bufferOf(bytes: Uint8Array): Buffer {
+  return Buffer.isBuffer(bytes) ? bytes : Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength)
 }

@@ -3,13 +3,11 @@ import { withFailure } from '../dead-letter.js'
 import type { MessagingErrorCode } from '../errors.js'
 import { HEADER, readCount, readText } from '../internal/envelope.js'
 import type { WireMessage } from '../transport.js'
+import { HeaderTable } from './header-table.js'
 import type { Names } from './names.js'
 
 /** Carries the type of a message whose routing key is the queue it was sent to. */
 const TYPE = 'msx-type'
-
-/** Written by the broker, or read by it: none is ours to hand on. */
-const BROKERS_OWN = /^(x-(death|(first|last)-death-.*|delivery-count|acquired-count)|B?CC)$/
 
 /** Timestamps count seconds. Whoever writes milliseconds means no year above 5000. */
 const LATEST_SECOND = 99_999_999_999
@@ -20,24 +18,35 @@ const WHY: Readonly<Record<string, readonly [MessagingErrorCode, string]>> = {
   delivery_limit: ['MSX_DELIVERY_LIMIT', 'given out too often without being settled: its consumers may crash on it'],
 }
 
-/** How a message is published. `sent`: it goes to one queue, whose name takes the place of its type. */
-export function toProperties(message: WireMessage, sent: boolean, mandatory: boolean): Options.Publish {
-  const headers: Record<string, unknown> = {}
-  for (const name in message.headers) {
-    if (!BROKERS_OWN.test(name)) headers[name] = message.headers[name]
+/**
+ * How a message is published. `sent`: it goes to one queue, whose name takes the place of its type. The headers are good
+ * until the table is filled again.
+ */
+export function toProperties(
+  message: WireMessage,
+  sent: boolean,
+  mandatory: boolean,
+  table: HeaderTable = new HeaderTable(),
+): Options.Publish {
+  const headers = table.fill(message.headers)
+  if (sent) table.set(TYPE, message.type)
+
+  // What is undefined is not written, and an object of one shape is made faster.
+  const properties: Undefinable<Options.Publish> = {
+    headers,
+    persistent: true,
+    mandatory,
+    messageId: message.id,
+    contentType: message.contentType,
+    timestamp: message.timestamp === undefined ? undefined : Math.floor(message.timestamp / 1_000),
+    correlationId: message.correlationId,
+    replyTo: message.replyTo,
+    expiration: message.ttl === undefined ? undefined : String(Math.ceil(message.ttl)),
   }
-  if (sent) headers[TYPE] = message.type
-
-  const properties: Options.Publish = { headers, persistent: true, mandatory }
-  if (message.id !== undefined) properties.messageId = message.id
-  if (message.contentType !== undefined) properties.contentType = message.contentType
-  if (message.timestamp !== undefined) properties.timestamp = Math.floor(message.timestamp / 1_000)
-  if (message.correlationId !== undefined) properties.correlationId = message.correlationId
-  if (message.replyTo !== undefined) properties.replyTo = message.replyTo
-  if (message.ttl !== undefined) properties.expiration = String(Math.ceil(message.ttl))
-
-  return properties
+  return properties as Options.Publish
 }
+
+type Undefinable<T> = { [K in keyof T]?: T[K] | undefined }
 
 /** A message as the broker gave it. The broker's own dead letters get the story of their failure written on them. */
 export function fromAmqp({ content, fields, properties }: Message, names: Names): WireMessage {
