@@ -5,11 +5,18 @@ import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { browserPackages, prometheusIoPackages, runtimes, versions } from '../tooling/runtimes/catalogue.mjs'
+import {
+  browserPackages,
+  prometheusIoPackages,
+  prometheusTests,
+  runtimes,
+  versions,
+} from '../tooling/runtimes/catalogue.mjs'
 import { findChromium } from '../tooling/runtimes/chromium.mjs'
 import { installed, programOf } from '../tooling/runtimes/install.mjs'
 import { judge } from '../tooling/runtimes/judge.mjs'
 import { leftOut, leftOutOf } from '../tooling/runtimes/left-out.mjs'
+import { prometheusIoTypes } from '../tooling/runtimes/prometheus-io-types.mjs'
 import { formatTable } from '../tooling/runtimes/table.mjs'
 import { Failure } from './servers/errors.mjs'
 import { showProgress } from './servers/progress.mjs'
@@ -47,6 +54,7 @@ const preparations = names.map((name, index) => {
 })
 const rows = []
 for (const [index, name] of names.entries()) rows.push(await test(name, index))
+if (names.some((name) => name.startsWith('node'))) rows.push(await typesOfPrometheusIo())
 summarise()
 
 /** What to start, or why it cannot be. */
@@ -90,7 +98,9 @@ async function test(name, index) {
 
     progress.set(index, 'busy', 'testing')
     const begin = Date.now()
-    const result = await runVitest(command, { ...env, MSX_RUNTIME: name }, leftOutOf(name).tests)
+    const twice = env.MSX_PROMETHEUS_IO === undefined ? [] : prometheusTests
+    const expected = { tests: leftOutOf(name).tests, twice }
+    const result = await runVitest(command, { ...env, MSX_RUNTIME: name }, expected)
     const seconds = (Date.now() - begin) / 1_000
     const text = `${result.passed} passed, ${result.failed} failed (${seconds.toFixed(1)} s)`
     progress.set(index, result.failed === 0 ? 'done' : 'failed', text)
@@ -103,13 +113,29 @@ async function test(name, index) {
   }
 }
 
-async function runVitest([command, ...args], env, tests) {
+/** What TypeScript says of the other client where ours wants prom-client. */
+async function typesOfPrometheusIo() {
+  const begin = Date.now()
+  const problem = await prometheusIoTypes(await installed(prometheusIoPackages))
+  return {
+    name: 'types of @prometheus-io/client',
+    version: versions.prometheusIo,
+    files: 1,
+    passed: problem === undefined ? 1 : 0,
+    failed: problem === undefined ? 0 : 1,
+    leftOut: 0,
+    seconds: (Date.now() - begin) / 1_000,
+    problems: problem === undefined ? [] : [problem],
+  }
+}
+
+async function runVitest([command, ...args], env, expected) {
   const folder = mkdtempSync(join(tmpdir(), 'msx-runtimes-'))
   const file = join(folder, 'report.json')
   const options = ['run', '--config', config, '--reporter=default', '--reporter=json', `--outputFile.json=${file}`]
   try {
     const { code, output } = await run(command, [...args, ...options], { ...process.env, NO_COLOR: '1', ...env })
-    return judge({ report: read(file), code, output, packages, tests })
+    return judge({ report: read(file), code, output, packages, ...expected })
   } finally {
     rmSync(folder, { recursive: true })
   }
@@ -157,6 +183,6 @@ function summarise() {
   }
   const seconds = Math.round((Date.now() - started) / 1_000)
   const counts = `${sum('passed')} passed, ${sum('failed')} failed, ${sum('leftOut')} left out`
-  console.log(`\n${counts} on ${rows.length} runtimes in ${seconds} s`)
+  console.log(`\n${counts} on ${names.length} runtimes in ${seconds} s`)
   process.exitCode = sum('failed') === 0 ? 0 : 1
 }

@@ -66,3 +66,6 @@ export const browserPackages = [
 
 /** The successor of prom-client, for Node 22 and newer. */
 export const prometheusIoPackages = [`@prometheus-io/client@${versions.prometheusIo}`]
+
+/** The tests, below `packages/`, that run a second time with it. */
+export const prometheusTests = ['retry/src/prometheus.test.ts', 'circuit-breaker/src/prometheus/metrics.test.ts']

@@ -18,9 +18,10 @@ import { relative } from 'node:path'
  * @param {string} run.output        What it printed.
  * @param {string} run.packages      The folder of the packages.
  * @param {readonly import('./left-out.mjs').LeftOut[]} run.tests  The tests that were to be left out.
+ * @param {readonly string[]} [run.twice]  The files, below the packages, that were to run with either client.
  * @returns {Result}
  */
-export function judge({ report, code, output, packages, tests }) {
+export function judge({ report, code, output, packages, tests, twice = [] }) {
   const suites = (report?.testResults ?? []).map((suite) => ({ ...suite, file: relative(packages, suite.name) }))
   const results = suites.flatMap(({ file, assertionResults }) =>
     assertionResults.map((result) => ({ file, ...result })),
@@ -39,6 +40,9 @@ export function judge({ report, code, output, packages, tests }) {
     ...skipped
       .filter(({ file, fullName }) => !tests.some((entry) => entry.file === file && entry.test === fullName))
       .map(({ file, fullName }) => `${file} > ${fullName}\nwas skipped without a reason in left-out.mjs`),
+    ...twice
+      .filter((wanted) => suites.filter(({ file }) => file === wanted).length < 2)
+      .map((file) => `${file}\ndid not run with @prometheus-io/client: see catalogue.mjs`),
   ]
   if (having('passed').length === 0) problems.unshift(`no test ran\n${output}`)
   // Errors outside of any test are in no report.

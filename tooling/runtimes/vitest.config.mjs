@@ -4,6 +4,7 @@
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath, pathToFileURL } from 'node:url'
+import { prometheusTests } from './catalogue.mjs'
 import { leftOutOf } from './left-out.mjs'
 
 const root = fileURLToPath(new URL('../..', import.meta.url))
@@ -30,16 +31,22 @@ const suite = (name) => ({
   test: {
     ...common(name),
     include: ['src/**/*.test.ts'],
-    exclude: files.filter((file) => file.startsWith(`${name}/`)).map((file) => file.slice(name.length + 1)),
+    exclude: files.map((file) => file.replace('*', name)).flatMap(below(name)),
   },
 })
 
+/** What is in a package, as its own files are named. */
+const below = (name) => (file) => (file.startsWith(`${name}/`) ? [file.slice(name.length + 1)] : [])
+
 /** The same tests of the metrics, with the other client in the place of prom-client. */
-const withPrometheusIo = (name, file) => ({
-  root: join(packages, name),
-  resolve: { alias: { 'prom-client': prometheusIo } },
-  test: { ...common(`${name} with @prometheus-io/client`), include: [file] },
-})
+const withPrometheusIo = (path) => {
+  const [name, ...file] = path.split('/')
+  return {
+    root: join(packages, name),
+    resolve: { alias: { 'prom-client': prometheusIo } },
+    test: { ...common(`${name} with @prometheus-io/client`), include: [file.join('/')] },
+  }
+}
 
 export default {
   test: {
@@ -51,12 +58,7 @@ export default {
       },
       suite('retry'),
       suite('circuit-breaker'),
-      ...(prometheusIo === undefined
-        ? []
-        : [
-            withPrometheusIo('retry', 'src/prometheus.test.ts'),
-            withPrometheusIo('circuit-breaker', 'src/prometheus/metrics.test.ts'),
-          ]),
+      ...(prometheusIo === undefined ? [] : prometheusTests.map(withPrometheusIo)),
     ],
   },
 }
