@@ -1,8 +1,10 @@
 import { defaultClassify, type Verdict, verdictOf } from './classify.js'
 import { ThrottledError } from './errors.js'
+import type { Listener } from './events.js'
 import { call } from './internal/call.js'
 import { monotonic } from './internal/clock.js'
 import { type CallContext, contextOf } from './internal/context.js'
+import { Listeners, listenersOf } from './internal/listeners.js'
 import {
   callback,
   clockOption,
@@ -52,6 +54,15 @@ export interface AdaptiveThrottle extends Policy {
    * @throws {ThrottledError} the call fell to the share that is rejected
    */
   execute<T>(operation: Operation<T>, options?: ExecuteOptions): Promise<T>
+
+  /** Listens to an event and returns what stops it. A listener that throws is ignored. */
+  on<E extends keyof AdaptiveThrottleEvents>(event: E, listener: Listener<AdaptiveThrottleEvents[E]>): () => void
+}
+
+/** The events of an {@link AdaptiveThrottle}. */
+export interface AdaptiveThrottleEvents {
+  /** A call was rejected. `rejectionRate`: with what probability, 0 to 1. */
+  readonly reject: { readonly rejectionRate: number }
 }
 
 /** The numbers of a throttle. */
@@ -96,6 +107,7 @@ class Throttle implements AdaptiveThrottle {
   readonly #random: () => number
   /** A rejected call is in it as one that failed: while it is rejected, nobody knows that it would have been taken. */
   readonly #window: RollingWindow
+  readonly #listeners = { reject: new Listeners<AdaptiveThrottleEvents['reject']>() }
   #rejected = 0
   #inFlight = 0
 
@@ -140,6 +152,7 @@ class Throttle implements AdaptiveThrottle {
     if (rejectionRate > 0 && this.#random() < rejectionRate) {
       this.#rejected++
       this.#window.record(true, false)
+      this.#listeners.reject.emit({ rejectionRate })
       return Promise.reject(new ThrottledError({ throttle: this.name, rejectionRate }))
     }
 
@@ -154,6 +167,10 @@ class Throttle implements AdaptiveThrottle {
         throw error
       },
     )
+  }
+
+  on<E extends keyof AdaptiveThrottleEvents>(event: E, listener: Listener<AdaptiveThrottleEvents[E]>): () => void {
+    return listenersOf(this.#listeners, event).add(listener)
   }
 
   #settle(outcome: Outcome, context: CallContext): void {

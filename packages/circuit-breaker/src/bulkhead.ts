@@ -1,10 +1,12 @@
 import { AdaptiveLimit, type AdaptiveLimitOptions } from './adaptive-limit.js'
 import { type Verdict, verdictOf } from './classify.js'
 import { BulkheadFullError } from './errors.js'
+import type { Listener } from './events.js'
 import { AbortListeners } from './internal/abort-listeners.js'
 import { call } from './internal/call.js'
 import { after, monotonic } from './internal/clock.js'
 import { type CallContext, contextOf } from './internal/context.js'
+import { Listeners, listenersOf } from './internal/listeners.js'
 import { clockOption, integer, milliseconds, object, typed, wrong } from './internal/validate.js'
 import type { Clock, ExecuteOptions, Operation, Outcome, Policy } from './policy.js'
 
@@ -36,6 +38,15 @@ export interface Bulkhead extends Policy {
    * @throws the reason of the caller's signal, when it aborts before the operation was called
    */
   execute<T>(operation: Operation<T>, options?: ExecuteOptions): Promise<T>
+
+  /** Listens to an event and returns what stops it. A listener that throws is ignored. */
+  on<E extends keyof BulkheadEvents>(event: E, listener: Listener<BulkheadEvents[E]>): () => void
+}
+
+/** The events of a {@link Bulkhead}. */
+export interface BulkheadEvents {
+  /** A call was turned away. `waited`: milliseconds in the queue; undefined when it found that full. */
+  readonly reject: { readonly waited: number | undefined }
 }
 
 /** The numbers of a bulkhead. */
@@ -79,6 +90,7 @@ class Slots implements Bulkhead {
   /** Who waits, oldest first. Each starts when it is called; whoever gave up is no longer here. */
   readonly #queue = new Set<() => void>()
   readonly #aborts = new AbortListeners()
+  readonly #listeners = { reject: new Listeners<BulkheadEvents['reject']>() }
 
   constructor(options: BulkheadOptions) {
     const { name = DEFAULT_NAME, concurrency, queue = 0, queueTimeout, clock = monotonic, adaptive } = options
@@ -116,6 +128,10 @@ class Slots implements Bulkhead {
 
     // A promise, not a callback, so that the operation runs in its own caller's async context.
     return this.#wait(options).then(() => this.#runUnlessAborted(operation, context))
+  }
+
+  on<E extends keyof BulkheadEvents>(event: E, listener: Listener<BulkheadEvents[E]>): () => void {
+    return listenersOf(this.#listeners, event).add(listener)
   }
 
   #concurrency(): number {
@@ -219,6 +235,7 @@ class Slots implements Bulkhead {
 
   #full(waited: number | undefined): BulkheadFullError {
     this.#rejected++
+    this.#listeners.reject.emit({ waited })
     return new BulkheadFullError({ bulkhead: this.name, concurrency: this.#concurrency(), queue: this.#places, waited })
   }
 }

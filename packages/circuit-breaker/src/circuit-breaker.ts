@@ -5,7 +5,7 @@ import type { CircuitEvents, CircuitState, Listener } from './events.js'
 import { call } from './internal/call.js'
 import { monotonic } from './internal/clock.js'
 import { type CallContext, contextOf } from './internal/context.js'
-import { Listeners } from './internal/listeners.js'
+import { Listeners, listenersOf } from './internal/listeners.js'
 import { callback, clockOption, integer, milliseconds, object, typed, wrong } from './internal/validate.js'
 import { parseOpenDuration } from './open-duration.js'
 import type { CircuitBreakerOptions, HalfOpenOptions } from './options.js'
@@ -275,8 +275,7 @@ class Circuit implements CircuitBreaker {
   }
 
   on<E extends keyof CircuitEvents>(event: E, listener: Listener<CircuitEvents[E]>): () => void {
-    if (!Object.hasOwn(this.#listeners, event)) throw wrong('event', event, Object.keys(this.#listeners).join(' or '))
-    return this.#listeners[event].add(listener)
+    return listenersOf(this.#listeners, event).add(listener)
   }
 
   /** Notes a refusal and tells of it, unless this is a dry run: that lets the call through, uncounted. */

@@ -1,9 +1,14 @@
 /// <reference lib="esnext.disposable" preserve="true" />
 
 export type { AdaptiveLimitOptions } from './adaptive-limit.js'
-export type { AdaptiveThrottle, AdaptiveThrottleMetrics, AdaptiveThrottleOptions } from './adaptive-throttle.js'
+export type {
+  AdaptiveThrottle,
+  AdaptiveThrottleEvents,
+  AdaptiveThrottleMetrics,
+  AdaptiveThrottleOptions,
+} from './adaptive-throttle.js'
 export { adaptiveThrottle } from './adaptive-throttle.js'
-export type { Bulkhead, BulkheadMetrics, BulkheadOptions } from './bulkhead.js'
+export type { Bulkhead, BulkheadEvents, BulkheadMetrics, BulkheadOptions } from './bulkhead.js'
 export { bulkhead } from './bulkhead.js'
 export type { CircuitBreaker, CircuitMetrics, Isolation, Permit } from './circuit-breaker.js'
 export { circuitBreaker } from './circuit-breaker.js'

@@ -1,6 +1,6 @@
 import type { CircuitBreaker } from './circuit-breaker.js'
 import type { Listener } from './events.js'
-import { Listeners } from './internal/listeners.js'
+import { Listeners, listenersOf } from './internal/listeners.js'
 import { integer, object, wrong } from './internal/validate.js'
 
 /** One circuit per key, each made when it is first asked for. */
@@ -101,10 +101,7 @@ export function boundedCircuits(
       return circuits.size
     },
     entries: () => circuits.entries(),
-    on(event, listener) {
-      if (!Object.hasOwn(listeners, event)) throw wrong('event', event, "'added' or 'dropped'")
-      return listeners[event].add(listener)
-    },
+    on: (event, listener) => listenersOf(listeners, event).add(listener),
   }
 }
 

@@ -1,5 +1,5 @@
 import type { Listener } from '../events.js'
-import { typed } from './validate.js'
+import { typed, wrong } from './validate.js'
 
 /** Most circuits are listened to by nobody. */
 const NONE: readonly never[] = []
@@ -32,6 +32,12 @@ export class Listeners<E> {
       }
     }
   }
+}
+
+/** The listeners of the event of this name. */
+export function listenersOf<L extends object, E extends keyof L>(listeners: L, event: E): L[E] {
+  if (Object.hasOwn(listeners, event)) return listeners[event]
+  throw wrong('event', event, Object.keys(listeners).join(' or '))
 }
 
 function drop(): void {}

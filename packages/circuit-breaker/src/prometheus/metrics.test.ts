@@ -126,6 +126,26 @@ it('shows bulkheads and throttles', async () => {
   await Promise.all(calls)
 })
 
+it('counts what bulkheads and throttles turn away', async () => {
+  const { metrics, lines } = measured()
+  const slots = bulkhead({ name: 'reports', concurrency: 1 })
+  const throttle = adaptiveThrottle({ name: 'search', random: () => 0 })
+  metrics.add(slots)
+  const remove = metrics.add(throttle)
+
+  const pending = deferred()
+  const running = slots.execute(() => pending.promise)
+  for (let call = 1; call <= 2; call++) await errorOf(slots.execute(() => 1))
+  for (let call = 1; call <= 4; call++) await errorOf(throttle.execute(fails))
+  remove()
+  await errorOf(throttle.execute(fails))
+
+  expect(await lines('bulkhead_rejected_total')).toEqual(['bulkhead_rejected_total{name="reports"} 2'])
+  expect(await lines('throttle_rejected_total')).toEqual(['throttle_rejected_total{name="search"} 3'])
+  pending.resolve()
+  await running
+})
+
 it('stops when told, and does not count twice what was added twice', async () => {
   const { metrics, lines } = measured()
   const circuit = circuitBreaker({ name: 'inventory' })
@@ -172,7 +192,7 @@ it('has the metrics that the README lists', async () => {
   const { readFile } = await import('node:fs/promises')
   const readme = await readFile(new URL('../../README.md', import.meta.url), 'utf8')
   const { registry } = measured()
-  const documented = [...readme.matchAll(/^\| `([a-z_]+)` +\| `name`/gm)].map(([, name]) => name)
+  const documented = [...readme.matchAll(/^\| `([a-z_]+)` +\| `msx\./gm)].map(([, name]) => name)
 
   expect(documented.sort()).toEqual((await registry.getMetricsAsJSON()).map(({ name }) => name).sort())
 })
