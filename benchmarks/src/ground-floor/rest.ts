@@ -1,4 +1,5 @@
 import { createHook } from 'node:async_hooks'
+import type Opossum from 'opossum'
 import type { Benchmark, Comparison, Effort, Row } from '../harness/index.js'
 import { spread } from '../harness/index.js'
 import { breakers } from './policies.js'
@@ -13,10 +14,12 @@ export const rest: Benchmark = {
   },
 }
 
-/** A breaker of one library: makes it, uses it once, and gives what lets go of it. */
+/** The breakers of one library. */
 interface Resident {
   readonly name: string
-  make(): Promise<{ readonly breaker: unknown; close(): void }>
+  /** Makes a breaker and uses it once. */
+  make(): Promise<object>
+  close(breaker: object): void
 }
 
 const OURS: Resident = {
@@ -24,8 +27,9 @@ const OURS: Resident = {
   async make() {
     const breaker = breakers.msx()
     await breaker.execute(work)
-    return { breaker, close() {} }
+    return breaker
   },
+  close() {},
 }
 
 const COCKATIEL: Resident = {
@@ -33,8 +37,9 @@ const COCKATIEL: Resident = {
   async make() {
     const breaker = breakers.cockatiel()
     await breaker.execute(work)
-    return { breaker, close() {} }
+    return breaker
   },
+  close() {},
 }
 
 const OPOSSUM: Resident = {
@@ -42,8 +47,9 @@ const OPOSSUM: Resident = {
   async make() {
     const breaker = breakers.opossum(work)
     await breaker.fire()
-    return { breaker, close: () => breaker.shutdown() }
+    return breaker
   },
+  close: (breaker) => (breaker as Opossum).shutdown(),
 }
 
 const RESIDENTS = [OURS, COCKATIEL, OPOSSUM]
@@ -70,12 +76,12 @@ async function heap({ rounds, slice }: Effort): Promise<Comparison> {
 }
 
 async function bytesEach(resident: Resident, count: number): Promise<number> {
-  const held = new Array<Awaited<ReturnType<Resident['make']>>>(count)
+  const held = new Array<object>(count).fill(resident)
   const before = await settledMemory()
   for (let i = 0; i < count; i++) held[i] = await resident.make()
   const after = await settledMemory()
 
-  for (const { close } of held) close()
+  for (const breaker of held) resident.close(breaker)
   return (after - before) / count
 }
 
@@ -107,12 +113,12 @@ async function timersOf(resident: Resident): Promise<number> {
   })
 
   hook.enable()
-  const { close } = await resident.make()
+  const breaker = await resident.make()
   await turn()
   await turn()
   hook.disable()
 
-  close()
+  resident.close(breaker)
   return alive.size
 }
 
