@@ -16,6 +16,10 @@ const ENDED =
 const INEQUIVALENT =
   /inequivalent arg '([^']*)' for (?:queue|exchange) '([^']*)'.*?: received (.*?) but current is (.*?)"?$/s
 
+/** A broker that closes while a vhost is being opened says why, but amqplib does not hand it on. */
+const CLOSED_AT_OPEN = /^Expected ConnectionOpenOk; got <ConnectionClose/
+const NO_VHOST = 'there is no such vhost, it is not open to this user, or it has as many connections as it may'
+
 /**
  * What a failure of the broker or of the connection means to us. What is neither stays as it is. `doing` completes
  * "could not …".
@@ -28,6 +32,7 @@ export function explain(error: unknown, doing: string): unknown {
   if (code === 404) return notFound(text, error)
   if (code === 406) return mismatch(text, error)
   if (code === 405) return locked(text, error)
+  if (CLOSED_AT_OPEN.test(text)) return refused(doing, NO_VHOST, error)
   if (code === 403 || /ACCESS.REFUSED|NOT.ALLOWED/.test(text)) return refused(doing, text, error)
   if (isLoss(error)) return connectionLost(doing, error)
   return error
