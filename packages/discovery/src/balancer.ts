@@ -19,6 +19,8 @@ export interface Node {
   readonly endpoint: Endpoint
   /** Leases that are not done yet. */
   readonly inflight: number
+  /** The weight to balance by: the endpoint's, less while it warms up. It changes only with the list that `pick` is given. */
+  readonly weight: number
 }
 
 /** What a finished request tells about its endpoint. */
@@ -43,5 +45,5 @@ export type BalancerFactory = (context: { readonly random: () => number; readonl
 
 /** The weight to balance by. Endpoints of weight 0 are only ever offered among themselves, where they are equal. */
 export function weightOf(node: Node): number {
-  return node.endpoint.weight || 1
+  return node.weight || 1
 }

@@ -5,6 +5,7 @@ import { DiscoveryClosedError } from './errors.js'
 import type { DiscoveryEvents } from './events.js'
 import { Emitter } from './internal/emitter.js'
 import { checkDuration, checkFunction, wrongOption } from './internal/options.js'
+import { type OutlierOptions, type OutlierSettings, readOutlierOptions } from './outlier.js'
 import { type Service, WatchedService } from './service.js'
 import type { Source } from './source.js'
 
@@ -23,6 +24,16 @@ export interface DiscoveryOptions {
    * outage of the registry is not one of the services.
    */
   readonly maxStale?: number | undefined
+  /**
+   * When an endpoint is left alone for a while because of how it answers. `false`: never. Default: after 5 failures in a
+   * row, for 30 seconds the first time, and no more than half of a service's endpoints.
+   */
+  readonly outlier?: OutlierOptions | false | undefined
+  /**
+   * How long, ms, an endpoint takes to get its full share after it came or came back, from a tenth of it; needs a balancer
+   * that heeds weights. Not when all are new. Default: 0, at once.
+   */
+  readonly slowStart?: number | undefined
   /** Default: the process's monotonic clock. */
   readonly clock?: Clock | undefined
   /** A number from 0 up to but not including 1. Default: `Math.random`. */
@@ -58,12 +69,23 @@ class ServiceDiscovery implements Discovery {
   readonly #options: DiscoveryOptions
   readonly #emptyGrace: number
   readonly #clock: Clock
+  readonly #outlier: OutlierSettings | undefined
+  readonly #slowStart: number
   readonly #services = new Map<string, WatchedService>()
   readonly #events = new Emitter<DiscoveryEvents>()
   #closed = false
 
   constructor(options: DiscoveryOptions) {
-    const { source, balancer, emptyGrace = 10_000, maxStale, clock = systemClock, random } = options ?? {}
+    const {
+      source,
+      balancer,
+      emptyGrace = 10_000,
+      maxStale,
+      clock = systemClock,
+      random,
+      outlier,
+      slowStart = 0,
+    } = options ?? {}
 
     if (typeof source?.watch !== 'function') throw wrongOption('source', source, 'a Source, such as fixed({ … })')
     checkFunction('balancer', balancer)
@@ -74,6 +96,8 @@ class ServiceDiscovery implements Discovery {
     this.#options = options
     this.#emptyGrace = checkDuration('emptyGrace', emptyGrace)
     this.#clock = clock
+    this.#outlier = readOutlierOptions(outlier)
+    this.#slowStart = checkDuration('slowStart', slowStart)
   }
 
   service(name: string): Service {
@@ -92,6 +116,9 @@ class ServiceDiscovery implements Discovery {
       events: this.#events,
       emptyGrace: this.#emptyGrace,
       maxStale,
+      random,
+      outlier: this.#outlier,
+      slowStart: this.#slowStart,
     })
 
     this.#services.set(name, service)

@@ -20,8 +20,14 @@ expectTypeOf(discovery).toExtend<AsyncDisposable>()
 
 // @ts-expect-error a source is required
 createDiscovery({})
-// @ts-expect-error what is not built is no option
-createDiscovery({ source: fixed({}), outlier: {} })
+createDiscovery({
+  source: fixed({}),
+  outlier: { consecutiveFailures: 3, successRate: { below: 0.5 } },
+  slowStart: 1_000,
+})
+createDiscovery({ source: fixed({}), outlier: false })
+// @ts-expect-error it is on by default; there is nothing to turn on
+createDiscovery({ source: fixed({}), outlier: true })
 // @ts-expect-error a balancer is made by a factory, not given by name
 createDiscovery({ source: fixed({}), balancer: 'peakEwma' })
 createDiscovery({ source: fixed({}), balancer: undefined, maxStale: undefined, clock: { now: () => 0 } })

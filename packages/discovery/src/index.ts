@@ -21,7 +21,9 @@ export {
   RegistryError,
 } from './errors.js'
 export type { DiscoveryEvents } from './events.js'
+export type { EjectionReason } from './internal/ejections.js'
 export type { Lease } from './lease.js'
+export type { OutlierOptions, SuccessRateOptions } from './outlier.js'
 export type { HttpCheck, Registered, RegisteredEvents, Registration, Registry, TtlCheck } from './registry.js'
 export type { EndpointMetrics, Service, ServiceMetrics } from './service.js'
 export type { Snapshot } from './snapshot.js'

@@ -1,14 +1,17 @@
-import type { Balancer, PickOptions } from './balancer.js'
+import type { Balancer, Outcome, PickOptions } from './balancer.js'
 import { type Clock, schedule } from './clock.js'
 import { type Endpoint, type EndpointInit, sameEndpoint, toEndpoint } from './endpoint.js'
 import { DiscoveryClosedError, NoEndpointsError } from './errors.js'
 import type { DiscoveryEvents } from './events.js'
 import { changesOf } from './internal/changes.js'
+import { type EjectionReason, Ejections } from './internal/ejections.js'
 import type { Emitter } from './internal/emitter.js'
 import { keepAlive } from './internal/keep-alive.js'
 import { candidates, type Tiers, toTiers } from './internal/tiers.js'
 import { TrackedLease, TrackedNode } from './internal/tracked-node.js'
+import { WarmUp } from './internal/warm-up.js'
 import type { Lease } from './lease.js'
+import type { OutlierSettings } from './outlier.js'
 import { diffEndpoints, type Snapshot } from './snapshot.js'
 import type { Source } from './source.js'
 
@@ -49,6 +52,8 @@ export interface EndpointMetrics {
   readonly picked: number
   readonly failed: number
   readonly cancelled: number
+  /** Left alone at the moment because of how it answers. */
+  readonly ejected: boolean
 }
 
 /** What a service needs of the discovery it belongs to. Durations in milliseconds. */
@@ -59,6 +64,11 @@ export interface ServiceContext {
   readonly events: Emitter<DiscoveryEvents>
   readonly emptyGrace: number
   readonly maxStale: number | undefined
+  readonly random: () => number
+  /** Undefined: nobody is ejected. */
+  readonly outlier: OutlierSettings | undefined
+  /** 0: everybody has their full share at once. */
+  readonly slowStart: number
 }
 
 /** Sources are asked to look again at most once in this time, ms. */
@@ -80,7 +90,11 @@ export class WatchedService implements Service {
   readonly #retired = new Map<string, { node: TrackedNode; since: number }>()
   #snapshot: Snapshot
   #nodes = new Map<string, TrackedNode>()
-  #tiers: Tiers<TrackedNode> = []
+  /** Everybody, and those among them who are not ejected: the same object while that is everybody. */
+  #all: Tiers<TrackedNode> = []
+  #admitted: Tiers<TrackedNode> = []
+  readonly #ejections: Ejections | undefined
+  readonly #warmUp: WarmUp | undefined
   #lastRefresh = Number.NEGATIVE_INFINITY
   #endEmptyGrace: (() => void) | undefined
   #endStaleness: (() => void) | undefined
@@ -91,6 +105,10 @@ export class WatchedService implements Service {
     this.clock = context.clock
     this.#context = context
     this.#snapshot = Object.freeze({ service: name, endpoints: [], version: 0, stale: false })
+
+    const { outlier, slowStart, random, clock } = context
+    this.#ejections = outlier && new Ejections(outlier, random, this)
+    if (slowStart > 0) this.#warmUp = new WarmUp(slowStart, clock, () => this.#arrange())
   }
 
   get snapshot(): Snapshot {
@@ -109,8 +127,9 @@ export class WatchedService implements Service {
       version,
       stale,
       endpoints: endpoints.map(({ id, url }) => {
-        const { inflight, picked, failed, cancelled } = this.#nodes.get(id)! // one node per endpoint of the snapshot
-        return { id, url, inflight, picked, failed, cancelled }
+        const node = this.#nodes.get(id)! // one node per endpoint of the snapshot
+        const { inflight, picked, failed, cancelled } = node
+        return { id, url, inflight, picked, failed, cancelled, ejected: this.#ejections?.has(node) ?? false }
       }),
     }
   }
@@ -137,6 +156,7 @@ export class WatchedService implements Service {
   close(): void {
     this.#endEmptyGrace?.()
     this.#endStaleness?.()
+    this.#warmUp?.end()
     this.#watch.abort(new DiscoveryClosedError())
     this.#wake()
   }
@@ -155,15 +175,12 @@ export class WatchedService implements Service {
   pick(options: PickOptions = ANYBODY): Lease {
     if (this.closed) throw new DiscoveryClosedError()
 
-    const allowed = candidates(this.#tiers, options)
-    if (allowed.length === 0) {
-      this.#refresh()
-      throw this.#nobody()
-    }
+    const now = this.clock.now()
+    const allowed = candidates(this.#admitted, options)
+    const probe = this.#probe(now, options, allowed)
+    if (probe !== undefined) return new TrackedLease(probe, this, now, true)
 
-    const node = this.balancer.pick(allowed, options)
-    if (!(node instanceof TrackedNode)) throw new TypeError('balancer.pick must return one of the nodes it was given')
-    return new TrackedLease(node, this)
+    return new TrackedLease(this.#choose(allowed, options), this, now, false)
   }
 
   changes(signal?: AbortSignal): AsyncIterable<Snapshot> {
@@ -175,9 +192,53 @@ export class WatchedService implements Service {
     return () => void this.#waiting.delete(wake)
   }
 
-  /** A lease ended in a failure: perhaps the endpoint is gone and the source knows better already. */
-  failed(): void {
-    this.#refresh()
+  answered(node: TrackedNode): void {
+    this.#ejections?.answered(node, this.clock.now())
+  }
+
+  finished(node: TrackedNode, outcome: Outcome, probe: boolean): void {
+    this.#ejections?.finished(node, outcome, probe, this.clock.now())
+    // Perhaps the endpoint is gone and the source knows better already.
+    if (outcome === 'failure') this.#refresh()
+  }
+
+  ejected({ endpoint }: TrackedNode, reason: EjectionReason, duration: number, times: number): void {
+    this.#arrange()
+    this.#context.events.emit('ejected', { service: this.name, endpoint, reason, duration, times })
+  }
+
+  readmitted(node: TrackedNode): void {
+    this.#warmUp?.begin(node)
+    this.#arrange()
+    this.#context.events.emit('readmitted', { service: this.name, endpoint: node.endpoint })
+  }
+
+  #probe(now: number, options: PickOptions, allowed: readonly TrackedNode[]): TrackedNode | undefined {
+    const ejections = this.#ejections
+    if (ejections === undefined || ejections.size === 0) return undefined
+
+    return ejections.probe(now, options, allowed[0]?.endpoint)
+  }
+
+  #choose(allowed: readonly TrackedNode[], options: PickOptions): TrackedNode {
+    // With nobody else left, those who were ejected here are better than nobody. Whom the source leaves out stays out.
+    const nodes = allowed.length > 0 ? allowed : candidates(this.#all, options)
+    if (nodes.length === 0) {
+      this.#refresh()
+      throw this.#nobody()
+    }
+
+    const node = this.balancer.pick(nodes, options)
+    if (!(node instanceof TrackedNode)) throw new TypeError('balancer.pick must return one of the nodes it was given')
+    return node
+  }
+
+  /** Puts the nodes in the order of their use, anew: who is ejected or how much weight they have has changed. */
+  #arrange(): void {
+    const nodes = [...this.#nodes.values()]
+    this.#all = toTiers(nodes)
+    const noneEjected = this.#ejections === undefined || this.#ejections.size === 0
+    this.#admitted = noneEjected ? this.#all : toTiers(nodes.filter((node) => !this.#ejections?.has(node)))
   }
 
   #update(reported: readonly EndpointInit[]): void {
@@ -239,7 +300,7 @@ export class WatchedService implements Service {
   #publish(endpoints: readonly Endpoint[], error?: Error): void {
     const before = this.#snapshot
     this.#retire(endpoints)
-    this.#tiers = toTiers([...this.#nodes.values()])
+    this.#arrange()
     this.#snapshot = Object.freeze({
       service: this.name,
       endpoints,
@@ -257,20 +318,29 @@ export class WatchedService implements Service {
   #retire(endpoints: readonly Endpoint[]): void {
     const now = this.clock.now()
     const before = this.#nodes
+    const cold: TrackedNode[] = []
     this.#nodes = new Map()
 
     for (const endpoint of endpoints) {
       const known = before.get(endpoint.id) ?? this.#retired.get(endpoint.id)?.node
       const moved = known?.endpoint.host !== endpoint.host || known.endpoint.port !== endpoint.port
-      const node = known === undefined || moved ? new TrackedNode(endpoint) : known
+      const isNew = known === undefined || moved
+      const node = isNew ? new TrackedNode(endpoint) : known
 
       node.endpoint = endpoint
+      if (isNew) cold.push(node)
       this.#nodes.set(endpoint.id, node)
       this.#retired.delete(endpoint.id)
     }
 
     for (const [id, node] of before) if (!this.#nodes.has(id)) this.#retired.set(id, { node, since: now })
     for (const [id, { since }] of this.#retired) if (now - since > RETIRED_MEMORY) this.#retired.delete(id)
+
+    const nodes = new Set(this.#nodes.values())
+    this.#ejections?.keep([...nodes])
+    this.#warmUp?.keep(nodes)
+    // When all are new there is nobody who could carry more than their share.
+    if (cold.length < nodes.size) for (const node of cold) this.#warmUp?.begin(node)
   }
 
   /** What was reported, usable entries only, each id once, unchanged ones as the objects they were before. */

@@ -12,6 +12,7 @@ export function nodesOf(...weights: number[]): TestNode[] {
   return weights.map((weight, index) => ({
     endpoint: toEndpoint(endpoint(String.fromCharCode(97 + index), { weight })),
     inflight: 0,
+    weight,
   }))
 }
 

@@ -1,4 +1,5 @@
 import type { Node, PickOptions } from '../balancer.js'
+import type { Endpoint } from '../endpoint.js'
 
 /**
  * The endpoints of a snapshot in the order in which they may be used: by priority, and within one priority those without
@@ -7,12 +8,12 @@ import type { Node, PickOptions } from '../balancer.js'
 export type Tiers<N extends Node> = readonly (readonly N[])[]
 
 export function toTiers<N extends Node>(nodes: readonly N[]): Tiers<N> {
-  const ordered = [...nodes].sort((a, b) => compareRank(a, b))
+  const ordered = [...nodes].sort((a, b) => compareRank(a.endpoint, b.endpoint))
   const tiers: N[][] = []
 
   for (const node of ordered) {
     const tier = tiers.at(-1)
-    if (tier !== undefined && compareRank(tier[0]!, node) === 0) tier.push(node)
+    if (tier !== undefined && compareRank(tier[0]!.endpoint, node.endpoint) === 0) tier.push(node)
     else tiers.push([node])
   }
   return tiers
@@ -33,7 +34,7 @@ export function candidates<N extends Node>(tiers: Tiers<N>, options: PickOptions
   return []
 }
 
-function compareRank(a: Node, b: Node): number {
-  const difference = a.endpoint.priority - b.endpoint.priority
-  return difference !== 0 ? difference : Number(a.endpoint.weight === 0) - Number(b.endpoint.weight === 0)
+/** Negative when `a` is to be used before `b`, 0 when they are of one tier. */
+export function compareRank(a: Endpoint, b: Endpoint): number {
+  return a.priority - b.priority || Number(a.weight === 0) - Number(b.weight === 0)
 }

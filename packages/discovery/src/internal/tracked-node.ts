@@ -11,9 +11,15 @@ export class TrackedNode implements Node {
   picked = 0
   failed = 0
   cancelled = 0
+  /** The part of its weight that it has while it warms up, up to 1. */
+  warmth = 1
 
   constructor(endpoint: Endpoint) {
     this.endpoint = endpoint
+  }
+
+  get weight(): number {
+    return this.endpoint.weight * this.warmth
   }
 }
 
@@ -21,7 +27,10 @@ export class TrackedNode implements Node {
 export interface LeaseOwner {
   readonly balancer: Balancer
   readonly clock: Clock
-  failed(): void
+  /** The first byte came to the request that tries an ejected endpoint. */
+  answered(node: TrackedNode): void
+  /** A request is over. `probe`: it tried an ejected endpoint, and nothing has come back. */
+  finished(node: TrackedNode, outcome: Outcome, probe: boolean): void
 }
 
 /** A lease as the service counts it. */
@@ -32,12 +41,14 @@ export class TrackedLease implements Lease {
   readonly #start: number
   #answered = false
   #done = false
+  #probe: boolean
 
-  constructor(node: TrackedNode, owner: LeaseOwner) {
+  constructor(node: TrackedNode, owner: LeaseOwner, now: number, probe: boolean) {
     this.endpoint = node.endpoint
     this.#node = node
     this.#owner = owner
-    this.#start = owner.clock.now()
+    this.#start = now
+    this.#probe = probe
     node.inflight++
     node.picked++
   }
@@ -47,6 +58,10 @@ export class TrackedLease implements Lease {
 
     this.#answered = true
     this.#settle('success', 0)
+    if (!this.#probe) return
+
+    this.#probe = false
+    this.#owner.answered(this.#node)
   }
 
   done(outcome: Outcome, retryAfter = 0): void {
@@ -63,7 +78,7 @@ export class TrackedLease implements Lease {
     // The latency is known since the first byte; only a failure after it is news.
     const pause = Number.isFinite(retryAfter) ? Math.max(retryAfter, 0) : 0
     if (!this.#answered || outcome === 'failure') this.#settle(outcome, pause)
-    if (outcome === 'failure') this.#owner.failed()
+    this.#owner.finished(this.#node, outcome, this.#probe)
   }
 
   #settle(outcome: Outcome, retryAfter: number): void {
