@@ -5,6 +5,8 @@ export interface Emitter<M> {
   on<E extends keyof M>(name: E, listener: (event: M[E]) => void): () => void
   /** A listener that throws breaks neither the caller nor the other listeners. */
   emit<E extends keyof M>(name: E, event: M[E]): void
+  /** Whether anybody listens: what nobody hears need not be made. */
+  hears(name: keyof M): boolean
 }
 
 export function createEmitter<M>(names: readonly (keyof M)[]): Emitter<M> {
@@ -24,6 +26,8 @@ export function createEmitter<M>(names: readonly (keyof M)[]): Emitter<M> {
         listeners.set(name, listeners.get(name)?.filter((other) => other !== entry) ?? [])
       }
     },
+
+    hears: (name) => (listeners.get(name)?.length ?? 0) > 0,
 
     emit(name, event) {
       for (const listener of listeners.get(name) ?? []) {

@@ -16,13 +16,11 @@ export interface Prepared {
 
 export interface Encoder {
   /** Answers at once when the event's schema does. */
-  encode(
-    type: string,
-    data: unknown,
-    options: PublishOptions,
-    extra?: Partial<WireMessage>,
-  ): Prepared | Promise<Prepared>
+  encode(type: string, data: unknown, options: PublishOptions): Prepared | Promise<Prepared>
 }
+
+/** Publishing without options: nothing to check, nothing to make. */
+export const NO_OPTIONS: PublishOptions = {}
 
 type Result = StandardSchemaV1.Result<unknown>
 
@@ -30,52 +28,82 @@ type Result = StandardSchemaV1.Result<unknown>
 export function createEncoder({ events }: Catalogue, source: string, validates: boolean): Encoder {
   const specs = new Map<string, EventSpec>(Object.entries(events))
   const knownToBeJson = new Set<string>()
+  const clock = createWallClock()
 
-  const withoutCheck = (value: unknown): Result => ({ value })
+  function finish(type: string, spec: EventSpec, body: string, options: PublishOptions, valid: unknown): Prepared {
+    const key = options.key ?? (spec.key as ((data: unknown) => string) | undefined)?.(valid)
+
+    return {
+      wire: wireMessage(type, spec, source, body, key, options, clock()),
+      mandatory: spec.optional !== true,
+      delay: options.delay,
+    }
+  }
+
+  async function validateAndFinish(
+    type: string,
+    spec: EventSpec,
+    body: string,
+    options: PublishOptions,
+    pending: Promise<Result>,
+  ): Promise<Prepared> {
+    const prepared = finish(type, spec, body, options, outputOf(type, await pending))
+    if (!knownToBeJson.has(type)) checkRoundTrip(type, await validate(spec.schema, JSON.parse(body)))
+
+    return prepared
+  }
+
+  /** For the first event of a type: what the consumer will parse must be valid too. */
+  function checkRoundTrip(type: string, travelled: Result): void {
+    if (travelled.issues !== undefined) throw notJson(type, summary(travelled))
+
+    knownToBeJson.add(type)
+  }
 
   return {
-    encode(type, data, options, extra) {
+    encode(type, data, options) {
       const spec = specs.get(type)
       if (spec === undefined) throw unknownEvent(type)
       checkPublishOptions(type, options)
 
       const body = stringify(type, data)
-      const finish = (result: Result): Prepared => {
-        if (result.issues !== undefined) throw invalid(type, 'published', result)
+      if (!validates) return finish(type, spec, body, options, data)
 
-        const key = options.key ?? (spec.key as ((data: unknown) => string) | undefined)?.(result.value)
-        return {
-          wire: { ...wireMessage(type, spec, source, body, key, options), ...extra },
-          mandatory: spec.optional !== true,
-          delay: options.delay,
-        }
-      }
-
-      if (!validates) return finish(withoutCheck(data))
       const result = validate(spec.schema, data)
-      if (knownToBeJson.has(type) && !(result instanceof Promise)) return finish(result)
+      if (result instanceof Promise) return validateAndFinish(type, spec, body, options, result)
 
-      return checkRoundTrip(result, finish)
+      const prepared = finish(type, spec, body, options, outputOf(type, result))
+      if (knownToBeJson.has(type)) return prepared
 
-      /** For the first event of a type: what the consumer will parse must be valid too. */
-      function checkRoundTrip(
-        given: Result | Promise<Result>,
-        done: (r: Result) => Prepared,
-      ): Prepared | Promise<Prepared> {
-        if (given instanceof Promise) return given.then((settled) => checkRoundTrip(settled, done))
+      const travelled = validate(spec.schema, JSON.parse(body))
+      if (!(travelled instanceof Promise)) checkRoundTrip(type, travelled)
+      else return travelled.then((settled) => checkRoundTrip(type, settled)).then(() => prepared)
 
-        const prepared = done(given)
-        if (knownToBeJson.has(type)) return prepared
-        const again = validate((spec as EventSpec).schema, JSON.parse(body))
-        return again instanceof Promise ? again.then(judge) : judge(again)
-
-        function judge(travelled: Result): Prepared {
-          if (travelled.issues !== undefined) throw notJson(type, summary(travelled))
-          knownToBeJson.add(type)
-          return prepared
-        }
-      }
+      return prepared
     },
+  }
+}
+
+function outputOf(type: string, result: Result): unknown {
+  if (result.issues !== undefined) throw invalid(type, 'published', result)
+
+  return result.value
+}
+
+interface Instant {
+  readonly ms: number
+  readonly iso: string
+}
+
+/** The time of day. Messages of the same millisecond share its text. */
+function createWallClock(): () => Instant {
+  let last: Instant = { ms: Number.NaN, iso: '' }
+
+  return () => {
+    const ms = Date.now()
+    if (ms !== last.ms) last = { ms, iso: new Date(ms).toISOString() }
+
+    return last
   }
 }
 
@@ -86,16 +114,16 @@ function wireMessage(
   body: string,
   key: string | undefined,
   options: PublishOptions,
+  now: Instant,
 ): WireMessage {
   const id = options.id ?? randomUUID()
-  const now = new Date()
   const headers: Record<string, unknown> = {
     ...options.headers,
     [HEADER.specversion]: '1.0',
     [HEADER.id]: id,
     [HEADER.source]: source,
     [HEADER.type]: type,
-    [HEADER.time]: now.toISOString(),
+    [HEADER.time]: now.iso,
   }
   if (spec.version !== undefined && spec.version !== 1) headers[HEADER.version] = spec.version
   if (key !== undefined) headers[HEADER.key] = key
@@ -107,7 +135,7 @@ function wireMessage(
     headers,
     id,
     contentType: 'application/json',
-    timestamp: now.getTime(),
+    timestamp: now.ms,
     correlationId: options.correlationId ?? id,
     ttl: options.ttl ?? spec.ttl,
   }
@@ -144,6 +172,8 @@ export function unknownEvent(type: string): MessagingError {
 }
 
 function checkPublishOptions(type: string, options: PublishOptions): void {
+  if (options === NO_OPTIONS) return
+
   const where = `publish '${type}'`
   checkOptionalText(where, 'id', options.id)
   checkOptionalText(where, 'key', options.key)

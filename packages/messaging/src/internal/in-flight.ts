@@ -2,6 +2,11 @@
 export class InFlight {
   #count = 0
   #whenNone: (() => void)[] = []
+  /** One for all. */
+  readonly #done = (): void => {
+    this.#count -= 1
+    if (this.#count === 0) for (const resolve of this.#whenNone.splice(0)) resolve()
+  }
 
   get count(): number {
     return this.#count
@@ -9,11 +14,7 @@ export class InFlight {
 
   add<T>(work: Promise<T>): Promise<T> {
     this.#count += 1
-    const done = (): void => {
-      this.#count -= 1
-      if (this.#count === 0) for (const resolve of this.#whenNone.splice(0)) resolve()
-    }
-    work.then(done, done)
+    work.then(this.#done, this.#done)
 
     return work
   }
