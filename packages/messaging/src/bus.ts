@@ -7,7 +7,7 @@ import { checkDuration, checkFunction, checkText, refuse } from './internal/chec
 import { createDecoder } from './internal/decode.js'
 import { createEmitter } from './internal/emitter.js'
 import { createEncoder, NO_OPTIONS, type Prepared } from './internal/encode.js'
-import { HEADER } from './internal/envelope.js'
+import { HEADER, readText } from './internal/envelope.js'
 import { FORWARD } from './internal/forward.js'
 import { InFlight } from './internal/in-flight.js'
 import { closedError, Line } from './internal/line.js'
@@ -18,9 +18,16 @@ import { within } from './internal/settle.js'
 import { Watch } from './internal/watch.js'
 import type { Pattern } from './match.js'
 import type { AnyMessage, BusMiddleware, Context, Handler, Outgoing, PublishOptions } from './message.js'
+import { OrderedSubscription } from './ordered-subscription.js'
+import { partitionOf, partitionQueue } from './partitions.js'
 import { checkRedriveOptions, type RedriveOptions, type RedriveResult, redriveQueue } from './redrive.js'
 import { checkDelays, completeSettings, type SubscribeOptions } from './subscribe-options.js'
-import { GroupSubscription, type Subscription, type SubscriptionHealth } from './subscription.js'
+import {
+  GroupSubscription,
+  type RunningSubscription,
+  type Subscription,
+  type SubscriptionHealth,
+} from './subscription.js'
 import type { Telemetry } from './telemetry.js'
 import type { Transport, TransportConnection, TransportHealth, WireMessage } from './transport.js'
 
@@ -166,7 +173,7 @@ export function createBus<S extends Schemas>(options: BusOptions<S>): Bus<S> {
   const validatesReceived = validate === 'both' || validate === 'consume'
   const encoder = createEncoder(catalogue as unknown as Catalogue, source, validatesPublished)
   const decode = createDecoder(catalogue as unknown as Catalogue, validatesReceived)
-  const subscriptions = new Set<GroupSubscription>()
+  const subscriptions = new Set<RunningSubscription>()
   const line = new Line(transport, source, subscriptions, events)
   const replies = new Replies(decode, time)
   const inFlight = new InFlight()
@@ -313,18 +320,21 @@ export function createBus<S extends Schemas>(options: BusOptions<S>): Bus<S> {
     }
 
     const handle = compose(use, handler)
-    const processor = new Processor({
-      settings,
+    const parts = {
       handle,
       decode,
-      contextFor: (message, wire) => contextFor(message, wire, group),
+      contextFor: (message: AnyMessage, wire: WireMessage) => contextFor(message, wire, group),
       events,
       time,
       watch,
-    })
-    const subscription: GroupSubscription = new GroupSubscription(settings, processor, () => {
+    }
+    const onClosed = (): void => {
       subscriptions.delete(subscription)
-    })
+    }
+    const subscription: RunningSubscription =
+      settings.ordered === undefined
+        ? new GroupSubscription(settings, new Processor({ settings, ...parts }), onClosed)
+        : new OrderedSubscription(settings, parts, onClosed)
     subscriptions.add(subscription)
     line.added(subscription)
     return subscription
@@ -335,8 +345,13 @@ export function createBus<S extends Schemas>(options: BusOptions<S>): Bus<S> {
     checkText('redrive', 'group', group)
     checkRedriveOptions(group, terms)
 
-    const own = [...subscriptions].find((subscription) => subscription.group === group)
-    return redriveQueue(await line.ready(), own?.settings.queue.name ?? group, time, terms)
+    const own = [...subscriptions].find((subscription) => subscription.group === group)?.settings.queue
+    const queue = own?.name ?? group
+    const route = ({ headers }: WireMessage): string => {
+      if (own?.partitions !== undefined) return partitionQueue(queue, partitionOf(headers, own.partitions))
+      return readText(headers, HEADER.queue) ?? queue
+    }
+    return redriveQueue(await line.ready(), queue, route, time, terms)
   }
 
   function health(): Health {

@@ -77,7 +77,7 @@ export function withFailure(wire: WireMessage, failure: Failure): WireMessage {
 /** The message as it was before it failed, to be handled as if for the first time. */
 export function withoutFailure(wire: WireMessage): WireMessage {
   const headers: Record<string, unknown> = { ...wire.headers }
-  const story = ['group', 'attempts', 'errorCode', 'errorMessage', 'firstFailedAt', 'failedAt'] as const
+  const story = ['group', 'attempts', 'errorCode', 'errorMessage', 'firstFailedAt', 'failedAt', 'queue'] as const
   for (const part of story) delete headers[HEADER[part]]
   headers[HEADER.redriven] = (readCount(wire.headers, HEADER.redriven) ?? 0) + 1
 

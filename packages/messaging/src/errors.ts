@@ -13,6 +13,7 @@ export type MessagingErrorCode =
   | 'MSX_GROUP_TAKEN'
   | 'MSX_HANDLER_FAILED'
   | 'MSX_HANDLER_TIMEOUT'
+  | 'MSX_KEY_PARKED'
   | 'MSX_NACKED'
   | 'MSX_NON_RETRYABLE'
   | 'MSX_NOT_JSON'

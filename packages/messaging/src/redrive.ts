@@ -3,7 +3,7 @@ import { type DeadLetter, readDeadLetter, withoutFailure } from './dead-letter.j
 import { isMessagingError } from './errors.js'
 import { checkCount, checkFunction, refuse } from './internal/check.js'
 import { deadLetterQueueOf } from './subscribe-options.js'
-import type { Delivery, TransportConnection } from './transport.js'
+import type { Delivery, TransportConnection, WireMessage } from './transport.js'
 
 export interface RedriveOptions {
   /** Which ones to take back. Default: all. */
@@ -34,6 +34,7 @@ const SLOWEST = 0.001
 export async function redriveQueue(
   connection: TransportConnection,
   queue: string,
+  route: (message: WireMessage) => string,
   time: Timekeeper,
   { filter, limit = Number.POSITIVE_INFINITY, rate, dryRun = false }: RedriveOptions,
 ): Promise<RedriveResult> {
@@ -57,7 +58,7 @@ export async function redriveQueue(
       held.push(delivery)
       if (filter !== undefined && !filter(readDeadLetter(delivery.message))) continue
       if (!dryRun) {
-        if (!(await fits(connection.send(queue, withoutFailure(delivery.message))))) continue
+        if (!(await fits(connection.send(route(delivery.message), withoutFailure(delivery.message))))) continue
         delivery.ack()
         held.pop()
       }

@@ -14,6 +14,9 @@ export type Verdict =
   | { readonly next: 'later'; readonly delay: number }
   | { readonly next: 'never' }
 
+/** Between attempts of a message that has no delays but must not be given up, in ms. */
+const BLOCKED_DELAY = 1_000
+
 const DEFAULTS: Required<RetryPlan> = { immediate: 1, delays: [1_000, 5_000, 30_000, 120_000] }
 
 /** What follows when attempt number `attempt`, from 1, failed with `error`. */
@@ -24,6 +27,14 @@ export function judge(error: unknown, attempt: number, plan: Required<RetryPlan>
   if (attempt <= immediate) return { next: 'now' }
   const delay = delays[attempt - immediate - 1]
   return delay === undefined ? { next: 'never' } : { next: 'later', delay }
+}
+
+/** Where the rest of a key waits for this message: only what can never succeed is given up. */
+export function judgeBlocking(error: unknown, attempt: number, plan: Required<RetryPlan>): Verdict {
+  const verdict = judge(error, attempt, plan)
+  if (verdict.next !== 'never' || (isMessagingError(error) && !error.retryable)) return verdict
+
+  return { next: 'later', delay: plan.delays?.at(-1) ?? BLOCKED_DELAY }
 }
 
 export function completePlan(where: string, retry: RetryPlan | false | undefined): Required<RetryPlan> {

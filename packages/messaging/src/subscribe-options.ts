@@ -1,6 +1,7 @@
 import { checkCount, checkDuration, checkFunction, checkText, refuse } from './internal/check.js'
 import { delayUnsupported } from './internal/refusals.js'
 import { topicMatcher } from './match.js'
+import { SLOTS } from './partitions.js'
 import { completePlan, type RetryPlan } from './retry-plan.js'
 import type { QueueSpec } from './transport.js'
 
@@ -15,7 +16,28 @@ export interface SubscribeOptions {
   readonly retry?: RetryPlan | false | undefined
   /** Keep what no attempt could handle. Default true; `false` lets it go. */
   readonly deadLetter?: boolean | undefined
+  /**
+   * Handle the events of one key one after the other, in the order they were published. Default: all at the same time,
+   * and a retried one later than those behind it.
+   */
+  readonly ordered?: OrderedOptions | undefined
   readonly queue?: QueueOptions | undefined
+}
+
+export interface OrderedOptions {
+  /**
+   * How many queues the keys are spread over, 1 to 32. Each has one process at a time that handles its messages, so this
+   * is how many processes can share the work. Cannot be changed for a queue that is there.
+   */
+  readonly partitions: number
+  /**
+   * What becomes of a key when no attempt could handle one of its messages. `'block'`: nothing more of it is handled
+   * until the message is, with the last of the delays between attempts. `'park-key'`: the message becomes a dead letter,
+   * and those of its key that follow with it, until all of them were redriven. `'skip'`: the message becomes a dead
+   * letter, and the next one is handled. Default 'block'. What can never succeed (a NonRetryableError, a message that is
+   * not valid) is a dead letter in any case.
+   */
+  readonly onFailure?: 'block' | 'park-key' | 'skip' | undefined
 }
 
 export interface QueueOptions {
@@ -31,6 +53,9 @@ export interface SubscriptionSettings {
   readonly prefetch: number
   readonly timeout: number | undefined
   readonly plan: Required<RetryPlan>
+  readonly ordered: Required<OrderedOptions> | undefined
+  /** What to declare, for the queue of one partition; false when another one does. Default: the queue itself. */
+  readonly declared?: QueueSpec | false | undefined
 }
 
 const DEFAULT_CONCURRENCY = 16
@@ -52,7 +77,7 @@ export function completeSettings(
   checkFunction(where, 'handler', handler)
   if (typeof options !== 'object' || options === null) refuse(where, 'options', options, 'an object')
 
-  const { concurrency = DEFAULT_CONCURRENCY, timeout, retry, deadLetter = true, queue } = options
+  const { concurrency = DEFAULT_CONCURRENCY, timeout, retry, deadLetter = true, ordered, queue } = options
   checkCount(where, 'concurrency', concurrency, 1)
   const { prefetch = 2 * concurrency } = options
   checkCount(where, 'prefetch', prefetch, 1)
@@ -63,20 +88,41 @@ export function completeSettings(
 
   return {
     group,
-    queue: { name, patterns, deadLetterQueue: deadLetter ? deadLetterQueueOf(name) : undefined },
+    queue: {
+      name,
+      patterns,
+      deadLetterQueue: deadLetter ? deadLetterQueueOf(name) : undefined,
+      ...(ordered && { partitions: ordered.partitions }),
+    },
     concurrency,
     prefetch,
     timeout,
     plan: completePlan(where, retry),
+    ordered: ordered && completeOrdered(where, ordered, deadLetter),
   }
 }
 
 /** Said at once, since a retry that the broker cannot keep would bring its message back for ever. */
-export function checkDelays({ group, plan }: SubscriptionSettings, longest: number | undefined): void {
+export function checkDelays({ group, plan, ordered }: SubscriptionSettings, longest: number | undefined): void {
+  // Their retries wait here.
+  if (ordered !== undefined) return
+
   const delay = Math.max(0, ...(plan.delays ?? []))
   if (longest === undefined || delay <= longest) return
 
   throw delayUnsupported(`subscribe '${group}': retry.delays`, delay, longest)
+}
+
+const ON_FAILURE: readonly unknown[] = ['block', 'park-key', 'skip']
+
+function completeOrdered(where: string, ordered: OrderedOptions, deadLetter: boolean): Required<OrderedOptions> {
+  const { partitions, onFailure = 'block' } = ordered
+  const isCount = Number.isSafeInteger(partitions) && partitions >= 1 && partitions <= SLOTS
+  if (!isCount) refuse(where, 'ordered.partitions', partitions, `an integer from 1 to ${SLOTS}`)
+  if (!ON_FAILURE.includes(onFailure)) refuse(where, 'ordered.onFailure', onFailure, ON_FAILURE.join(', '))
+  if (onFailure === 'park-key' && !deadLetter) refuse(where, 'deadLetter', deadLetter, "true with onFailure 'park-key'")
+
+  return { partitions, onFailure }
 }
 
 function checkPatterns(where: string, patterns: readonly string[], eventNames: readonly string[]): void {

@@ -1,4 +1,5 @@
 import { refuse } from './internal/check.js'
+import { ByKey, type Fetched, InTurn } from './internal/fetched.js'
 import type { Processor } from './internal/processor.js'
 import type { SubscriptionSettings } from './subscribe-options.js'
 import type { Consumer, Delivery, TransportConnection } from './transport.js'
@@ -21,17 +22,27 @@ export interface SubscriptionHealth {
   readonly running: number
 }
 
+/** A subscription as its bus knows it. */
+export interface RunningSubscription extends Subscription {
+  readonly settings: SubscriptionSettings
+  /** Makes the queue be there and begins to take messages from it. */
+  attach(connection: TransportConnection): Promise<void>
+  /** Stops waiting for the running handlers; their messages are the queue's again once the connection is closed. */
+  abandon(reason: unknown): void
+  health(): SubscriptionHealth
+}
+
 /**
  * Keeps up to `concurrency` handlers busy out of the `prefetch` messages that the broker hands over. Steps that talk
  * to the broker (attach, pause, resume, close) run one after the other, in the order they were asked for.
  */
-export class GroupSubscription implements Subscription {
+export class GroupSubscription implements RunningSubscription {
   readonly settings: SubscriptionSettings
   readonly #processor: Processor
   readonly #onClosed: () => void
   #connection: TransportConnection | undefined
   #consumer: Consumer | undefined
-  #fetched: Delivery[] = []
+  readonly #fetched: Fetched
   #running = 0
   #paused = false
   #failed = false
@@ -45,6 +56,7 @@ export class GroupSubscription implements Subscription {
     this.settings = settings
     this.#processor = processor
     this.#onClosed = onClosed
+    this.#fetched = settings.ordered === undefined ? new InTurn() : new ByKey()
   }
 
   get group(): string {
@@ -63,7 +75,7 @@ export class GroupSubscription implements Subscription {
   pause(): Promise<void> {
     this.#paused = true
 
-    return this.#step(() => this.#cancel())
+    return this.#step(() => this.#end())
   }
 
   resume(): Promise<void> {
@@ -76,7 +88,7 @@ export class GroupSubscription implements Subscription {
   close(): Promise<void> {
     this.#paused = true
     this.#closed ??= this.#step(async () => {
-      await this.#cancel()
+      await this.#end()
       await this.#idle()
       this.#onClosed()
     })
@@ -111,7 +123,8 @@ export class GroupSubscription implements Subscription {
       const isAttached = this.#connection !== undefined && !this.#failed
       if (isAttached || this.#closed !== undefined) return
       try {
-        await connection.declare(this.settings.queue)
+        const { queue, declared = queue } = this.settings
+        if (declared !== false) await connection.declare(declared)
         this.#connection = connection
         this.#failed = false
         await this.#consume()
@@ -124,29 +137,45 @@ export class GroupSubscription implements Subscription {
 
   async #consume(): Promise<void> {
     if (this.#paused || this.#consumer !== undefined || this.#connection === undefined) return
+    this.#processor.waitAgain()
 
-    const { queue, prefetch } = this.settings
-    this.#consumer = await this.#connection.consume(queue.name, { prefetch }, (delivery) => {
-      this.#fetched.push(delivery)
-      this.#startHandlers()
-    })
+    const { queue, prefetch, ordered } = this.settings
+    this.#consumer = await this.#connection.consume(
+      queue.name,
+      { prefetch, single: ordered !== undefined },
+      (delivery) => {
+        this.#fetched.push(delivery)
+        this.#startHandlers()
+      },
+    )
   }
 
-  async #cancel(): Promise<void> {
+  async #end(): Promise<void> {
+    if (this.settings.ordered !== undefined) return this.#handBack()
+
     await this.#consumer?.cancel()
     this.#consumer = undefined
+    for (const delivery of this.#fetched.clear()) delivery.release()
+  }
 
-    const untouched = this.#fetched
-    this.#fetched = []
-    for (const delivery of untouched) delivery.release()
+  /** Nothing may overtake what runs: only then does the queue get back all the rest, at once. */
+  async #handBack(): Promise<void> {
+    this.#processor.stopWaiting()
+    await this.#idle()
+    await this.#consumer?.cancel()
+    this.#consumer = undefined
+    this.#fetched.clear()
   }
 
   #startHandlers(): void {
     while (!this.#paused && this.#running < this.settings.concurrency) {
-      const delivery = this.#fetched.shift()
+      const delivery = this.#fetched.next()
       if (delivery === undefined) return
       // Fetched over a connection that broke: the queue gives it out again.
-      if (delivery.gone === true) continue
+      if (delivery.gone === true) {
+        this.#fetched.done(delivery)
+        continue
+      }
 
       this.#running += 1
       void this.#run(delivery)
@@ -157,6 +186,7 @@ export class GroupSubscription implements Subscription {
     // Deliveries only come through a connection.
     await this.#processor.process(delivery, this.#connection as TransportConnection)
     this.#running -= 1
+    this.#fetched.done(delivery)
     this.#startHandlers()
     this.#tellIfIdle()
   }

@@ -80,6 +80,11 @@ export interface QueueSpec {
   readonly patterns: readonly string[]
   /** Where the broker puts what is rejected or expires. Without one such messages are gone. */
   readonly deadLetterQueue?: string | undefined
+  /**
+   * Divides it into so many queues, named by {@link partitionQueue}. A message goes to the one its header `msx-slot` says,
+   * without that header to the first. Each has one consumer at a time, however many ask for it.
+   */
+  readonly partitions?: number | undefined
   /** Lives and dies with the connection that declared it. Default false: it outlives every connection. */
   readonly temporary?: boolean | undefined
 }
@@ -93,6 +98,11 @@ export interface PublishTerms {
 
 export interface ConsumeTerms {
   readonly prefetch: number
+  /**
+   * Of a partition: `cancel` gives back what is not settled before the next consumer gets anything, and it cannot be
+   * settled after that. Default false.
+   */
+  readonly single?: boolean | undefined
 }
 
 /** A message in the hands of a consumer. Only the first settlement counts, and none once the connection is gone. */

@@ -3,6 +3,7 @@ import type { StandardSchemaV1 } from '@standard-schema/spec'
 import type { Catalogue, EventSpec } from '../catalogue.js'
 import { MessagingError } from '../errors.js'
 import type { MessageHeaders, PublishOptions } from '../message.js'
+import { slotOf } from '../partitions.js'
 import type { WireMessage } from '../transport.js'
 import { checkDuration, checkOptionalText, refuse } from './check.js'
 import { HEADER, isReserved } from './envelope.js'
@@ -126,7 +127,10 @@ function wireMessage(
     [HEADER.time]: now.iso,
   }
   if (spec.version !== undefined && spec.version !== 1) headers[HEADER.version] = spec.version
-  if (key !== undefined) headers[HEADER.key] = key
+  if (key !== undefined) {
+    headers[HEADER.key] = key
+    headers[HEADER.slot] = slotOf(key)
+  }
   if (options.causationId !== undefined) headers[HEADER.causation] = options.causationId
 
   return {

@@ -13,11 +13,15 @@ export const HEADER = {
   type: 'cloudEvents_type',
   time: 'cloudEvents_time',
   key: 'cloudEvents_partitionkey',
+  /** Which of the slots that keys are spread over. */
+  slot: 'msx-slot',
   version: 'msx-version',
   causation: 'msx-causation-id',
   /** How many attempts to handle the message were made. */
   attempts: 'msx-attempts',
   group: 'msx-group',
+  /** The partition it came from. */
+  queue: 'msx-queue',
   errorCode: 'msx-error-code',
   errorMessage: 'msx-error-message',
   firstFailedAt: 'msx-first-failed-at',

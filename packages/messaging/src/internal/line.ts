@@ -1,6 +1,6 @@
 import { MessagingError } from '../errors.js'
 import type { BusEvents } from '../events.js'
-import type { GroupSubscription } from '../subscription.js'
+import type { RunningSubscription } from '../subscription.js'
 import type { ConnectionNotice, Transport, TransportConnection, TransportHealth } from '../transport.js'
 import type { Emitter } from './emitter.js'
 
@@ -11,7 +11,7 @@ import type { Emitter } from './emitter.js'
 export class Line {
   readonly #transport: Transport
   readonly #name: string
-  readonly #subscriptions: ReadonlySet<GroupSubscription>
+  readonly #subscriptions: ReadonlySet<RunningSubscription>
   readonly #events: Emitter<BusEvents>
   #opening: Promise<TransportConnection> | undefined
   #connection: TransportConnection | undefined
@@ -23,7 +23,7 @@ export class Line {
   constructor(
     transport: Transport,
     name: string,
-    subscriptions: ReadonlySet<GroupSubscription>,
+    subscriptions: ReadonlySet<RunningSubscription>,
     events: Emitter<BusEvents>,
   ) {
     this.#transport = transport
@@ -39,7 +39,7 @@ export class Line {
   }
 
   /** A subscription made while the bus runs begins at once; if the broker refuses it, `health` and `start` tell. */
-  added(subscription: GroupSubscription): void {
+  added(subscription: RunningSubscription): void {
     if (this.#connection !== undefined) this.#attach(subscription, this.#connection).catch(() => {})
   }
 
@@ -101,7 +101,7 @@ export class Line {
     else this.#events.emit(event, facts as BusEvents['blocked'])
   }
 
-  #attach(subscription: GroupSubscription, connection: TransportConnection): Promise<void> {
+  #attach(subscription: RunningSubscription, connection: TransportConnection): Promise<void> {
     const attached = subscription.attach(connection).finally(() => this.#attaching.delete(attached))
     this.#attaching.add(attached)
 

@@ -6,13 +6,14 @@ import { isMessagingError, MessagingError } from '../errors.js'
 import type { BusEvents } from '../events.js'
 import { topicMatcher } from '../match.js'
 import type { Context } from '../message.js'
-import { judge } from '../retry-plan.js'
+import { judge, judgeBlocking } from '../retry-plan.js'
 import type { SubscriptionSettings } from '../subscribe-options.js'
 import type { Delivery, TransportConnection, WireMessage } from '../transport.js'
 import type { Decoder } from './decode.js'
 import type { Emitter } from './emitter.js'
 import { HEADER, readCount, readId, readText } from './envelope.js'
 import type { Handle } from './middleware.js'
+import type { ParkedKeys } from './parked-keys.js'
 import { ReceivedMessage } from './received-message.js'
 import { within } from './settle.js'
 import type { Watch } from './watch.js'
@@ -25,6 +26,8 @@ export interface ProcessorParts {
   readonly events: Emitter<BusEvents>
   readonly time: Timekeeper
   readonly watch: Watch | undefined
+  /** Keys of an ordered subscription of which nothing is to be handled for now. */
+  readonly parked?: ParkedKeys | undefined
 }
 
 interface Failed {
@@ -47,6 +50,8 @@ export class Processor {
   readonly #parts: ProcessorParts
   readonly #matchers: readonly ((type: string) => boolean)[]
   readonly #inHand = new Set<ReceivedMessage>()
+  readonly #waits = new Set<() => void>()
+  #isPausing = false
   #abandoned = false
 
   constructor(parts: ProcessorParts) {
@@ -61,6 +66,10 @@ export class Processor {
     const { redelivered } = delivery
     const wire = withId(delivery.message)
     const { type, id } = wire
+    const refusal = this.#parts.parked?.refusalOf(wire)
+    if (refusal !== undefined) {
+      return this.#giveUp(wire, { error: refusal, handled: false, attempt: 1, duration: 0 }, delivery, connection)
+    }
 
     for (let attempt = (readCount(wire.headers, HEADER.attempts) ?? 0) + 1; ; attempt += 1) {
       const startedAt = time.now()
@@ -80,17 +89,51 @@ export class Processor {
       }
 
       const { error } = failed
-      const verdict = judge(error, attempt, plan)
+      const verdict =
+        settings.ordered?.onFailure === 'block' ? judgeBlocking(error, attempt, plan) : judge(error, attempt, plan)
       const ended: FailedAttempt = { ...failed, attempt, duration }
       if (verdict.next === 'never') return this.#giveUp(wire, ended, delivery, connection)
-      if (verdict.next === 'later') return this.#postpone(wire, ended, verdict.delay, delivery, connection)
-      events.emit('retry', { group, type, id, attempt, duration, delay: 0, error })
+      const delay = verdict.next === 'later' ? verdict.delay : 0
+      if (verdict.next === 'later' && settings.ordered === undefined) {
+        return this.#postpone(wire, ended, delay, delivery, connection)
+      }
+      events.emit('retry', { group, type, id, attempt, duration, delay, error })
+      if (verdict.next === 'later' && !(await this.#waitInPlace(delay, delivery))) return
     }
+  }
+
+  /** Messages that wait for their next attempt in place are the queue's again, once they can no longer be settled. */
+  stopWaiting(): void {
+    this.#isPausing = true
+    for (const stop of [...this.#waits]) stop()
+  }
+
+  waitAgain(): void {
+    this.#isPausing = false
+  }
+
+  /** Keeps the message, and with it the order of its key, until its next attempt. False: somebody else makes it. */
+  async #waitInPlace(delay: number, delivery: Delivery): Promise<boolean> {
+    if (this.#isPausing) return false
+
+    const goesOn = await new Promise<boolean>((resolve) => {
+      const end = (result: boolean): void => {
+        this.#waits.delete(stop)
+        cancel()
+        resolve(result)
+      }
+      const stop = (): void => end(false)
+      const cancel = this.#parts.time.after(delay, () => end(true))
+      this.#waits.add(stop)
+    })
+
+    return goesOn && !this.#abandoned && delivery.gone !== true
   }
 
   /** From now on outcomes count for nothing, and handlers are told to stop. */
   abandon(reason: unknown): void {
     this.#abandoned = true
+    this.stopWaiting()
     for (const message of this.#inHand) message.abort(reason)
   }
 
@@ -166,14 +209,24 @@ export class Processor {
     delivery: Delivery,
     connection: TransportConnection,
   ): Promise<void> {
-    const { group, queue } = this.#parts.settings
+    const { settings, parked } = this.#parts
+    const { group, queue } = settings
     const { deadLetterQueue } = queue
 
     if (deadLetterQueue === undefined) delivery.ack()
     else {
-      const letter = withFailure(wire, { group, ...describeError(failed.error), attempts: attemptsOf(failed) })
-      if ((await this.#handOver(connection.send(deadLetterQueue, letter), delivery)) === 'released') return
+      const letter = withFailure(settings.ordered === undefined ? wire : from(wire, queue.name), {
+        group,
+        ...describeError(failed.error),
+        attempts: attemptsOf(failed),
+      })
+      const send = (): Promise<void> => connection.send(deadLetterQueue, letter)
+      const end = await (settings.ordered === undefined
+        ? this.#handOver(send(), delivery)
+        : this.#insist(send, delivery))
+      if (end === 'released') return
     }
+    parked?.add(wire, !isMessagingError(failed.error) || failed.error.code !== 'MSX_KEY_PARKED')
     this.#tellDeadLetter(wire, failed)
   }
 
@@ -194,6 +247,23 @@ export class Processor {
     })
   }
 
+  /** Keeps the message until the broker has the copy: back in its queue it would come after the rest of its key. */
+  async #insist(send: () => Promise<void>, delivery: Delivery): Promise<'moved' | 'rejected' | 'released'> {
+    for (;;) {
+      try {
+        await send()
+        delivery.ack()
+        return 'moved'
+      } catch (error) {
+        if (isMessagingError(error) && error.code === 'MSX_TOO_LARGE') {
+          delivery.reject()
+          return 'rejected'
+        }
+        if (!(await this.#waitInPlace(HOLD, delivery))) return 'released'
+      }
+    }
+  }
+
   /** First the broker has the copy, then the original goes: a crash in between leaves two messages, never none. */
   async #handOver(sent: Promise<void>, delivery: Delivery): Promise<'moved' | 'rejected' | 'released'> {
     try {
@@ -212,6 +282,11 @@ export class Processor {
       return 'released'
     }
   }
+}
+
+/** A dead letter finds back to its partition. */
+function from(wire: IdentifiedMessage, queue: string): IdentifiedMessage {
+  return { ...wire, headers: { ...wire.headers, [HEADER.queue]: queue } }
 }
 
 type IdentifiedMessage = WireMessage & { readonly id: string }

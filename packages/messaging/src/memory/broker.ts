@@ -4,12 +4,19 @@ import { MessagingError } from '../errors.js'
 import { HEADER, readCount } from '../internal/envelope.js'
 import { queueNotFound, unroutable } from '../internal/refusals.js'
 import { topicMatcher } from '../match.js'
+import { partitionOf, partitionQueue } from '../partitions.js'
 import type { PublishTerms, QueueSpec, WireMessage } from '../transport.js'
 import { Agenda } from './agenda.js'
 import { MemoryQueue, type QueueHost } from './queue.js'
 
+/** Where messages of a binding go: a queue, or the partition that a message belongs to. */
+interface Destination {
+  readonly spec: QueueSpec
+  put(message: WireMessage): void
+}
+
 interface Binding {
-  readonly queue: MemoryQueue
+  readonly queue: Destination
   readonly pattern: string
   readonly matches: (key: string) => boolean
 }
@@ -24,7 +31,8 @@ export class MemoryBroker implements QueueHost {
   readonly #agenda: Agenda
   readonly #accepted: (message: WireMessage) => void
   #bindings: readonly Binding[] = []
-  readonly #routes = new Map<string, readonly MemoryQueue[]>()
+  readonly #routes = new Map<string, readonly Destination[]>()
+  readonly #partitioned = new Map<string, Destination>()
   #connections = 0
   #inHands = 0
   #delayed = 0
@@ -44,8 +52,8 @@ export class MemoryBroker implements QueueHost {
     this.#tellIfCalm()
   }
 
-  declare(spec: QueueSpec): MemoryQueue {
-    const queue = this.#queueFor(spec)
+  declare(spec: QueueSpec): Destination {
+    const queue = spec.partitions === undefined ? this.#queueFor(spec) : this.#partitionsFor(spec, spec.partitions)
     if (spec.deadLetterQueue !== undefined) this.#queueFor({ name: spec.deadLetterQueue, patterns: [] })
 
     const known = new Set(this.#bindings.filter((binding) => binding.queue === queue).map(({ pattern }) => pattern))
@@ -138,10 +146,10 @@ export class MemoryBroker implements QueueHost {
     for (const resolve of waiting) resolve()
   }
 
-  #queueFor(spec: QueueSpec): MemoryQueue {
+  #queueFor(spec: QueueSpec, single = false): MemoryQueue {
     const existing = this.queues.get(spec.name)
     if (existing === undefined) {
-      const queue = new MemoryQueue(spec, this)
+      const queue = new MemoryQueue(spec, this, single)
       this.queues.set(spec.name, queue)
       return queue
     }
@@ -157,7 +165,28 @@ export class MemoryBroker implements QueueHost {
     this.#routes.clear()
   }
 
-  #route(key: string): readonly MemoryQueue[] {
+  #partitionsFor(spec: QueueSpec, partitions: number): Destination {
+    const { name, deadLetterQueue } = spec
+    const existing = this.#partitioned.get(name)
+    if (existing !== undefined) {
+      for (const option of ['deadLetterQueue', 'partitions'] as const) {
+        if (existing.spec[option] !== spec[option]) throw mismatch(existing.spec, spec, option)
+      }
+      return existing
+    }
+
+    const queues = Array.from({ length: partitions }, (_, partition) =>
+      this.#queueFor({ name: partitionQueue(name, partition), patterns: [], deadLetterQueue }, true),
+    )
+    const all: Destination = {
+      spec,
+      put: (message) => queues[partitionOf(message.headers, partitions)]?.put(message),
+    }
+    this.#partitioned.set(name, all)
+    return all
+  }
+
+  #route(key: string): readonly Destination[] {
     const known = this.#routes.get(key)
     if (known !== undefined) return known
 
@@ -169,7 +198,11 @@ export class MemoryBroker implements QueueHost {
   }
 }
 
-function mismatch(there: QueueSpec, wanted: QueueSpec, option: 'deadLetterQueue' | 'temporary'): MessagingError {
+function mismatch(
+  there: QueueSpec,
+  wanted: QueueSpec,
+  option: 'deadLetterQueue' | 'temporary' | 'partitions',
+): MessagingError {
   const details = { queue: wanted.name, option, there: there[option], wanted: wanted[option] }
   const problem = `queue '${wanted.name}' is there with ${option} ${details.there}, wanted is ${details.wanted}`
 

@@ -12,7 +12,7 @@ import type {
 import type { MemoryBroker } from './broker.js'
 import { MemoryConsumer } from './consumer.js'
 import { MemoryDelivery } from './delivery.js'
-import type { MemoryQueue } from './queue.js'
+import { MemoryQueue } from './queue.js'
 
 /** One bus's line to the broker. The methods are async so that what the broker throws rejects. */
 export class MemoryConnection implements TransportConnection {
@@ -30,7 +30,7 @@ export class MemoryConnection implements TransportConnection {
   async declare(spec: QueueSpec): Promise<void> {
     this.#checkOpen()
     const queue = this.#broker.declare(spec)
-    if (spec.temporary === true) this.#temporary.add(queue)
+    if (spec.temporary === true && queue instanceof MemoryQueue) this.#temporary.add(queue)
   }
 
   async publish(message: WireMessage, terms: PublishTerms): Promise<void> {
@@ -43,10 +43,10 @@ export class MemoryConnection implements TransportConnection {
     this.#broker.send(queue, message, terms.delay ?? 0)
   }
 
-  async consume(name: string, { prefetch }: ConsumeTerms, receive: (delivery: Delivery) => void): Promise<Consumer> {
+  async consume(name: string, terms: ConsumeTerms, receive: (delivery: Delivery) => void): Promise<Consumer> {
     this.#checkOpen()
     const queue = this.#broker.find(name)
-    const consumer = new MemoryConsumer(queue, prefetch, receive)
+    const consumer = new MemoryConsumer(queue, terms, receive)
     this.#consumers.add(consumer)
     queue.add(consumer)
     return consumer

@@ -1,6 +1,6 @@
 // The import, not the global: the broker delivers even where a test replaced the timers.
 import { setImmediate } from 'node:timers'
-import type { Consumer, Delivery } from '../transport.js'
+import type { Consumer, ConsumeTerms, Delivery } from '../transport.js'
 import { MemoryDelivery } from './delivery.js'
 import type { Entry, MemoryQueue } from './queue.js'
 
@@ -13,9 +13,12 @@ export class MemoryConsumer implements Consumer {
   #onTheWay: MemoryDelivery[] = []
   #cancelled = false
 
-  constructor(queue: MemoryQueue, prefetch: number, receive: (delivery: Delivery) => void) {
+  readonly #single: boolean
+
+  constructor(queue: MemoryQueue, { prefetch, single = false }: ConsumeTerms, receive: (delivery: Delivery) => void) {
     this.#queue = queue
     this.#prefetch = prefetch
+    this.#single = single
     this.#receive = receive
   }
 
@@ -29,20 +32,28 @@ export class MemoryConsumer implements Consumer {
   }
 
   cancel(): Promise<void> {
-    if (!this.#cancelled) {
-      this.#cancelled = true
-      this.#queue.remove(this)
-      const late = this.#onTheWay
-      this.#onTheWay = []
-      for (const delivery of late) delivery.takeBack()
-    }
+    if (this.#single) this.drop()
+    else this.#leave()
+
     return Promise.resolve()
   }
 
   /** The connection is gone: so is everything it held. */
   drop(): void {
-    void this.cancel()
-    for (const delivery of [...this.#held]) delivery.release()
+    this.#queue.change(() => {
+      this.#leave()
+      for (const delivery of [...this.#held]) delivery.release()
+    })
+  }
+
+  #leave(): void {
+    if (this.#cancelled) return
+
+    this.#cancelled = true
+    this.#queue.remove(this)
+    const late = this.#onTheWay
+    this.#onTheWay = []
+    for (const delivery of late) delivery.takeBack()
   }
 
   #arrive(): void {

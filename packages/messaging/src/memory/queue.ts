@@ -32,10 +32,14 @@ export class MemoryQueue {
   #arrivals = 0
   #turn = 0
   #unsettled = 0
+  /** Only the consumer that came first gets something. */
+  readonly #single: boolean
+  #isChanging = false
 
-  constructor(spec: QueueSpec, host: QueueHost) {
+  constructor(spec: QueueSpec, host: QueueHost, single = false) {
     this.spec = spec
     this.#host = host
+    this.#single = single
   }
 
   get ready(): number {
@@ -95,6 +99,14 @@ export class MemoryQueue {
     if (at !== -1) this.#consumers.splice(at, 1)
   }
 
+  /** Hands nothing out until the change is made. */
+  change(make: () => void): void {
+    this.#isChanging = true
+    make()
+    this.#isChanging = false
+    this.#pump()
+  }
+
   handedOut(): void {
     this.#unsettled += 1
     this.#host.inHands(1)
@@ -108,7 +120,7 @@ export class MemoryQueue {
 
   /** Assigns what is ready to the consumers that have room, in turns. */
   #pump(): void {
-    if (this.#ready.size === 0) return
+    if (this.#ready.size === 0 || this.#isChanging) return
 
     this.#expire()
     while (this.#ready.size > 0) {
@@ -128,6 +140,10 @@ export class MemoryQueue {
   }
 
   #nextWithRoom(): MemoryConsumer | undefined {
+    if (this.#single) {
+      const [first] = this.#consumers
+      return first?.hasRoom ? first : undefined
+    }
     for (let tried = 0; tried < this.#consumers.length; tried += 1) {
       const consumer = this.#consumers[this.#turn++ % this.#consumers.length]
       if (consumer?.hasRoom) return consumer

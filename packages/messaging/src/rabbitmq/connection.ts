@@ -127,7 +127,11 @@ export class RabbitmqConnection implements TransportConnection {
     return this.#publishLater('retry', delay, parcel, queue)
   }
 
-  async consume(queue: string, { prefetch }: ConsumeTerms, receive: (delivery: Delivery) => void): Promise<Consumer> {
+  async consume(
+    queue: string,
+    { prefetch, single = false }: ConsumeTerms,
+    receive: (delivery: Delivery) => void,
+  ): Promise<Consumer> {
     const consumer: RabbitmqConsumer = new RabbitmqConsumer({
       link: this.#consumeLink,
       topology: this.#topology,
@@ -135,9 +139,10 @@ export class RabbitmqConnection implements TransportConnection {
       time: this.#time,
       queue,
       prefetch,
+      single,
       receive,
       restore: async (model) => {
-        const spec = this.#specs.get(queue) 
+        const spec = this.#specs.get(queue) ?? this.#specs.get(queue.replace(/\.\d+$/, ''))
         if (spec !== undefined) await this.#topology.declare(model, spec)
       },
       onDone: () => this.#consumers.delete(consumer),

@@ -16,6 +16,8 @@ export interface ConsumerParts {
   readonly time: Timekeeper
   readonly queue: string
   readonly prefetch: number
+  /** It gives back everything at once, before another one may begin. */
+  readonly single: boolean
   readonly receive: (delivery: Delivery) => void
   /** Declares the queue again, if this connection ever declared it. */
   readonly restore: (model: ChannelModel) => Promise<void>
@@ -118,6 +120,9 @@ export class RabbitmqConsumer implements Consumer {
     const tag = this.#tag
     this.#tag = undefined
     if (lane === undefined || tag === undefined || !lane.isOpen) return
+
+    // A cancelled consumer makes room for the next one, while it still holds what comes first. A channel that closes does not.
+    if (this.#parts.single) return lane.close()
 
     // A channel that ends meanwhile has ended the deliveries too.
     await Promise.race([

@@ -1,4 +1,6 @@
 import type { Channel, ChannelModel } from 'amqplib'
+import { HEADER } from '../internal/envelope.js'
+import { partitionQueue, SLOTS } from '../partitions.js'
 import type { QueueSpec } from '../transport.js'
 import { onChannel } from './channels.js'
 import { explain } from './failure.js'
@@ -78,13 +80,14 @@ export class Topology {
       if (spec.temporary === true) return this.#assertTemporary(channel, spec)
       if (this.#mode === 'none') return
 
-      const { name, deadLetterQueue, patterns } = spec
+      const { name, deadLetterQueue, patterns, partitions } = spec
       if (this.#mode === 'verify') {
-        await channel.checkQueue(name)
+        for (const queue of queuesOf(spec)) await channel.checkQueue(queue)
         if (deadLetterQueue !== undefined) await channel.checkQueue(deadLetterQueue)
         return
       }
       if (deadLetterQueue !== undefined) await this.#assertDeadLetters(channel, deadLetterQueue)
+      if (partitions !== undefined) return this.#assertPartitions(channel, spec, partitions)
       await this.#assertGroup(channel, name, deadLetterQueue)
       await this.#assertEvents(channel)
       await this.#assertWaysOut(channel, model)
@@ -170,13 +173,43 @@ export class Topology {
     })
   }
 
-  async #assertGroup(channel: Channel, name: string, deadLetterQueue: string | undefined): Promise<void> {
+  /**
+   *   [events] ─topic─▶ [group.by-key] ─slot─▶ group.0 … group.<n-1>
+   *                          └─no slot─▶ [group.rest.<n>] ─▶ group.0
+   *
+   * A headers exchange needs no plugin. The number is in the name of its alternate exchange, so that the broker refuses
+   * another one: with it, slots would be bound twice.
+   */
+  async #assertPartitions(channel: Channel, spec: QueueSpec, partitions: number): Promise<void> {
+    const { name, deadLetterQueue, patterns } = spec
+    const byKey = `${name}.by-key`
+    const rest = `${name}.rest.${partitions}`
+    await channel.assertExchange(byKey, 'headers', { durable: true, alternateExchange: rest })
+    const queues = queuesOf(spec)
+    for (const queue of queues) await this.#assertGroup(channel, queue, deadLetterQueue, true)
+    await channel.assertExchange(rest, 'fanout', { durable: true })
+    await channel.bindQueue(queues[0] as string, rest, '')
+    for (let slot = 0; slot < SLOTS; slot += 1) {
+      const queue = queues[slot % partitions] as string
+      await channel.bindQueue(queue, byKey, '', { 'x-match': 'all', [HEADER.slot]: String(slot) })
+    }
+    await this.#assertEvents(channel)
+    for (const pattern of patterns) await channel.bindExchange(byKey, this.names.events, pattern)
+  }
+
+  async #assertGroup(
+    channel: Channel,
+    name: string,
+    deadLetterQueue: string | undefined,
+    isPartition = false,
+  ): Promise<void> {
     const type = this.#queueType
     const isQuorum = type === 'quorum'
     await channel.assertQueue(name, {
       durable: true,
       arguments: {
         'x-queue-type': type,
+        ...(isPartition && { 'x-single-active-consumer': true }),
         ...(isQuorum && { 'x-delivery-limit': DELIVERY_LIMIT }),
         ...(deadLetterQueue !== undefined && {
           'x-dead-letter-exchange': '',
@@ -200,6 +233,12 @@ export class Topology {
   async #bind(channel: Channel, queue: string, patterns: readonly string[]): Promise<void> {
     for (const pattern of patterns) await channel.bindQueue(queue, this.names.events, pattern)
   }
+}
+
+function queuesOf({ name, partitions }: QueueSpec): readonly string[] {
+  if (partitions === undefined) return [name]
+
+  return Array.from({ length: partitions }, (_, partition) => partitionQueue(name, partition))
 }
 
 async function explaining(
