@@ -141,6 +141,92 @@ describe('a closed circuit', () => {
   })
 })
 
+describe('what a caller or an operation may do wrong', () => {
+  it.each([undefined, null, 5, {}, Promise.resolve()])(
+    'is rejected, not counted, when the operation is %o',
+    async (op) => {
+      const breaker = breakerOf()
+
+      const error = await errorOf(breaker.execute(op as never))
+
+      expect(error).toBeInstanceOf(TypeError)
+      expect(String(error)).toMatch(/operation is .*, expected a function/)
+      expect(breaker.metrics).toMatchObject({ calls: 0, inFlight: 0 })
+    },
+  )
+
+  it('is rejected when an event or a listener is none', () => {
+    expect(() => breakerOf().on('opened' as never, () => {})).toThrow('event is "opened", expected transition or')
+    expect(() => breakerOf().on('result', undefined as never)).toThrow('listener is undefined, expected a function')
+  })
+
+  it('counts once when a thenable settles twice', async () => {
+    const breaker = breakerOf()
+    const twice = {
+      then(done: (value: string) => void, fail: (error: unknown) => void) {
+        done('first')
+        fail(boom)
+        done('second')
+      },
+    } as PromiseLike<string>
+
+    expect(await breaker.execute(() => twice)).toBe('first')
+    expect(breaker.metrics).toMatchObject({ calls: 1, failures: 0, inFlight: 0 })
+  })
+
+  it.each([undefined, null, 0, 'text'])('reaches the caller as it is when %s is thrown', async (thrown) => {
+    const breaker = breakerOf({ trip: { failures: 1 } })
+
+    const error = await breaker
+      .execute(() => {
+        throw thrown
+      })
+      .then(
+        () => 'no error',
+        (error: unknown) => error,
+      )
+
+    expect(error).toBe(thrown)
+    expect(breaker.state).toBe('open')
+    expect(await errorOf(breaker.execute(() => 1))).toMatchObject({ code: 'MSX_CIRCUIT_OPEN' })
+  })
+
+  it('cannot make an unhandled rejection of an error whose code cannot be read', async () => {
+    const breaker = breakerOf()
+    const hostile = new Proxy(new Error('hostile'), {
+      get(error, key) {
+        if (key === 'code') throw boom
+        return Reflect.get(error, key)
+      },
+    })
+    const unhandled: unknown[] = []
+    const note = (error: unknown) => unhandled.push(error)
+    process.on('unhandledRejection', note)
+
+    expect(await errorOf(breaker.execute(() => Promise.reject(hostile)))).toBe(hostile)
+    await new Promise(setImmediate)
+
+    process.off('unhandledRejection', note)
+    expect(unhandled).toEqual([])
+    expect(breaker.metrics).toMatchObject({ failures: 1, inFlight: 0 })
+  })
+
+  it('is no slow call and no opening for ever when the clock steps back', async () => {
+    clock.advance(10_000)
+    const trip = { slowRate: 0.5, minimumCalls: 2, window: { duration: 10_000 } }
+    const breaker = breakerOf({ trip, slowCall: 100 })
+
+    for (let call = 0; call < 4; call++) await breaker.execute(async () => clock.stepBack(1_000))
+    expect(breaker.state).toBe('closed')
+    expect(breaker.metrics).toMatchObject({ calls: 4, slow: 0 })
+
+    await fail(breaker, 4)
+    expect(breaker.state).toBe('open')
+    clock.advance(1_000)
+    expect(breaker.state).toBe('half-open')
+  })
+})
+
 describe('an open circuit', () => {
   it('rejects without calling the operation, and tells when to come back and why', async () => {
     const breaker = breakerOf()

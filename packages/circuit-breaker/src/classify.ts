@@ -13,10 +13,16 @@ const OWN_REJECTIONS: ReadonlySet<unknown> = new Set(['MSX_BULKHEAD_FULL', 'MSX_
  */
 export function defaultClassify(outcome: Outcome): Verdict {
   if (outcome.ok) return 'success'
+  return OWN_REJECTIONS.has(codeOf(outcome.error)) ? 'ignore' : 'failure'
+}
 
-  const { error } = outcome
-  if (typeof error !== 'object' || error === null) return 'failure'
-  return OWN_REJECTIONS.has((error as { readonly code?: unknown }).code) ? 'ignore' : 'failure'
+/** Anything can be thrown, also what may not be looked at. */
+function codeOf(error: unknown): unknown {
+  try {
+    return (error as { readonly code?: unknown } | null | undefined)?.code
+  } catch {
+    return undefined
+  }
 }
 
 /** Asks `classify`, and holds it to the three answers there are. */

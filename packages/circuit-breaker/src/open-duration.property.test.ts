@@ -1,7 +1,9 @@
 import * as fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
+import { circuitBreaker } from './circuit-breaker.js'
 import { MAX_DURATION } from './internal/validate.js'
 import { nextOpening, openFor, parseOpenDuration, withHint } from './open-duration.js'
+import { VirtualClock } from './test-support.js'
 
 const options = fc.record({
   base: fc.integer({ min: 0, max: MAX_DURATION }),
@@ -53,6 +55,58 @@ describe('the open duration', () => {
     expect(parseOpenDuration({ base: 1_000 }).max).toBe(300_000)
     expect(parseOpenDuration({ base: 400_000 }).max).toBe(400_000)
   })
+
+  it('is what a plain loop makes of it', () =>
+    fc.assert(
+      fc.property(
+        fc.record({
+          base: fc.integer({ min: 0, max: 10_000 }),
+          max: fc.integer({ min: 0, max: 100_000 }),
+          factor: fc.integer({ min: 1, max: 5 }),
+        }),
+        fc.integer({ min: 1, max: 50 }),
+        (value, n) => {
+          let plain = value.base
+          for (let i = 1; i < n; i++) plain = Math.min(plain * value.factor, 1e9)
+
+          expect(openFor({ ...value, jitter: 0 }, n, Math.random)).toBe(Math.min(value.max, plain))
+        },
+      ),
+    ))
+})
+
+describe('the open durations of a circuit', () => {
+  it('are those of a plain model, over any healthy and failing times', () =>
+    fc.assert(
+      fc.property(
+        fc.record({
+          base: fc.integer({ min: 1, max: 500 }),
+          factor: fc.constantFrom(1, 2, 3),
+          max: fc.constant(4_000),
+        }),
+        fc.array(fc.record({ trialWorks: fc.boolean(), healthy: fc.nat(2_000) }), { minLength: 1, maxLength: 30 }),
+        (openDuration, steps) => {
+          const clock = new VirtualClock()
+          const breaker = circuitBreaker({ trip: { failures: 1 }, openDuration, clock })
+          let inARow = 0
+
+          for (const { trialWorks, healthy } of steps) {
+            breaker.tryAcquire()?.fail()
+            inARow++
+            let plain = openDuration.base
+            for (let i = 1; i < inARow; i++) plain = Math.min(plain * openDuration.factor, openDuration.max)
+            expect(breaker.metrics.retryAfter).toBe(plain)
+
+            clock.advance(plain)
+            if (!trialWorks) continue
+
+            breaker.tryAcquire()?.succeed()
+            clock.advance(healthy)
+            for (let left = healthy; left >= openDuration.base && inARow > 0; left -= openDuration.base) inARow--
+          }
+        },
+      ),
+    ))
 })
 
 describe('the row of openings', () => {

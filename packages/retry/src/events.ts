@@ -1,4 +1,15 @@
 import type { Outcome } from './policy.js'
+import type { RetryBudget } from './retry-budget.js'
+
+/** Something that retries, and tells of it. */
+export interface RetryEventSource {
+  readonly kind: 'retry'
+  /** For metrics and logs. */
+  readonly name: string
+  readonly budget: RetryBudget | undefined
+  /** Returns what removes the listener. A listener that throws does not disturb the call. */
+  on<E extends keyof RetryEvents>(event: E, listener: (event: RetryEvents[E]) => void): () => void
+}
 
 /** What a {@link RetryPolicy} tells its listeners. */
 export interface RetryEvents {

@@ -1,6 +1,6 @@
 export { type Backoff, constant, type ExponentialOptions, exponential, type Jitter } from './backoff.js'
 export { HttpStatusError, isHttpStatusError, isTimeoutError, TimeoutError } from './errors.js'
-export type { ExhaustedReason, HedgeEvents, RetryEvents } from './events.js'
+export type { ExhaustedReason, HedgeEvents, RetryEventSource, RetryEvents } from './events.js'
 export { fallback } from './fallback.js'
 export { type HedgeOptions, type HedgePolicy, hedge } from './hedge.js'
 export { retryWithBackoff, withTimeout } from './one-shot.js'

@@ -1,6 +1,5 @@
-import type { HedgePolicy } from './hedge.js'
+import { type Measurable, Measured } from './internal/measured.js'
 import { optionsObject, stringOption, wrong } from './internal/validate.js'
-import type { RetryPolicy } from './retry.js'
 
 type Labels = Record<string, string | number>
 
@@ -29,8 +28,7 @@ export interface PrometheusOptions<R> {
   readonly prefix?: string | undefined
 }
 
-/** What has numbers. */
-export type Measurable = RetryPolicy | HedgePolicy
+export type { Measurable }
 
 export interface PrometheusMetrics {
   /** Measures this from now on. Returns what ends that; a second `add` of the same policy returns the same. */
@@ -65,78 +63,31 @@ export function prometheus<R>(options: PrometheusOptions<R>): PrometheusMetrics 
   const delays = new client.Histogram(config('retry_delay_seconds', 'Waits before retries.'))
   const copies = new client.Counter(config('hedge_copies_total', 'Further copies, by what came of them.', 'outcome'))
 
-  const added = new Map<Measurable, () => void>()
-  const labels = new BoundedLabels()
-  const balances = new client.Gauge({
-    ...config('retry_budget_balance', 'Retries and copies that the budget allows now.'),
-    collect() {
-      balances.reset()
-      for (const { name, budget } of added.keys()) {
-        if (budget !== undefined) balances.set({ name: labels.of(name) }, budget.balance)
-      }
-    },
-  })
-
-  function measureRetry(policy: RetryPolicy, name: string): (() => void)[] {
-    return [
-      policy.on('retry', ({ delay }) => {
+  const measured = new Measured('prometheus', {
+    retry: (source, name) => [
+      source.on('retry', ({ delay }) => {
         attempts.inc({ name, outcome: 'retried' })
         delays.observe({ name }, delay / 1_000)
       }),
       ...(['success', 'exhausted', 'budgetExhausted'] as const).map((outcome) =>
-        policy.on(outcome, () => attempts.inc({ name, outcome })),
+        source.on(outcome, () => attempts.inc({ name, outcome })),
       ),
-    ]
-  }
-
-  function measureHedge(policy: HedgePolicy, name: string): (() => void)[] {
-    return [
+    ],
+    hedge: (policy, name) => [
       policy.on('hedge', () => copies.inc({ name, outcome: 'started' })),
       policy.on('budgetExhausted', () => copies.inc({ name, outcome: 'budgetExhausted' })),
       policy.on('success', ({ copy }) => {
         if (copy > 1) copies.inc({ name, outcome: 'won' })
       }),
-    ]
-  }
-
-  function start(policy: Measurable): (() => void)[] {
-    const { kind, name } = Object(policy) as Partial<Measurable>
-    if (kind === 'retry') return measureRetry(policy as RetryPolicy, labels.of(String(name)))
-    if (kind === 'hedge') return measureHedge(policy as HedgePolicy, labels.of(String(name)))
-
-    throw wrong('prometheus: what is added', policy, 'a retry or a hedge')
-  }
-
-  return {
-    add(policy) {
-      const known = added.get(policy)
-      if (known !== undefined) return known
-
-      const stops = start(policy)
-      const remove = () => {
-        if (added.get(policy) !== remove) return
-
-        added.delete(policy)
-        for (const stop of stops) stop()
-      }
-      added.set(policy, remove)
-      return remove
+    ],
+  })
+  const balances = new client.Gauge({
+    ...config('retry_budget_balance', 'Retries and copies that the budget allows now.'),
+    collect() {
+      balances.reset()
+      for (const [name, balance] of measured.balances()) balances.set({ name }, balance)
     },
-  }
-}
+  })
 
-/** As many different names become labels, and no more: each is a time series for as long as the process lives. */
-const MOST_NAMES = 1_000
-
-class BoundedLabels {
-  readonly #known = new Set<string>()
-
-  /** The name itself, or `other` when there are too many. */
-  of(name: string): string {
-    if (this.#known.has(name)) return name
-    if (this.#known.size >= MOST_NAMES) return 'other'
-
-    this.#known.add(name)
-    return name
-  }
+  return { add: (policy) => measured.add(policy) }
 }

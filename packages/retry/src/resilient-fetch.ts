@@ -2,8 +2,8 @@ import { HttpStatusError, isHttpStatusError } from './errors.js'
 import { BodyAborts } from './internal/body-aborts.js'
 import { OnceContext } from './internal/context.js'
 import { discardBody } from './internal/discard.js'
-import { type RequestFacts, requestFacts } from './internal/request-facts.js'
-import { functionOption, policyArgument, wrong } from './internal/validate.js'
+import { RETRY_ON, type RequestFacts, requestFacts, statuses } from './internal/request-facts.js'
+import { functionOption, policyArgument } from './internal/validate.js'
 import type { Policy, PolicyContext } from './policy.js'
 
 /** Any `fetch`: the global one, undici's, node-fetch's, or one of a test. */
@@ -20,9 +20,6 @@ export interface ResilientFetchOptions {
   /** Statuses that count as failures inside the policy. Default 408, 425, 429, 502, 503, 504. */
   readonly retryOn?: readonly number[] | undefined
 }
-
-/** The server, or one on the way to it, was not able to answer now. A 500 is an answer. */
-const RETRY_ON: readonly number[] = [408, 425, 429, 502, 503, 504]
 
 /**
  * A `fetch` whose requests go through `policy`.
@@ -50,7 +47,7 @@ export function resilientFetch(
   policyArgument('resilientFetch: policy', policy)
   if (options.fetch !== undefined) functionOption('resilientFetch: fetch', options.fetch)
 
-  const retryOn = statuses(options.retryOn ?? RETRY_ON)
+  const retryOn = statuses('resilientFetch: retryOn', options.retryOn ?? RETRY_ON)
   const bodies = new BodyAborts()
   return function resilientFetch(input: unknown, init?: RequestInit): Promise<unknown> {
     // The global one is looked up at each call: others may replace it, msw for example.
@@ -168,12 +165,4 @@ class Exchange {
     this.#responses.delete(response)
     discardBody(response)
   }
-}
-
-function statuses(value: unknown): ReadonlySet<number> {
-  if (Array.isArray(value) && value.every((status) => Number.isInteger(status) && status >= 100 && status <= 599)) {
-    return new Set(value)
-  }
-
-  throw wrong('resilientFetch: retryOn', value, 'an array of HTTP statuses')
 }

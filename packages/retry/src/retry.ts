@@ -1,5 +1,5 @@
 import { type Backoff, exponential } from './backoff.js'
-import type { RetryEvents } from './events.js'
+import type { RetryEventSource } from './events.js'
 import { AbortWatch } from './internal/abort-watch.js'
 import { abortReason, CallContext, isAborted } from './internal/context.js'
 import { type RetrySettings, retryCourse } from './internal/course.js'
@@ -55,13 +55,8 @@ export interface RetryContext extends PolicyContext {
   readonly attempt: number
 }
 
-export interface RetryPolicy extends Policy {
-  readonly kind: 'retry'
-  readonly name: string
-  readonly budget: RetryBudget | undefined
+export interface RetryPolicy extends Policy, RetryEventSource {
   execute<T>(operation: Operation<T, RetryContext>, options?: ExecuteOptions): Promise<T>
-  /** Returns what removes the listener. A listener that throws does not disturb the call. */
-  on<E extends keyof RetryEvents>(event: E, listener: (event: RetryEvents[E]) => void): () => void
 }
 
 /**

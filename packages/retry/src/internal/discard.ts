@@ -1,9 +1,9 @@
 import { hasMethods } from './has-methods.js'
 
 /** A body nobody wants is read up to here, so that its connection can be used again; above it, the connection goes. */
-const MAX_BYTES = 64 * 1024
+export const MAX_BYTES: number = 64 * 1024
 /** And for so long, in milliseconds. */
-const MAX_TIME = 1_000
+export const MAX_TIME: number = 1_000
 
 /**
  * Lets go of a response that nobody will read. An unread body holds its connection until garbage collection.

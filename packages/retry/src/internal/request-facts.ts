@@ -1,3 +1,5 @@
+import { wrong } from './validate.js'
+
 /** What decides how a request may be sent again. */
 export interface RequestFacts {
   /** The caller's abort. */
@@ -9,7 +11,18 @@ export interface RequestFacts {
 }
 
 /** Sending these twice is like sending them once (RFC 9110, 9.2.2, and the QUERY draft). */
-const IDEMPOTENT: ReadonlySet<string> = new Set(['GET', 'HEAD', 'OPTIONS', 'PUT', 'DELETE', 'TRACE', 'QUERY'])
+export const IDEMPOTENT: ReadonlySet<string> = new Set(['GET', 'HEAD', 'OPTIONS', 'PUT', 'DELETE', 'TRACE', 'QUERY'])
+
+/** The server, or one on the way to it, was not able to answer now. A 500 is an answer. */
+export const RETRY_ON: readonly number[] = [408, 425, 429, 502, 503, 504]
+
+export function statuses(option: string, value: unknown): ReadonlySet<number> {
+  if (Array.isArray(value) && value.every((status) => Number.isInteger(status) && status >= 100 && status <= 599)) {
+    return new Set(value)
+  }
+
+  throw wrong(option, value, 'an array of HTTP statuses')
+}
 
 type HeadersArgument = ConstructorParameters<typeof Headers>[0]
 
