@@ -2,6 +2,8 @@ import assert from 'node:assert/strict'
 import { randomUUID } from 'node:crypto'
 import { setTimeout as wait } from 'node:timers/promises'
 import { isMessagingError } from './errors.js'
+import { HEADER } from './internal/envelope.js'
+import { partitionQueue, slotOf } from './partitions.js'
 import type { Delivery, QueueSpec, Transport, TransportConnection, WireMessage } from './transport.js'
 
 /** One case of a contract suite: give `name` and `run` to the test runner of your choice. */
@@ -323,6 +325,79 @@ const CASES: Record<string, (bench: Bench) => Promise<void>> = {
     await until(async () => (await outcome(connection.depth(word))) === 'MSX_QUEUE_NOT_FOUND')
   },
 
+  async 'gives each key of a divided queue to one partition, in order, and the rest to the first'({ word, connect }) {
+    const connection = await connect()
+    const queue = { name: word, patterns: [`${word}.#`], partitions: 3 }
+    const inboxes = await partitions(connection, queue)
+    const keyed = Array.from({ length: 60 }, (_, n) => ({
+      ...message(`${word}.a`, `k-${n % 6}:${String(n).padStart(2, '0')}`),
+      headers: { [HEADER.slot]: slotOf(`k-${n % 6}`) },
+    }))
+
+    await Promise.all(keyed.map((one) => connection.publish(one, { mandatory: true })))
+    await connection.publish(message(`${word}.a`, 'no key'), { mandatory: true })
+
+    const ids = (): string[][] => inboxes.map(({ deliveries }) => deliveries.map(({ message }) => message.id as string))
+    await until(async () => ids().flat().length === 61)
+    assert.ok(ids()[0]?.includes('no key'))
+    for (let key = 0; key < 6; key += 1) {
+      const holders = ids()
+        .map((all) => all.filter((id) => id.startsWith(`k-${key}:`)))
+        .filter((own) => own.length > 0)
+      assert.equal(holders.length, 1)
+      assert.deepEqual(holders[0], holders[0]?.toSorted())
+    }
+  },
+
+  async 'gives a partition to one consumer at a time, and what that had to the next one, in order'({ word, connect }) {
+    const queue = { name: word, patterns: [`${word}.#`], partitions: 1 }
+    const first = await collect(await connect(), queue, 5, { single: true })
+    const second = await collect(await connect(), queue, 5, { single: true })
+    const connection = await connect()
+    for (let n = 0; n < 10; n += 1) await connection.publish(message(`${word}.${n}`), { mandatory: true })
+
+    await first.atLeast(5)
+    first.deliveries[0]?.ack()
+    await first.atLeast(6)
+    await wait(QUIET)
+    assert.equal(second.deliveries.length, 0)
+    await first.consumer.cancel()
+
+    await second.atLeast(5)
+    for (const delivery of second.deliveries) delivery.ack()
+    await second.atLeast(9)
+    assert.deepEqual(
+      second.types(),
+      Array.from({ length: 9 }, (_, n) => `${word}.${n + 1}`),
+    )
+    for (const delivery of second.deliveries) delivery.ack()
+  },
+
+  async 'gives what a closed connection had of a partition to the next consumer, in order'({ word, connect }) {
+    const queue = { name: word, patterns: [`${word}.#`], partitions: 1 }
+    const closing = await connect()
+    const first = await collect(closing, queue, 5, { single: true })
+    const second = await collect(await connect(), queue, 10, { single: true })
+    const connection = await connect()
+    for (let n = 0; n < 8; n += 1) await connection.publish(message(`${word}.${n}`), { mandatory: true })
+    await first.atLeast(5)
+
+    await closing.close()
+
+    await second.atLeast(8)
+    assert.deepEqual(
+      second.types(),
+      Array.from({ length: 8 }, (_, n) => `${word}.${n}`),
+    )
+  },
+
+  async 'refuses another number of partitions than there are'({ word, connect }) {
+    const connection = await connect()
+    await connection.declare({ name: word, patterns: [], partitions: 2 })
+
+    await rejectsWith('MSX_TOPOLOGY_MISMATCH', connection.declare({ name: word, patterns: [], partitions: 3 }))
+  },
+
   async 'refuses everything once closed'({ word, connect }) {
     const connection = await connect()
     await connection.declare({ name: word, patterns: [] })
@@ -349,15 +424,38 @@ interface Inbox {
   atLeast(count: number): Promise<readonly Delivery[]>
 }
 
-async function collect(connection: TransportConnection, queue: QueueSpec, prefetch = 10): Promise<Inbox> {
+async function collect(
+  connection: TransportConnection,
+  queue: QueueSpec,
+  prefetch = 10,
+  terms: { readonly single?: boolean } = {},
+): Promise<Inbox> {
   await connection.declare(queue)
 
-  return consume(connection, queue.name, prefetch)
+  return consume(
+    connection,
+    queue.partitions === undefined ? queue.name : partitionQueue(queue.name, 0),
+    prefetch,
+    terms,
+  )
 }
 
-async function consume(connection: TransportConnection, queue: string, prefetch = 10): Promise<Inbox> {
+/** All partitions of a queue. */
+async function partitions(connection: TransportConnection, queue: QueueSpec): Promise<readonly Inbox[]> {
+  await connection.declare(queue)
+  const names = Array.from({ length: queue.partitions as number }, (_, n) => partitionQueue(queue.name, n))
+
+  return Promise.all(names.map((name) => consume(connection, name, 100, { single: true })))
+}
+
+async function consume(
+  connection: TransportConnection,
+  queue: string,
+  prefetch = 10,
+  terms: { readonly single?: boolean } = {},
+): Promise<Inbox> {
   const deliveries: Delivery[] = []
-  const consumer = await connection.consume(queue, { prefetch }, (delivery) => deliveries.push(delivery))
+  const consumer = await connection.consume(queue, { prefetch, ...terms }, (delivery) => deliveries.push(delivery))
 
   return {
     deliveries,

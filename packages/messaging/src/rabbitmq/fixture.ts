@@ -34,6 +34,7 @@ export async function testBroker(): Promise<TestBroker | undefined> {
   admin.on('error', () => {})
   const run = `msx-test-${randomUUID().slice(0, 8)}`
   const queues = new Set<string>()
+  const divided = new Set<string>()
 
   return {
     url: URL_OF_TESTS,
@@ -46,7 +47,7 @@ export async function testBroker(): Promise<TestBroker | undefined> {
     },
     transport(options = {}) {
       const inner = rabbitmq({ url: URL_OF_TESTS, exchange: run, reconnect: () => 20, ...options })
-      return { ...inner, connect: async (terms) => remembering(await inner.connect(terms), queues) }
+      return { ...inner, connect: async (terms) => remembering(await inner.connect(terms), queues, divided) }
     },
     adopt: (queue) => {
       queues.add(queue)
@@ -56,7 +57,7 @@ export async function testBroker(): Promise<TestBroker | undefined> {
       const shared = [...waits, `${run}.unclaimed`, `${run}.nowhere`]
       await onChannel(admin, async (channel) => {
         await Promise.all([...queues, ...shared].map((queue) => channel.deleteQueue(queue)))
-        const exchanges = [run, `${run}.retry`, `${run}.delay`, ...shared]
+        const exchanges = [run, `${run}.retry`, `${run}.delay`, ...shared, ...divided]
         await Promise.all(exchanges.map((exchange) => channel.deleteExchange(exchange)))
       })
       await admin.close()
@@ -66,9 +67,12 @@ export async function testBroker(): Promise<TestBroker | undefined> {
 
 type Connection = Awaited<ReturnType<Transport['connect']>>
 
-function remembering(connection: Connection, queues: Set<string>): Connection {
+function remembering(connection: Connection, queues: Set<string>, divided: Set<string>): Connection {
   const declare = connection.declare.bind(connection)
   connection.declare = (spec) => {
+    const { name, partitions } = spec
+    if (partitions !== undefined) divided.add(`${name}.by-key`).add(`${name}.rest.${partitions}`)
+    for (let n = 0; n < (partitions ?? 0); n += 1) queues.add(`${name}.${n}`)
     if (spec.temporary !== true) queues.add(spec.name)
     if (spec.deadLetterQueue !== undefined) queues.add(spec.deadLetterQueue)
     return declare(spec)
