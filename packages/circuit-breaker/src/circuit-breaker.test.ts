@@ -211,6 +211,21 @@ describe('what a caller or an operation may do wrong', () => {
     expect(breaker.metrics).toMatchObject({ failures: 1, inFlight: 0 })
   })
 
+  it('is told of by the runtime when nobody waits for a call that fails', async () => {
+    const unhandled: unknown[] = []
+    const note = (error: unknown) => unhandled.push(error)
+    const others = process.listeners('unhandledRejection')
+    process.removeAllListeners('unhandledRejection')
+    process.on('unhandledRejection', note)
+
+    void breakerOf().execute(() => Promise.reject(boom))
+    await new Promise(setImmediate)
+
+    process.off('unhandledRejection', note)
+    for (const other of others) process.on('unhandledRejection', other)
+    expect(unhandled).toEqual([boom])
+  })
+
   it('is no slow call and no opening for ever when the clock steps back', async () => {
     clock.advance(10_000)
     const trip = { slowRate: 0.5, minimumCalls: 2, window: { duration: 10_000 } }

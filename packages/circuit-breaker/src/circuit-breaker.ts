@@ -2,7 +2,7 @@ import { CircuitMachine, REFUSED } from './circuit-machine.js'
 import { defaultClassify, type Verdict, verdictOf } from './classify.js'
 import { type CircuitOpenDetails, CircuitOpenError, type RejectingState, withoutFrames } from './errors.js'
 import type { CircuitEvents, CircuitState, Listener } from './events.js'
-import { call } from './internal/call.js'
+import { call, rejected } from './internal/call.js'
 import { monotonic } from './internal/clock.js'
 import { type CallContext, contextOf } from './internal/context.js'
 import { Listeners, listenersOf } from './internal/listeners.js'
@@ -208,20 +208,16 @@ class Circuit implements CircuitBreaker {
     }
 
     const started = this.#begin()
-    const promise = call(operation, context)
-    const watched = promise.then(
+    return call(operation, context).then(
       (value) => {
         this.#fulfilled(ticket, value, started)
         return value
       },
       (error: unknown) => {
         this.#failed(ticket, error, context, started)
-        if (this.#asksUser) throw error
+        return rejected(error)
       },
     )
-    // The caller may have the operation's own promise: it costs no turn more, and an error need not be thrown again. Only
-    // when a callback of the user's takes part can something else come of it: an error of the callback.
-    return this.#asksUser ? (watched as Promise<T>) : promise
   }
 
   wrap<F extends (...args: never[]) => PromiseLike<unknown>>(fn: F): F
