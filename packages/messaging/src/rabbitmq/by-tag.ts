@@ -17,6 +17,11 @@ export class ByTag<T> {
     return this.#first
   }
 
+  /** The number of the next one. */
+  get next(): number {
+    return this.#next
+  }
+
   /** Returns its number. */
   push(item: T): number {
     if (this.#next - this.#first > this.#mask) this.#grow()
@@ -27,6 +32,11 @@ export class ByTag<T> {
 
   get(tag: number): T | undefined {
     return tag >= this.#first && tag < this.#next ? this.#items[tag & this.#mask] : undefined
+  }
+
+  /** In the place of one that is there. */
+  put(tag: number, item: T): void {
+    if (this.get(tag) !== undefined) this.#items[tag & this.#mask] = item
   }
 
   /** Returns what was there. */

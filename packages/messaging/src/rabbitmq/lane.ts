@@ -3,6 +3,7 @@ import type { Channel, Message } from 'amqplib'
 import type { Delivery } from '../transport.js'
 import { closeChannel } from './channels.js'
 import type { Names } from './names.js'
+import { Settlements } from './settlements.js'
 import { fromAmqp } from './wire.js'
 
 /** Settlements of a quorum queue that the broker hands on at once. */
@@ -13,17 +14,17 @@ const MOMENT = 100
 
 /**
  * A channel that messages come in on, and the only one they can be settled on: the same number on another channel is
- * another message.
+ * another message. What is acknowledged in one turn is told to the broker at its end, together where that can be.
  */
 export class Lane {
   readonly channel: Channel
   readonly #queue: string
   readonly #names: Names
-  #held = 0
+  readonly #settlements = new Settlements()
+  #isTelling = false
   #settled = 0
   #open = true
   #retired = false
-
   #closing: Promise<void> | undefined
 
   constructor(channel: Channel, queue: string, names: Names) {
@@ -40,20 +41,28 @@ export class Lane {
   }
 
   deliver(raw: Message): Delivery {
-    this.#held += 1
+    this.#settlements.deliver(raw.fields.deliveryTag)
 
     return new LaneDelivery(raw, this, this.#names)
   }
 
-  settle(how: (channel: Channel) => void): void {
+  ack(tag: number): void {
     if (!this.#open) return
 
-    try {
-      how(this.channel)
-    } catch {
-      // The channel is on its way out; its queue gives the message out again.
+    this.#settlements.done(tag)
+    this.#settled += 1
+    if (!this.#isTelling) {
+      this.#isTelling = true
+      process.nextTick(this.#tell)
     }
-    this.#held -= 1
+    this.#closeIfDone()
+  }
+
+  nack(tag: number, requeue: boolean): void {
+    if (!this.#open) return
+
+    this.#attempt(() => this.channel.nack(withTag(tag), false, requeue))
+    this.#settlements.told(tag)
     this.#settled += 1
     this.#closeIfDone()
   }
@@ -72,7 +81,26 @@ export class Lane {
   }
 
   #closeIfDone(): void {
-    if (this.#retired && this.#held === 0) void this.close()
+    if (this.#retired && this.#settlements.held === 0) void this.close()
+  }
+
+  readonly #tell = (): void => {
+    this.#isTelling = false
+    if (!this.#open) return
+
+    const { upTo, singles } = this.#settlements.take()
+    this.#attempt(() => {
+      if (upTo !== undefined) this.channel.ack(withTag(upTo), true)
+      for (const tag of singles) this.channel.ack(withTag(tag))
+    })
+  }
+
+  #attempt(work: () => void): void {
+    try {
+      work()
+    } catch {
+      // The channel is on its way out; its queue gives the messages out again.
+    }
   }
 
   /**
@@ -83,6 +111,7 @@ export class Lane {
   async #settleAndClose(): Promise<void> {
     if (!this.#open) return
 
+    this.#tell()
     await this.channel.checkQueue(this.#queue).catch(() => {})
     if (this.#settled > HELD_BACK && this.#open) await wait(MOMENT)
     if (this.#open) await closeChannel(this.channel)
@@ -92,14 +121,14 @@ export class Lane {
 class LaneDelivery implements Delivery {
   readonly message: Delivery['message']
   readonly redelivered: boolean
-  readonly #raw: Message
+  readonly #tag: number
   readonly #lane: Lane
   #settled = false
 
   constructor(raw: Message, lane: Lane, names: Names) {
     this.message = fromAmqp(raw, names)
     this.redelivered = raw.fields.redelivered
-    this.#raw = raw
+    this.#tag = raw.fields.deliveryTag
     this.#lane = lane
   }
 
@@ -108,21 +137,27 @@ class LaneDelivery implements Delivery {
   }
 
   ack(): void {
-    this.#settle((channel) => channel.ack(this.#raw))
+    if (this.#settles()) this.#lane.ack(this.#tag)
   }
 
   release(): void {
-    this.#settle((channel) => channel.nack(this.#raw, false, true))
+    if (this.#settles()) this.#lane.nack(this.#tag, true)
   }
 
   reject(): void {
-    this.#settle((channel) => channel.nack(this.#raw, false, false))
+    if (this.#settles()) this.#lane.nack(this.#tag, false)
   }
 
-  #settle(how: (channel: Channel) => void): void {
-    if (this.#settled) return
-
+  /** Only the first settlement counts. */
+  #settles(): boolean {
+    const isFirst = !this.#settled
     this.#settled = true
-    this.#lane.settle(how)
+
+    return isFirst
   }
+}
+
+/** All that amqplib wants to know of a message to settle it. */
+function withTag(deliveryTag: number): Message {
+  return { fields: { deliveryTag } } as Message
 }
