@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import { expect, it } from 'vitest'
-import { exponential } from './backoff.js'
+import { constant, exponential, type Jitter } from './backoff.js'
 
 const duration = fc.integer({ min: 0, max: 2 ** 31 - 1 })
 
@@ -42,5 +42,48 @@ it('never waits less than the base with decorrelated jitter, where the cap allow
         expect(delay).toBeGreaterThanOrEqual(Math.min(base, max))
       },
     ),
+  )
+})
+
+/** Each jitter written out by hand, one retry at a time. Fast-check prints the seed of a run that fails. */
+const naive: Record<Jitter, (cap: number, base: number, max: number, previous: number, draw: number) => number> = {
+  full: (cap, _base, _max, _previous, draw) => draw * cap,
+  equal: (cap, _base, _max, _previous, draw) => cap / 2 + (draw * cap) / 2,
+  decorrelated(_cap, base, max, previous, draw) {
+    const from = Math.min(base, max)
+    return from + draw * (Math.min(max, Math.max(3 * base, 3 * previous)) - from)
+  },
+  none: (cap) => cap,
+}
+
+it.each(Object.keys(naive) as Jitter[])('follows a naive model with %s jitter', (jitter) => {
+  fc.assert(
+    fc.property(
+      fc.integer({ min: 0, max: 1_000 }),
+      fc.integer({ min: 0, max: 100_000 }),
+      fc.constantFrom(1, 1.5, 2, 3),
+      fc.array(fc.double({ min: 0, max: 1, maxExcluded: true, noNaN: true }), { minLength: 1, maxLength: 20 }),
+      (base, max, factor, draws) => {
+        const backoff = exponential({ base, max, factor, jitter })
+
+        let grown = base
+        let previous = 0
+        for (const [retry, draw] of draws.entries()) {
+          const delay = backoff(retry, previous, () => draw)
+          expect(delay).toBeCloseTo(naive[jitter](Math.min(grown, max), base, max, previous, draw), 6)
+
+          grown *= factor
+          previous = delay
+        }
+      },
+    ),
+  )
+})
+
+it('is always the same with constant', () => {
+  fc.assert(
+    fc.property(duration, fc.nat(), duration, (delay, retry, previous) => {
+      expect(constant(delay)(retry, previous, Math.random)).toBe(delay)
+    }),
   )
 })

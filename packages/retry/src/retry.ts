@@ -81,15 +81,18 @@ export function retry(options: RetryOptions = {}): RetryPolicy {
     return value
   }
 
-  const makeAttempt = <T>(call: Call<T>, attempt: number): Promise<T> =>
-    invoke(call.operation, marked(budget, new CallContext(call.options, attempt)) as CallContext & RetryContext)
+  const makeAttempt = <T>(
+    operation: Operation<T, RetryContext>,
+    options: ExecuteOptions | undefined,
+    attempt: number,
+  ): Promise<T> => invoke(operation, marked(budget, new CallContext(options, attempt)) as CallContext & RetryContext)
 
   /** After the first attempt. */
-  const goOn = <T>(call: Call<T>, outcome: Outcome): Promise<T> =>
+  const goOn = <T>({ operation, options, startedAt }: Call<T>, outcome: Outcome): Promise<T> =>
     new Promise((resolve, reject) => {
-      const course = retryCourse(settings, call.options, call.startedAt, {
+      const course = retryCourse(settings, options, startedAt, {
         attempt(number) {
-          makeAttempt(call, number).then(succeeded, failed)
+          makeAttempt(operation, options, number).then(succeeded, failed)
         },
         settle: (last) => (last.ok ? resolve(last.value as T) : reject(last.error)),
       })
@@ -110,12 +113,12 @@ export function retry(options: RetryOptions = {}): RetryPolicy {
       if (isAborted(options)) return Promise.reject(abortReason(options))
 
       countRequest(budget, options)
-      const call = { operation, options, startedAt: deadline === undefined ? 0 : clock.now() }
-      const first = makeAttempt(call, 1)
-      const failed = (error: unknown): Promise<T> => goOn(call, { ok: false, error })
+      const startedAt = deadline === undefined ? 0 : clock.now()
+      const first = makeAttempt(operation, options, 1)
+      const failed = (error: unknown): Promise<T> => goOn({ operation, options, startedAt }, { ok: false, error })
       if (!judgesValues) return first.then(firstSucceeded as (value: T) => T, failed)
 
-      return first.then((value) => goOn(call, { ok: true, value }), failed)
+      return first.then((value) => goOn({ operation, options, startedAt }, { ok: true, value }), failed)
     },
   }
 }
