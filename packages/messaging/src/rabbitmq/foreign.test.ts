@@ -46,6 +46,7 @@ describe.skipIf(available === undefined)('beside others on the same broker', { t
     await bus.start()
 
     await publishRaw('order.created', '{"orderId":"1"}', {}, exchange)
+    await until(() => got.length === 1)
     await bus.publish('order.created', { orderId: '2' })
 
     await until(() => got.length === 2)

@@ -1,5 +1,5 @@
 import type { ChildProcess } from 'node:child_process'
-import { readFile } from 'node:fs/promises'
+import { open, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as wait } from 'node:timers/promises'
 import { type Bus, createBus } from '../bus.js'
@@ -45,8 +45,8 @@ const OUTSTANDING = 400
 /** How long a publisher pauses between two events while there is trouble, in ms, so that there are some all the time. */
 const PACE = 50
 
-/** How long the last events may take to be handled once all of them are settled, in ms. */
-const PATIENCE = 120_000
+/** How long nothing may be handled, once all publishes are settled, before what is missing counts as lost, in ms. */
+const PATIENCE = 30_000
 
 /**
  * Publishes to three groups while everything breaks that can: what the broker confirmed has to be handled by each group,
@@ -60,6 +60,7 @@ export async function soak(
   say: (line: string) => void,
 ): Promise<SoakReport> {
   const ledger = join(folder, 'handled.txt')
+  await writeFile(ledger, '')
   const publishing = await proxyTo(broker.url)
   const consuming = await proxyTo(broker.url)
   const startConsumer = (): ChildProcess => startActor(script, { role: 'consume', url: consuming.url, ledger })
@@ -203,27 +204,37 @@ export function table(report: SoakReport): string {
 
 type Times = ReadonlyMap<string, ReadonlyMap<string, number>>
 
+/** Waits as long as there is progress. */
 async function allHandled(ledger: string, confirmed: ReadonlySet<string>): Promise<Times> {
-  const deadline = performance.now() + PATIENCE
+  const times = new Map(GROUPS.map((group) => [group, new Map<string, number>()]))
+  let offset = 0
+  let progressAt = performance.now()
   for (;;) {
-    const times = await readLedger(ledger)
+    const text = await linesFrom(ledger, offset)
+    if (text.length > 0) progressAt = performance.now()
+    offset += Buffer.byteLength(text)
+    for (const line of text.split('\n')) {
+      const [group = '', id = ''] = line.split(' ')
+      const seen = times.get(group)
+      seen?.set(id, (seen.get(id) ?? 0) + 1)
+    }
+
     const isWhole = GROUPS.every((group) => [...confirmed].every((id) => times.get(group)?.has(id)))
-    if (isWhole || performance.now() > deadline) return times
+    if (isWhole || performance.now() - progressAt > PATIENCE) return times
     await wait(250)
   }
 }
 
-/** How often each group handled each event. */
-async function readLedger(ledger: string): Promise<Times> {
-  const times = new Map(GROUPS.map((group) => [group, new Map<string, number>()]))
-  const text = await readFile(ledger, 'utf8').catch(() => '')
-  for (const line of text.split('\n')) {
-    const [group = '', id = ''] = line.split(' ')
-    const seen = times.get(group)
-    seen?.set(id, (seen.get(id) ?? 0) + 1)
+/** What was written since, up to the last whole line. */
+async function linesFrom(path: string, offset: number): Promise<string> {
+  const file = await open(path)
+  try {
+    const { size } = await file.stat()
+    const { buffer, bytesRead } = await file.read(Buffer.alloc(size - offset), 0, size - offset, offset)
+    return buffer.subarray(0, buffer.subarray(0, bytesRead).lastIndexOf('\n') + 1).toString()
+  } finally {
+    await file.close()
   }
-
-  return times
 }
 
 function perGroup(times: Times, count: (seen: ReadonlyMap<string, number>) => number): Record<string, number> {

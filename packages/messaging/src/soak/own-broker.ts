@@ -21,6 +21,12 @@ export interface OwnBroker {
 /** Where Debian has the programs themselves; those on the PATH insist on the machine's own node. */
 const DEBIAN = '/usr/lib/rabbitmq/bin'
 
+/** A name that has to be encoded in a URL. */
+const VHOST = 'msx/soak'
+
+/** In bytes. */
+export const LARGEST_MESSAGE = 1_000_000
+
 /** How long a node may take to start on a busy machine, in ms. */
 const PATIENCE = 90_000
 
@@ -34,7 +40,7 @@ export function missingPrograms(): string | undefined {
 export async function startOwnBroker(): Promise<OwnBroker> {
   const folder = await mkdtemp(join(tmpdir(), 'msx-own-broker-'))
   const [port, distribution, epmdPort] = await Promise.all([freePort(), freePort(), freePort()])
-  const url = `amqp://guest:guest@127.0.0.1:${port}`
+  const url = `amqp://guest:guest@127.0.0.1:${port}/${encodeURIComponent(VHOST)}`
   const env = await prepare(folder, port, distribution, epmdPort)
   const epmd = spawn(programOf('epmd'), ['-port', String(epmdPort), '-address', '127.0.0.1'], { env, stdio: 'ignore' })
   let server = launch(env)
@@ -84,7 +90,14 @@ async function prepare(folder: string, port: number, distribution: number, epmd:
   await writeFile(file('enabled_plugins'), '[].\n')
   await writeFile(
     file('rabbitmq.conf'),
-    [`listeners.tcp.local = 127.0.0.1:${port}`, 'log.console = true', 'log.file = false', ''].join('\n'),
+    [
+      `listeners.tcp.local = 127.0.0.1:${port}`,
+      `default_vhost = ${VHOST}`,
+      `max_message_size = ${LARGEST_MESSAGE}`,
+      'log.console = true',
+      'log.file = false',
+      '',
+    ].join('\n'),
   )
 
   return {

@@ -3,10 +3,12 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { connect } from 'amqplib'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { GROUPS } from './actors.js'
+import { createBus } from '../bus.js'
+import { rabbitmq } from '../rabbitmq.js'
+import { GROUPS, soakEvents } from './actors.js'
 import { blockade } from './blocked.js'
 import { type SoakTerms, soak, table } from './nothing-is-lost.js'
-import { missingPrograms, type OwnBroker, startOwnBroker } from './own-broker.js'
+import { LARGEST_MESSAGE, missingPrograms, type OwnBroker, startOwnBroker } from './own-broker.js'
 import { bundleActors } from './processes.js'
 
 /** `pnpm soak:messaging` runs the long form. */
@@ -56,6 +58,25 @@ describe.skipIf(missing !== undefined)('on a RabbitMQ of our own', { timeout: is
     expect(report.connectionLosses).toBeGreaterThan(terms.publishers)
   })
 
+  test('a body that the broker refuses takes no other with it', async () => {
+    const bus = createBus({ events: soakEvents, transport: rabbitmq({ url: broker.url }), source: 'tests' })
+    const got = new Set<number>()
+    bus.subscribe('sizes', 'soak.*', ({ data }) => {
+      got.add(data.n)
+    })
+    await bus.start()
+
+    const sizes = [10, LARGEST_MESSAGE + 1, 10, LARGEST_MESSAGE + 1, 10]
+    const outcomes = await Promise.allSettled(
+      sizes.map((size, n) => bus.publish('soak.happened', { n, pad: 'x'.repeat(size) })),
+    )
+
+    const codes = outcomes.map((outcome) => (outcome.status === 'rejected' ? outcome.reason.code : undefined))
+    expect(codes).toEqual([undefined, 'MSX_TOO_LARGE', undefined, 'MSX_TOO_LARGE', undefined])
+    await expect.poll(() => [...got].sort()).toEqual([0, 2, 4])
+    await bus.close()
+  })
+
   test.each(['wait', 'reject'] as const)('a broker that takes nothing fills no memory: %s', async (onFull) => {
     await sink(broker.url)
     const ms = isLong ? 60_000 : 2_500
@@ -78,7 +99,7 @@ async function sink(url: string): Promise<void> {
   const model = await connect(url)
   model.on('error', () => {})
   const channel = await model.createChannel()
-  for (const group of GROUPS) await channel.deleteQueue(group)
+  for (const queue of [...GROUPS, 'sizes']) await channel.deleteQueue(queue)
   await channel.assertExchange('msx.events', 'topic', { durable: true })
   await channel.assertQueue('sink', { durable: true, arguments: { 'x-max-length': 10 } })
   await channel.bindQueue('sink', 'msx.events', '#')
