@@ -3,7 +3,7 @@ import type { Clock } from './policy.js'
 const CALLS = 0
 const FAILURES = 1
 const SLOW = 2
-const FIELDS = 3
+export const FIELDS = 3
 
 /** Successes closer together than this, in milliseconds, come in a stream... */
 const DENSE = 1

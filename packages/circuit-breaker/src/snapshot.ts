@@ -1,6 +1,6 @@
 import type { CircuitState } from './events.js'
 import { integer, MAX_DURATION, object, within, wrong } from './internal/validate.js'
-import type { WindowSnapshot } from './rolling-window.js'
+import { FIELDS, type WindowSnapshot } from './rolling-window.js'
 
 /**
  * A circuit as plain JSON: to look at, or to be given to another circuit as `initialState`. Times are wall-clock
@@ -29,12 +29,18 @@ export function checkSnapshot(snapshot: CircuitSnapshot): CircuitSnapshot {
   if (version !== 1) throw wrong('initialState.version', version, '1')
   if (!STATES.includes(state)) throw wrong('initialState.state', state, STATES.join(', '))
   const { width, counts } = object('initialState.window', window)
-  if (!Array.isArray(counts)) throw wrong('initialState.window.counts', counts, 'an array')
+  if (!Array.isArray(counts) || counts.length % FIELDS > 0)
+    throw wrong('initialState.window.counts', counts, 'an array of three numbers per bucket')
 
   for (const [key, value] of Object.entries({ takenAt, openings, openedAt, openUntil })) {
     integer(`initialState.${key}`, value, 0, Number.MAX_SAFE_INTEGER)
   }
   within('initialState.window.width', width, 'a number', 0, MAX_DURATION)
-  for (const count of counts) integer('initialState.window.counts', count, 0, width > 0 ? MAX_IN_BUCKET : 1)
+  const most = width > 0 ? MAX_IN_BUCKET : 1
+  counts.forEach((count, index) => {
+    const field = index % FIELDS
+    // No more of the calls can have failed, or been slow, than there were.
+    integer('initialState.window.counts', count, 0, field === 0 ? most : counts[index - field])
+  })
   return snapshot
 }
