@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest'
 import { Committer } from './committer.js'
-import { FRESH } from './decide.js'
+import { FRESH } from './state.js'
 import type { Transition } from './store.js'
 
 const write = (id: string, output?: string): Transition => ({

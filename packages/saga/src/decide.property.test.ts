@@ -1,8 +1,10 @@
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
-import { type Decision, decide, FRESH, type Happening, isAtRest, mark, next, type State } from './decide.js'
+import { decide, type Happening, next } from './decide.js'
 import { NonRetryableError, StepRejectedError, StepTimeoutError } from './errors.js'
+import type { Decision } from './moves.js'
 import { type Plan, planStep, shapeOf } from './plan.js'
+import { FRESH, isAtRest, mark, type State } from './state.js'
 import type { NewRecord } from './store.js'
 
 /*
@@ -55,7 +57,7 @@ function simulate(given: Scenario) {
   const write = (decision: Decision | undefined): void => {
     if (!decision) return
     if (decision.record) records.push(decision.record)
-    const marks = decision.record ? mark(state.marks, decision.record) : state.marks
+    const marks = decision.record ? mark(state.marks, decision.record, 0) : state.marks
     state = { ...state, progress: decision.progress, marks }
     claims = decision.retryIn === undefined ? 1 : 0
   }
@@ -81,7 +83,7 @@ function simulate(given: Scenario) {
     if (claims === 0) claim()
 
     const task = next(plan, state)
-    if (task.type === 'rest') break
+    if (task.type === 'rest' || task.type === 'group') break
     if (task.type === 'finish') {
       tell({ type: 'finish' })
       continue
@@ -160,7 +162,7 @@ test('comes to the same state from its records as from its steps', () => {
     fc.property(scenario, (given) => {
       const { state, records } = simulate(given)
 
-      const read = records.reduce<State['marks']>((marks, record) => mark(marks, record), new Map())
+      const read = records.reduce<State['marks']>((marks, record) => mark(marks, record, 0), new Map())
 
       expect(read).toEqual(state.marks)
     }),

@@ -2,7 +2,7 @@
  * The decisions, and nothing else: no clock, no I/O. `decide(plan, state, happening)` answers what a saga becomes.
  *
  *              done            done at the end
- *   ┌──────► running ───────────────────────────► completed
+ *   ┌──────► running ◄──► waiting ──────────────► completed
  *   │           │ final failure or cancel, before the pivot
  *   │           ▼
  *   │      compensating ── nothing left to undo ─► compensated | cancelled
@@ -13,7 +13,8 @@
  *               └── running, after the pivot (or in doubt inside it): never unwound
  *
  * Forward and backward are one loop with a direction. What is undone is decided by the records alone: each step that
- * was applied or may have been, in reverse order of start, once.
+ * was applied or may have been, in reverse order of start, once. The branches of a `parallel` are steps of the list like
+ * any others; the cursor stays at the first of them until all are done.
  */
 import {
   isNonRetryableError,
@@ -21,82 +22,62 @@ import {
   isStepRejectedError,
   isStepTimeoutError,
   SagaCancelledError,
-  SagaConflictError,
   SagaDeadlineError,
   type StoredError,
   storeError,
 } from './errors.js'
-import { fromJson, toJson } from './internal/json.js'
-import { type Budget, type Plan, type PlannedStep, RETURNS } from './plan.js'
+import { cancel, type Resume, resume } from './intervene.js'
+import {
+  backward,
+  type Decision,
+  finish,
+  mayHaveHappened,
+  type Notice,
+  onFrom,
+  stuck,
+  stuckIn,
+  unwind,
+} from './moves.js'
+import type { Budget, Group, Plan, PlannedStep } from './plan.js'
+import {
+  counterOf,
+  isAtRest,
+  isTurning,
+  isWaiting,
+  mark,
+  openBranches,
+  type State,
+  settled,
+  stateOf,
+  withCounter,
+} from './state.js'
 import type { NewRecord, Progress } from './store.js'
-
-/** What the records say of one step. */
-export interface Mark {
-  readonly state: 'applied' | 'in-doubt' | 'not-applied' | 'skipped' | 'undone'
-  readonly output?: string | undefined
-  readonly error?: StoredError | undefined
-}
-
-export interface State {
-  readonly id: string
-  readonly input: string | undefined
-  readonly progress: Progress
-  readonly marks: ReadonlyMap<string, Mark>
-  /** An earlier owner may have begun the step at the cursor, and did not live to say. */
-  readonly begunBefore: boolean
-}
-
-/** What an operator decides about a stuck saga. */
-export type Resume = {
-  /** The step that it is stuck at. */
-  readonly step: string
-  readonly by: string
-  readonly reason: string
-  /** The `rev` that the operator looked at. */
-  readonly rev: number
-} & (
-  | { readonly do: 'retry' | 'skip' | 'compensate' | 'abandon' }
-  | { readonly do: 'complete'; readonly result: unknown }
-)
 
 export type Happening =
   /** Claimed by a worker that may be the second one to run the step at the cursor. */
   | { readonly type: 'claimed'; readonly claims: number; readonly overdue: boolean; readonly shape: string }
-  | { readonly type: 'announced' }
-  | { readonly type: 'done'; readonly output: string | undefined; readonly took: number }
-  | { readonly type: 'failed'; readonly error: unknown; readonly took: number }
+  | { readonly type: 'announced'; readonly step?: string }
+  /** A step began to wait: for `due` milliseconds, for an event, for a child. */
+  | { readonly type: 'begun'; readonly step: string; readonly due?: number | undefined; readonly child?: string }
+  /** Nothing to do for `wakeIn` milliseconds, or, when that is undefined, until an event or a child wakes it. */
+  | { readonly type: 'parked'; readonly wakeIn: number | undefined }
+  | { readonly type: 'skipped'; readonly step: string }
+  | { readonly type: 'done'; readonly output: string | undefined; readonly took: number; readonly step?: string }
+  | { readonly type: 'failed'; readonly error: unknown; readonly took: number; readonly step?: string }
+  /** The last running branch of a group that is to end has ended. */
+  | { readonly type: 'turned' }
   /** The deadline passed between two steps. */
   | { readonly type: 'overdue' }
   | { readonly type: 'finish' }
+  /** The parent of a completed saga takes it back. */
+  | { readonly type: 'recalled'; readonly cause: StoredError }
   | { readonly type: 'cancel'; readonly reason: string; readonly mayBeRunning: boolean }
   | { readonly type: 'resume'; readonly decision: Resume }
-
-export type Notice =
-  | 'sagaCompensating'
-  | 'sagaCompleted'
-  | 'sagaCompensated'
-  | 'sagaCancelled'
-  | 'sagaStuck'
-  | 'sagaAbandoned'
-  | 'stepRetry'
-  | 'stepDone'
-  | 'stepFailed'
-  | 'stepInDoubt'
-  | 'stepUndone'
-  | 'stepUndoFailed'
-
-export interface Decision {
-  readonly progress: Progress
-  readonly record?: NewRecord | undefined
-  readonly output?: string | undefined
-  /** Milliseconds to wait before the same step is tried again. */
-  readonly retryIn?: number | undefined
-  readonly notices: readonly Notice[]
-}
 
 export type Task =
   | { readonly type: 'do'; readonly step: PlannedStep }
   | { readonly type: 'undo'; readonly step: PlannedStep }
+  | { readonly type: 'group'; readonly group: Group; readonly open: readonly PlannedStep[] }
   | { readonly type: 'finish' }
   | { readonly type: 'rest' }
 
@@ -106,72 +87,17 @@ export const CLAIM_LIMIT = 10
 /** Of a step that is tried without end, the first failures are recorded, then one in a hundred. */
 const RECORDED_FAILURES = 20
 
-export const FRESH: Progress = {
-  status: 'running',
-  direction: 'forward',
-  cursor: 0,
-  committed: false,
-  attempt: 0,
-  delay: 0,
-  intent: false,
-}
-
-export function isFinished({ status }: Progress): boolean {
-  return status === 'completed' || status === 'compensated' || status === 'cancelled' || status === 'abandoned'
-}
-
-/** At rest until somebody does something: finished or stuck. */
-export function isAtRest(progress: Progress): boolean {
-  return progress.status === 'stuck' || isFinished(progress)
-}
-
 /** What is to be done now. */
-export function next(plan: Plan, { progress }: State): Task {
+export function next(plan: Plan, state: State): Task {
+  const { progress } = state
   if (isAtRest(progress)) return { type: 'rest' }
 
   const step = plan.steps[progress.cursor]
   if (!step) return { type: 'finish' }
-  return { type: progress.direction === 'forward' ? 'do' : 'undo', step }
-}
-
-/** Where it is, in the operator's words. */
-export function currentStep(plan: Plan, { cursor }: Progress): string {
-  return plan.steps[cursor]?.name ?? RETURNS
-}
-
-/** The state after a record. */
-export function mark(marks: ReadonlyMap<string, Mark>, record: NewRecord): ReadonlyMap<string, Mark> {
-  const after = markAfter(record)
-  return after ? new Map(marks).set(record.name, after) : marks
-}
-
-function markAfter({ kind, outcome, output, error, note }: NewRecord): Mark | undefined {
-  if (kind === 'undo') return outcome === 'ok' || outcome === 'skipped' ? { state: 'undone' } : undefined
-  if (kind === 'operator' && note?.do !== 'complete' && note?.do !== 'skip' && note?.do !== 'compensate')
-    return undefined
-
-  switch (outcome) {
-    case 'ok':
-      return { state: 'applied', output }
-    case 'in_doubt':
-      return { state: 'in-doubt', error }
-    case 'failed':
-      return { state: 'not-applied' }
-    case 'skipped':
-      return { state: 'skipped' }
-    case 'started':
-      return undefined
-  }
-}
-
-/** The results of the steps so far, by name. */
-export function resultsOf(plan: Plan, marks: ReadonlyMap<string, Mark>): Readonly<Record<string, unknown>> {
-  const results: Record<string, unknown> = Object.create(null)
-  for (const { name } of plan.steps) {
-    const known = marks.get(name)
-    if (known?.state === 'applied') results[name] = fromJson(known.output)
-  }
-  return Object.freeze(results)
+  if (progress.direction === 'backward') return { type: 'undo', step }
+  return step.group
+    ? { type: 'group', group: step.group, open: openBranches(plan, state, step.group) }
+    : { type: 'do', step }
 }
 
 /** What the saga becomes; undefined when nothing needs to be written. */
@@ -180,15 +106,25 @@ export function decide(plan: Plan, state: State, happening: Happening, random: (
     case 'claimed':
       return claimed(plan, state, happening)
     case 'announced':
-      return announced(plan, state)
+      return announced(stepAt(plan, state, happening.step), state)
+    case 'begun':
+      return begun(stepAt(plan, state, happening.step), state, happening)
+    case 'parked':
+      return parked(state, happening.wakeIn)
+    case 'skipped':
+      return skipped(plan, state, stepAt(plan, state, happening.step))
     case 'done':
       return done(plan, state, happening)
     case 'failed':
       return failed(plan, state, happening, random)
+    case 'turned':
+      return turned(plan, state)
     case 'overdue':
       return unwind(plan, state, storeError(new SagaDeadlineError(state.id)), state.begunBefore)
     case 'finish':
       return finish(plan, state, undefined, [])
+    case 'recalled':
+      return recalled(plan, state, happening.cause)
     case 'cancel':
       return cancel(plan, state, happening)
     case 'resume':
@@ -196,10 +132,18 @@ export function decide(plan: Plan, state: State, happening: Happening, random: (
   }
 }
 
-function claimed(plan: Plan, state: State, now: Happening & { type: 'claimed' }): Decision | undefined {
+/** The branch of that name, or the step at the cursor. */
+function stepAt(plan: Plan, { progress }: State, name: string | undefined): PlannedStep {
+  const step = name === undefined ? plan.steps[progress.cursor] : plan.steps.find((known) => known.name === name)
+  if (!step) throw new Error(`saga '${plan.name}' has no step '${name ?? progress.cursor}'`)
+  return step
+}
+
+function claimed(plan: Plan, before: State, now: Happening & { type: 'claimed' }): Decision | undefined {
+  const begunBefore = now.claims > 1
+  const state = begunBefore ? doubted(plan, before) : before
   const { progress } = state
   const step = plan.steps[progress.cursor]
-  const begunBefore = now.claims > 1
 
   if (now.shape !== plan.shape)
     return stuck(
@@ -209,6 +153,9 @@ function claimed(plan: Plan, state: State, now: Happening & { type: 'claimed' })
   if (now.claims > CLAIM_LIMIT)
     return stuck(state, `claimed ${now.claims} times without progress: it seems to end the processes that run it`)
   if (progress.direction === 'backward') return undefined
+  if (step?.group) return claimedInGroup(state, state === before)
+  // The child is told, and waited for: what it has done is what there is to undo.
+  if (step?.kind === 'child' && isWaiting(state, step)) return undefined
 
   const inDoubt = begunBefore || progress.intent
   if (progress.cancel !== undefined)
@@ -219,90 +166,153 @@ function claimed(plan: Plan, state: State, now: Happening & { type: 'claimed' })
   return undefined
 }
 
-function announced(plan: Plan, { progress }: State): Decision {
-  return {
-    progress: { ...progress, intent: true },
-    record: {
-      name: currentStep(plan, progress),
-      kind: 'do',
-      outcome: 'started',
-      attempt: progress.attempt + 1,
-      took: 0,
-    },
-    notices: [],
-  }
+/** An earlier owner may have begun any branch that is not done. */
+function doubted(plan: Plan, state: State): State {
+  const { progress } = state
+  const group = progress.direction === 'forward' ? plan.steps[progress.cursor]?.group : undefined
+  if (!group) return state
+
+  const doubt = openBranches(plan, state, group)
+    .filter(({ kind, transactional, inDoubt }) => kind === 'step' && !transactional && inDoubt === 'compensate')
+    .map(({ name }) => name)
+  return { ...state, progress: { ...progress, lanes: { counters: {}, ...progress.lanes, doubt } } }
 }
 
-function done(plan: Plan, state: State, { output, took }: Happening & { type: 'done' }): Decision {
+function claimedInGroup(state: State, isKnown: boolean): Decision | undefined {
   const { progress } = state
-  const step = plan.steps[progress.cursor] as PlannedStep
+  const announced = Object.entries(progress.lanes?.counters ?? {}).find(([, { intent }]) => intent)?.[0]
+  if (announced !== undefined && !isTurning(progress)) {
+    const error = storeError(new Error(`the process ended while '${announced}' ran: it may or may not be applied`))
+    return stuckIn(state, announced, error)
+  }
+  return isKnown ? undefined : { progress, notices: [] }
+}
+
+function announced(step: PlannedStep, { progress }: State): Decision {
+  const counter = counterOf(progress, step)
+  const record = { name: step.name, kind: 'do', outcome: 'started', attempt: counter.attempt + 1, took: 0 } as const
+  return { progress: withCounter(progress, step, { ...counter, intent: true }), record, notices: [] }
+}
+
+function begun(step: PlannedStep, { progress }: State, { due, child }: Happening & { type: 'begun' }): Decision {
+  const backward = progress.direction === 'backward'
+  const record: NewRecord = {
+    name: step.name,
+    kind: backward ? 'undo' : kindOf(step),
+    outcome: 'started',
+    attempt: counterOf(progress, step).attempt + 1,
+    took: 0,
+    due,
+    child,
+  }
+  if (step.group && !backward) return { progress, record, notices: [] }
+  return { ...parked({ progress }, due), record }
+}
+
+function parked({ progress }: Pick<State, 'progress'>, wakeIn: number | undefined): Decision {
+  const status = progress.status === 'running' ? 'waiting' : progress.status
+  return { progress: { ...progress, status }, park: wakeIn ?? Infinity, notices: ['sagaWaiting'] }
+}
+
+function kindOf({ kind }: PlannedStep): NewRecord['kind'] {
+  return kind === 'step' ? 'do' : kind
+}
+
+function skipped(plan: Plan, state: State, step: PlannedStep): Decision {
+  const record: NewRecord = { name: step.name, kind: kindOf(step), outcome: 'skipped', attempt: 1, took: 0 }
+  const after: State = {
+    ...state,
+    progress: settled(state.progress, step),
+    marks: mark(state.marks, record, 0),
+  }
+  return onFrom(plan, after, step, record, ['stepSkipped'])
+}
+
+function done(plan: Plan, state: State, { output, took, step: name }: Happening & { type: 'done' }): Decision {
+  const { progress } = state
+  const step = stepAt(plan, state, name)
   const forward = progress.direction === 'forward'
   const record: NewRecord = {
     name: step.name,
-    kind: forward ? 'do' : 'undo',
+    kind: forward ? kindOf(step) : 'undo',
     outcome: 'ok',
-    attempt: progress.attempt + 1,
+    attempt: counterOf(progress, step).attempt + 1,
     took,
     ...(forward && { output }),
   }
-  const after: State = { ...state, progress: settled(progress), marks: mark(state.marks, record) }
+  const after: State = { ...state, progress: settled(progress, step), marks: mark(state.marks, record, 0) }
 
   if (!forward) return withRecord(backward(plan, after, progress.cursor - 1), record, 'stepUndone')
-  if (progress.cancel !== undefined && !step.pivot)
+  if (progress.cancel !== undefined && !step.pivot && !step.group)
     return withRecord(unwind(plan, after, storeError(new SagaCancelledError(progress.cancel))), record, 'stepDone')
 
   const committed = progress.committed || step.pivot
-  return forwardTo(plan, { ...after, progress: { ...after.progress, committed } }, progress.cursor + 1, record, [
-    'stepDone',
-  ])
+  return onFrom(plan, { ...after, progress: { ...after.progress, committed } }, step, record, ['stepDone'])
 }
 
 function failed(
   plan: Plan,
   state: State,
-  { error, took }: Happening & { type: 'failed' },
+  { error, took, step: name }: Happening & { type: 'failed' },
   random: () => number,
 ): Decision {
   const { progress } = state
-  const step = plan.steps[progress.cursor] as PlannedStep
+  const step = stepAt(plan, state, name)
   const forward = progress.direction === 'forward'
-  const attempt = progress.attempt + 1
+  const before = counterOf(progress, step)
+  const attempt = before.attempt + 1
   const stored = storeError(error)
   const inDoubt = forward && mayBeApplied(state, step, error)
   const record: NewRecord = {
     name: step.name,
-    kind: forward ? 'do' : 'undo',
+    kind: forward ? kindOf(step) : 'undo',
     outcome: inDoubt ? 'in_doubt' : 'failed',
     attempt,
     took,
     error: stored,
   }
-  const budget = forward ? step.forward : step.undo
+  const counted = withCounter(progress, step, { attempt, delay: before.delay, intent: false })
   const failedState: State = {
     ...state,
-    progress: { ...progress, attempt, intent: false, problem: stored },
-    marks: mark(state.marks, record),
+    progress: { ...counted, problem: stored },
+    marks: mark(state.marks, record, 0),
   }
 
-  const cancelled = forward && progress.cancel !== undefined
-  const retryIn = cancelled ? undefined : retryDelay(budget, error, progress, random)
+  const ending = forward && (step.group ? isTurning(progress) : progress.cancel !== undefined)
+  const budget = forward ? step.forward : step.undo
+  const retryIn = ending ? undefined : retryDelay(budget, error, before, random)
   if (retryIn !== undefined) {
     const recorded = attempt <= RECORDED_FAILURES || attempt % 100 === 0
     return {
-      progress: { ...failedState.progress, delay: retryIn },
+      progress: withCounter(failedState.progress, step, { attempt, delay: retryIn, intent: false }),
       ...(recorded && { record }),
       retryIn,
+      ...(!(step.group && forward) && { park: retryIn }),
       notices: ['stepRetry'],
     }
   }
 
-  if (!forward) return withRecord(stuck(failedState, stored), record, 'stepUndoFailed')
+  const notice = forward ? (inDoubt ? 'stepInDoubt' : 'stepFailed') : 'stepUndoFailed'
+  if (!forward) return withRecord(stuck(failedState, stored), record, notice)
+  if (step.group) {
+    const lanes = { ...settled(progress, step).lanes, counters: settled(progress, step).lanes?.counters ?? {} }
+    const failing = lanes.failing ?? { step: step.name, error: stored }
+    return { progress: { ...failedState.progress, lanes: { ...lanes, failing } }, record, notices: [notice] }
+  }
   // When the pivot may have happened, nothing may be undone.
-  if (progress.committed || (step.pivot && inDoubt))
-    return withRecord(stuck(failedState, stored), record, inDoubt ? 'stepInDoubt' : 'stepFailed')
+  if (progress.committed || (step.pivot && inDoubt)) return withRecord(stuck(failedState, stored), record, notice)
 
-  const cause = cancelled ? storeError(new SagaCancelledError(progress.cancel as string)) : stored
-  return withRecord(unwind(plan, failedState, cause), record, inDoubt ? 'stepInDoubt' : 'stepFailed')
+  const cause = ending ? storeError(new SagaCancelledError(progress.cancel as string)) : stored
+  return withRecord(unwind(plan, failedState, cause), record, notice)
+}
+
+function turned(plan: Plan, state: State): Decision {
+  const { cancel, lanes, committed } = state.progress
+  const failing = lanes?.failing
+  if (committed && failing) return stuckIn(state, failing.step, failing.error)
+
+  const cancelled = cancel !== undefined && storeError(new SagaCancelledError(cancel))
+  return unwind(plan, state, cancelled || (failing as NonNullable<typeof failing>).error)
 }
 
 /**
@@ -312,16 +322,22 @@ function failed(
  * The pivot has no undo to clear a doubt, so its author is taken at his word: under the same key, what it throws means
  * no, unless an attempt timed out, whose request may still be running; and StepRejectedError means no even then.
  */
-function mayBeApplied({ marks, begunBefore }: State, step: PlannedStep, error: unknown): boolean {
-  if (step.transactional || step.inDoubt === 'assume-not-applied') return false
+function mayBeApplied(state: State, step: PlannedStep, error: unknown): boolean {
+  if (step.kind !== 'step' || step.transactional || step.inDoubt === 'assume-not-applied') return false
 
   const rejected = isStepRejectedError(error)
-  const doubted = marks.get(step.name)?.state === 'in-doubt'
+  const doubted = stateOf(state, step) === 'in-doubt'
+  const begunBefore = state.begunBefore && !step.group
   return step.pivot ? !rejected && (doubted || isStepTimeoutError(error)) : !rejected || doubted || begunBefore
 }
 
 /** The wait before another attempt; undefined when there is to be none. Callbacks that throw give none. */
-function retryDelay(budget: Budget, error: unknown, before: Progress, random: () => number): number | undefined {
+function retryDelay(
+  budget: Budget,
+  error: unknown,
+  before: Pick<Progress, 'attempt' | 'delay'>,
+  random: () => number,
+): number | undefined {
   const attempt = before.attempt + 1
   if (attempt >= budget.attempts) return undefined
   if (isStepRejectedError(error) || isNonRetryableError(error) || isSagaDeadlineError(error)) return undefined
@@ -334,183 +350,13 @@ function retryDelay(budget: Budget, error: unknown, before: Progress, random: ()
   }
 }
 
-/** On to the step at `cursor`, or to the end. */
-function forwardTo(
-  plan: Plan,
-  state: State,
-  cursor: number,
-  record: NewRecord | undefined,
-  notices: readonly Notice[],
-): Decision {
-  const progress: Progress = { ...state.progress, status: 'running', direction: 'forward', cursor }
-  if (cursor < plan.steps.length) return { progress, record, notices }
+function recalled(plan: Plan, state: State, cause: StoredError): Decision | undefined {
+  const { status, committed } = state.progress
+  if (status !== 'completed' || committed) return undefined
 
-  return finish(plan, { ...state, progress }, record, notices)
-}
-
-function finish(plan: Plan, state: State, record: NewRecord | undefined, notices: readonly Notice[]): Decision {
-  try {
-    const result = plan.returns({ input: fromJson(state.input), results: resultsOf(plan, state.marks) })
-    const progress: Progress = { ...settled(state.progress), status: 'completed' }
-    return { progress, record, output: toJson(result), notices: [...notices, 'sagaCompleted'] }
-  } catch (error) {
-    const after = state.progress.committed ? stuck(state, storeError(error)) : unwind(plan, state, storeError(error))
-    return { ...after, record, notices: [...notices, ...after.notices] }
-  }
-}
-
-/** Turns round: the step at the cursor is undone too when it is, or when `inDoubt` says it may be, applied. */
-function unwind(plan: Plan, state: State, cause: StoredError, inDoubt = false): Decision {
-  const step = plan.steps[state.progress.cursor]
-  const turned: Progress = { ...settled(state.progress), status: 'compensating', direction: 'backward', cause }
-  if (!step || !inDoubt || step.transactional || step.inDoubt === 'assume-not-applied')
-    return turnedRound(backward(plan, { ...state, progress: turned }, state.progress.cursor))
-
-  const record: NewRecord = {
-    name: step.name,
-    kind: 'do',
-    outcome: 'in_doubt',
-    attempt: state.progress.attempt + 1,
-    took: 0,
-    error: cause,
-  }
-  const marks = mark(state.marks, record)
-  const after = turnedRound(backward(plan, { ...state, progress: turned, marks }, state.progress.cursor))
-  return { ...after, record, notices: ['stepInDoubt', ...after.notices] }
-}
-
-function turnedRound(decision: Decision): Decision {
-  return { ...decision, notices: ['sagaCompensating', ...decision.notices] }
-}
-
-/** Back to the nearest step at or below `from` that has something to undo, or to the end of the unwinding. */
-function backward(plan: Plan, state: State, from: number): Decision {
-  for (let cursor = Math.min(from, plan.steps.length - 1); cursor >= 0; cursor--) {
-    const step = plan.steps[cursor] as PlannedStep
-    const known = state.marks.get(step.name)?.state
-    if (step.compensate && (known === 'applied' || known === 'in-doubt'))
-      return { progress: { ...state.progress, status: 'compensating', cursor }, notices: [] }
-  }
-
-  const cancelled = state.progress.cause?.code === 'MSX_SAGA_CANCELLED'
-  return {
-    progress: { ...state.progress, status: cancelled ? 'cancelled' : 'compensated', cursor: 0 },
-    notices: [cancelled ? 'sagaCancelled' : 'sagaCompensated'],
-  }
-}
-
-function stuck({ progress }: State, problem: StoredError | string): Decision {
-  const stored = typeof problem === 'string' ? { name: 'Error', message: problem } : problem
-  return { progress: { ...progress, status: 'stuck', problem: stored }, notices: ['sagaStuck'] }
-}
-
-/** The counters of the step at the cursor, back to nothing. */
-function settled(progress: Progress): Progress {
-  return { ...progress, attempt: 0, delay: 0, intent: false, problem: undefined }
+  return unwind(plan, { ...state, progress: { ...state.progress, cursor: plan.steps.length } }, cause)
 }
 
 function withRecord(decision: Decision, record: NewRecord, notice: Notice): Decision {
   return { ...decision, record, notices: [notice, ...decision.notices] }
-}
-
-/** Whether the step at the cursor may be applied already, without a record that says so. */
-function mayHaveHappened({ progress, marks }: State, step: PlannedStep, mayBeRunning: boolean): boolean {
-  if (step.transactional) return false
-  return mayBeRunning || progress.intent || marks.get(step.name)?.state === 'in-doubt'
-}
-
-/** What `cancel` answers. */
-export type CancelAnswer = 'compensating' | 'refused-after-pivot' | 'already-finished'
-
-/** The answer to a cancel, without its effect. */
-export function cancelAnswer(plan: Plan, state: State, mayBeRunning: boolean): CancelAnswer {
-  const { progress } = state
-  const step = plan.steps[progress.cursor]
-
-  if (isFinished(progress)) return 'already-finished'
-  if (progress.direction === 'backward') return 'compensating'
-  if (progress.committed || (step?.pivot && mayHaveHappened(state, step, mayBeRunning))) return 'refused-after-pivot'
-  return 'compensating'
-}
-
-function cancel(
-  plan: Plan,
-  state: State,
-  { reason, mayBeRunning }: Happening & { type: 'cancel' },
-): Decision | undefined {
-  const { progress } = state
-  if (cancelAnswer(plan, state, mayBeRunning) !== 'compensating') return undefined
-  if (progress.direction === 'backward' || progress.cancel !== undefined) return undefined
-
-  // The turn itself waits for the step that may be running: its result is what there is to undo.
-  return { progress: { ...progress, status: 'compensating', cancel: reason }, notices: [] }
-}
-
-function resume(plan: Plan, state: State, decision: Resume): Decision {
-  const { progress } = state
-  const name = currentStep(plan, progress)
-  const step = plan.steps[progress.cursor]
-  const forward = progress.direction === 'forward'
-  const refuse = (why: string): never => {
-    throw new SagaConflictError(state.id, `saga ${state.id} cannot be resumed with '${decision.do}': ${why}`)
-  }
-
-  if (progress.status !== 'stuck') refuse(`it is ${progress.status}, not stuck`)
-  if (decision.step !== name) refuse(`it is stuck at '${name}', not at '${decision.step}'`)
-
-  const note = { do: decision.do, by: decision.by, reason: decision.reason }
-  const base = { name, kind: 'operator', attempt: progress.attempt, took: 0, note } as const
-  const running = { ...settled(progress), status: forward ? 'running' : 'compensating' } as const
-
-  switch (decision.do) {
-    case 'retry':
-      return { progress: running, record: { ...base, outcome: 'started' }, notices: [] }
-
-    case 'abandon':
-      return {
-        progress: { ...progress, status: 'abandoned' },
-        record: { ...base, outcome: 'skipped' },
-        notices: ['sagaAbandoned'],
-      }
-
-    case 'compensate': {
-      if (!forward) return refuse(`it is being compensated already: 'retry' tries the compensation again`)
-      if (progress.committed) return refuse('it is past its pivot, and nothing is undone after that')
-
-      const doubtful = step && !step.transactional && !step.pivot
-      const record = { ...base, outcome: doubtful ? 'in_doubt' : 'failed', error: progress.problem } as const
-      const after: State = { ...state, progress: running, marks: step ? mark(state.marks, record) : state.marks }
-      const cause = progress.problem ?? { name: 'Error', message: decision.reason }
-      return { ...unwind(plan, after, cause), record }
-    }
-
-    case 'skip':
-    case 'complete': {
-      if (!step) return decision.do === 'skip' ? refuse('all its steps are done') : completedBy(running, decision, base)
-      const complete = forward && decision.do === 'complete'
-      const record: NewRecord = forward
-        ? { ...base, outcome: complete ? 'ok' : 'skipped', ...(complete && { output: toJson(decision.result) }) }
-        : { ...base, kind: 'undo', outcome: 'skipped' }
-      const after: State = { ...state, progress: running, marks: mark(state.marks, record) }
-      if (!forward) return { ...backward(plan, after, progress.cursor - 1), record }
-
-      const committed = progress.committed || step.pivot
-      return forwardTo(plan, { ...after, progress: { ...running, committed } }, progress.cursor + 1, record, [])
-    }
-  }
-}
-
-/** An operator gives the result that `returns` could not. */
-function completedBy(
-  progress: Progress,
-  decision: Resume,
-  base: Pick<NewRecord, 'name' | 'kind' | 'attempt' | 'took' | 'note'>,
-): Decision {
-  const output = decision.do === 'complete' ? toJson(decision.result) : undefined
-  return {
-    progress: { ...progress, status: 'completed' },
-    record: { ...base, outcome: 'ok', output },
-    output,
-    notices: ['sagaCompleted'],
-  }
 }

@@ -1,9 +1,10 @@
 import { describe, expect, test } from 'vitest'
-import { createSagaEngine, memoryStore, saga } from './index.js'
+import { createSagaEngine, eventType, memoryStore, saga } from './index.js'
 import { postgresStore } from './postgres.js'
 
 // biome-ignore lint/suspicious/noExplicitAny: what the types forbid is the point here
-const loose = (name = 'order', version = 1): any => saga<null>(name, { version })
+type Loose = any
+const loose = (name = 'order', version = 1): Loose => saga<null>(name, { version })
 const nothing = () => undefined
 
 test('has a name, a version and a shape that depends on the steps alone', () => {
@@ -16,6 +17,22 @@ test('has a name, a version and a shape that depends on the steps alone', () => 
   expect(shape).toMatch(/^[0-9a-f]{8}$/)
   expect(define('other', 'a', () => 2).shape).toBe(shape)
   expect(define('order', 'b', () => 1).shape).not.toBe(shape)
+})
+
+test('has a shape that depends on what runs together, on what may be left out and on its children', () => {
+  const small = loose('small').returns(nothing)
+  const shapes = [
+    loose().step('a', nothing).step('b', nothing),
+    loose().when(nothing).step('a', nothing).step('b', nothing),
+    loose().parallel((b: Loose) => ({ a: b.step(nothing), b: b.step(nothing) })),
+    loose()
+      .parallel((b: Loose) => ({ a: b.step(nothing) }))
+      .step('b', nothing),
+    loose().child('a', small, nothing).step('b', nothing),
+    loose().sleep('a', 1).step('b', nothing),
+  ].map((chain) => chain.returns(nothing).shape)
+
+  expect(new Set(shapes).size).toBe(shapes.length)
 })
 
 test('lets one beginning have several endings', () => {
@@ -44,6 +61,47 @@ describe('refuses', () => {
     ["step 'a': inDoubt must be", () => loose().step('a', nothing, { inDoubt: 'maybe' })],
     ["step 'a': intent must be true or false", () => loose().step('a', nothing, { intent: 'yes' })],
     ['returns needs a function, not undefined', () => loose().returns()],
+    ["saga 'order': maxRunning must be", () => saga('order', { maxRunning: 0 })],
+    ["step 'a': a sleep must be milliseconds", () => loose().sleep('a', -1)],
+    ["step 'a': a sleep must be milliseconds", () => loose().sleep('a')],
+    ["step 'a': a sleep must be milliseconds", () => loose().sleep('a', 1e14)],
+    ['the condition of when must be a function', () => loose().when()],
+    ['a saga definition', () => loose().child('a', {}, nothing)],
+    ["step 'a': input must be a function", () => loose().child('a', loose().returns(nothing))],
+    ["step 'a': the event's name must be a string", () => loose().waitFor('a', {}, { key: nothing })],
+    ["step 'a': key must be a function", () => loose().waitFor('a', eventType('e'))],
+    ["step 'a': onTimeout must be", () => loose().waitFor('a', eventType('e'), { key: nothing, onTimeout: 'x' })],
+    ["step 'a': timeout must be", () => loose().waitFor('a', eventType('e'), { key: nothing, timeout: -1 })],
+    ['the name of an event must be', () => eventType('')],
+    ["parallel needs a function, not 'x'", () => loose().parallel('x')],
+    ['parallel needs at least one branch', () => loose().parallel(() => ({}))],
+    ['concurrency must be', () => loose().parallel((b: Loose) => ({ a: b.step(nothing) }), { concurrency: 0 })],
+    [
+      "'a' is the name of an earlier step",
+      () =>
+        loose()
+          .step('a', nothing)
+          .parallel((b: Loose) => ({ a: b.step(nothing) })),
+    ],
+    ["step 'a': run must be a function", () => loose().parallel((b: Loose) => ({ a: b.step() }))],
+    [
+      'compensate has no place',
+      () =>
+        loose()
+          .pivot('p', nothing)
+          .parallel((b: Loose) => ({ a: b.step(nothing, { compensate: nothing }) })),
+    ],
+    [
+      "saga 'order' version 1 is given twice, in two forms",
+      () =>
+        createSagaEngine({
+          store: memoryStore(),
+          sagas: [
+            loose().returns(nothing),
+            loose('big').child('a', loose().returns(nothing), nothing).returns(nothing),
+          ],
+        }),
+    ],
     ['a saga definition', () => createSagaEngine({ store: memoryStore(), sagas: [{} as never] })],
     ['store is not a store', () => createSagaEngine({ store: {} as never, sagas: [] })],
     ['concurrency must be', () => createSagaEngine({ store: memoryStore(), sagas: [], concurrency: 0 })],

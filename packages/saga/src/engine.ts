@@ -1,13 +1,4 @@
-import {
-  type CancelAnswer,
-  cancelAnswer,
-  type Decision,
-  decide,
-  FRESH,
-  isAtRest,
-  isFinished,
-  type Resume,
-} from './decide.js'
+import { decide } from './decide.js'
 import type { Definition } from './definition.js'
 import { planOf } from './definition.js'
 import {
@@ -20,14 +11,18 @@ import {
   SagaWaitTimeoutError,
 } from './errors.js'
 import { emitter, type SagaEvents } from './events.js'
+import { advanced, emitNotices, type Held, hold, sideEffects } from './held.js'
 import { count, duration, shown, text } from './internal/check.js'
 import { fromJson, toJson } from './internal/json.js'
 import { timersOf } from './internal/timers.js'
 import { risingIds } from './internal/uuid.js'
-import { type Plan, RETURNS } from './plan.js'
-import { advanced, emitNotices, type Held, hold } from './runner.js'
+import { type CancelAnswer, cancelAnswer, type Resume } from './intervene.js'
+import type { Decision } from './moves.js'
+import { LONGEST, type Plan } from './plan.js'
 import type { Clock, Queryable, Stored } from './shapes.js'
-import type { NewSaga, SagaRow, SagaStatus, Store, Tags, Transition } from './store.js'
+import { currentStep, FRESH, isAtRest, isFinished } from './state.js'
+import type { EventType } from './step.js'
+import type { Delivered, NewSaga, SagaRow, SagaStatus, Store, Tags, Transition } from './store.js'
 import { type Page, recordOf, type SagaView, type StepRecord, timelineOf, viewOf } from './view.js'
 import { planKey, Worker } from './worker.js'
 
@@ -41,6 +36,8 @@ export interface SagaEngineOptions<Tx> {
   readonly lease?: { readonly ttl: number } | undefined
   /** Monotonic milliseconds, for timeouts and polls. In a database, the database's clock decides what is due. */
   readonly clock?: Clock | undefined
+  /** Characters of JSON that the result of a step may have; a longer one fails its step. Default 1 000 000. */
+  readonly maxStepBytes?: number | undefined
   /** For the jitter of back-offs and polls. Default Math.random. */
   readonly random?: (() => number) | undefined
 }
@@ -54,6 +51,15 @@ export interface StartOptions<Tx> {
   readonly delay?: number | undefined
   readonly tags?: Tags | undefined
   /** The caller's transaction: the saga exists, and begins, if and when that commits. */
+  readonly tx?: Tx | undefined
+  /** Names a resource: of the sagas with this lock one runs at a time, from its first step to its end. The others wait. */
+  readonly lock?: string | undefined
+}
+
+export interface SendOptions<Tx> {
+  /** A second event with this id, of the same name and key, is a duplicate and dropped. */
+  readonly messageId?: string | undefined
+  /** The caller's transaction, of isolation READ COMMITTED: the event is sent if and when that commits. */
   readonly tx?: Tx | undefined
 }
 
@@ -106,6 +112,16 @@ export interface SagaEngine<Tx = Queryable> extends AsyncDisposable {
   settled(id: string, options?: SettledOptions): Promise<SagaView>
   /** Unwinds a saga that is not past its pivot. The running step is told by its signal, and undone with what it answers. */
   cancel(id: string, options: { readonly reason: string }): Promise<CancelAnswer>
+  /**
+   * Gives an event to the saga that waits for this name and key the longest, or keeps it for the one that will. The answer
+   * says which: 'delivered' or 'buffered'; or 'duplicate' for a `messageId` that came before.
+   */
+  send<T>(event: EventType<T>, key: string, payload: NoInfer<T>, options?: SendOptions<Tx>): Promise<Delivered>
+  /**
+   * Deletes finished sagas, the oldest first, at most `limit` of them, and answers how many. With a saga goes the promise that its
+   * key starts no other one.
+   */
+  prune(options: { readonly finishedBefore: Date; readonly limit: number }): Promise<number>
   /** An operator's decision about a stuck saga. SagaConflictError when it is not in the state that the operator saw. */
   resume(id: string, decision: Resume): Promise<SagaView>
   /** No new claims; running steps may finish within `timeout` milliseconds (default 10 000); the lease is given up. */
@@ -145,12 +161,32 @@ export function createSagaEngine<Tx>(options: SagaEngineOptions<Tx>): SagaEngine
   const nextId = risingIds()
   const { on, emit } = emitter()
   const waiting = new Map<string, Set<(row?: SagaRow) => void>>()
-  const worker = new Worker({ store, timers, random, emit, plans, concurrency, ttl, onRelease: released })
+  const maxStepBytes = count('createSagaEngine: maxStepBytes', options.maxStepBytes, 1_000_000)
+  const worker = new Worker({
+    store,
+    timers,
+    random,
+    emit,
+    plans,
+    concurrency,
+    ttl,
+    nextId,
+    maxStepBytes,
+    onRelease: released,
+    cancel: (id, reason) => cancel(id, reason),
+    recall: (row, plan, cause) => {
+      const held = hold(row, timers)
+      const decision = decide(plan, held.state, { type: 'recalled', cause }, random)
+      return decision ? intervene(held, decision, 0) : Promise.resolve()
+    },
+  })
   let closed: Promise<void> | undefined
 
   function released({ row }: Held, wakeIn: number | undefined): void {
     if (wakeIn !== undefined) worker.poke(wakeIn + SLACK)
-    else for (const look of [...(waiting.get(row.id) ?? [])]) look(row)
+    if (row.lock !== undefined || row.parent !== undefined || plans.get(planKey(row.name, row.version))?.maxRunning)
+      worker.poke(0)
+    if (wakeIn === undefined) for (const look of [...(waiting.get(row.id) ?? [])]) look(row)
   }
 
   function alive(): void {
@@ -189,13 +225,31 @@ export function createSagaEngine<Tx>(options: SagaEngineOptions<Tx>): SagaEngine
       output: decision.output,
       finished: isFinished(decision.progress),
       record: decision.record,
+      ...sideEffects(held, decision, isFinished(decision.progress)),
     }
     if (!(await store.commit([transition])).has(row.id)) return undefined
 
-    const after = advanced(held, transition)
+    const after = advanced(held, transition, timers)
     emitNotices(emit, after, decision)
     if (!owned) released(after, transition.wakeIn)
     return after
+  }
+
+  async function cancel(id: string, reason: string): Promise<CancelAnswer> {
+    for (;;) {
+      const row = await found(id)
+      const plan = planFor(row)
+      const held = hold(row, timers)
+      const mayBeRunning = row.worker !== undefined || row.claims > 0
+      const answer = cancelAnswer(plan, held.state, mayBeRunning)
+      const decision = decide(plan, held.state, { type: 'cancel', reason, mayBeRunning }, random)
+      if (!decision) return answer
+
+      if (await intervene(held, decision, row.claims)) {
+        worker.hurry(id, reason)
+        return answer
+      }
+    }
   }
 
   /**
@@ -270,15 +324,17 @@ export function createSagaEngine<Tx>(options: SagaEngineOptions<Tx>): SagaEngine
 
     async start(definition, input, startOptions = {}) {
       alive()
-      const plan = planOf(definition as Definition<never, unknown, unknown, never>)
+      const plan = planOf(definition)
       if (plans.get(planKey(plan.name, plan.version)) !== plan)
         throw new TypeError(`start: saga '${plan.name}' version ${plan.version} is not among this engine's sagas`)
 
-      const { key, deadline, delay, tags = {}, tx } = startOptions
+      const { key, deadline, delay, tags = {}, tx, lock } = startOptions
       if (key !== undefined) text('start: key', key, 500)
       checkTags('start: tags', tags)
-      const wait = duration('start: delay', delay, 0)
-      const home = tx === undefined && wait === 0 ? worker.home : undefined
+      if (lock !== undefined) text('start: lock', lock, 500)
+      const wait = duration('start: delay', delay, 0, 0, LONGEST)
+      const free = tx === undefined && wait === 0 && lock === undefined && plan.maxRunning === undefined
+      const home = free ? worker.home : undefined
       const given: NewSaga = {
         id: nextId(),
         name: plan.name,
@@ -288,9 +344,10 @@ export function createSagaEngine<Tx>(options: SagaEngineOptions<Tx>): SagaEngine
         input: toJson(input),
         tags,
         delay: wait,
-        deadline: deadline === undefined ? undefined : duration('start: deadline', deadline, 0, 1),
+        deadline: deadline === undefined ? undefined : duration('start: deadline', deadline, 0, 1, LONGEST),
         worker: home,
-        progress: wait > 0 ? { ...FRESH, status: 'waiting' } : FRESH,
+        progress: wait > 0 || lock !== undefined ? { ...FRESH, status: 'waiting' } : FRESH,
+        lock,
       }
       const create = () => store.create(given, tx)
       const { saga: row, created } = home === undefined ? await create() : await worker.bear(given.id, create)
@@ -347,22 +404,25 @@ export function createSagaEngine<Tx>(options: SagaEngineOptions<Tx>): SagaEngine
       return view(await atRest(id, 0, { timeout, signal }))
     },
 
-    async cancel(id, { reason }) {
-      text('cancel: reason', reason, 1_000)
-      for (;;) {
-        const row = await found(id)
-        const plan = planFor(row)
-        const held = hold(row, timers)
-        const mayBeRunning = row.worker !== undefined || row.claims > 0
-        const answer = cancelAnswer(plan, held.state, mayBeRunning)
-        const decision = decide(plan, held.state, { type: 'cancel', reason, mayBeRunning }, random)
-        if (!decision) return answer
+    cancel(id, { reason }) {
+      return cancel(id, text('cancel: reason', reason, 1_000))
+    },
 
-        if (await intervene(held, decision, row.claims)) {
-          worker.hurry(id, reason)
-          return answer
-        }
-      }
+    async send(event, key, payload, { messageId, tx } = {}) {
+      alive()
+      text("send: the event's name", event?.name)
+      text('send: key', key, 500)
+      if (messageId !== undefined) text('send: messageId', messageId, 500)
+
+      const delivered = await store.deliver({ event: event.name, key, messageId, payload: toJson(payload) }, tx)
+      if (delivered === 'delivered') worker.rouse(tx !== undefined)
+      return delivered
+    },
+
+    async prune({ finishedBefore, limit }) {
+      if (!(finishedBefore instanceof Date) || Number.isNaN(finishedBefore.getTime()))
+        throw new TypeError(`prune: finishedBefore must be a Date, not ${shown(finishedBefore)}`)
+      return store.prune({ finishedBefore: finishedBefore.getTime(), limit: count('prune: limit', limit, 1) })
     },
 
     async resume(id, decision) {
@@ -404,17 +464,29 @@ function plansOf<Tx>({ store, sagas }: SagaEngineOptions<Tx>): ReadonlyMap<strin
   if (!Array.isArray(sagas)) throw new TypeError(`createSagaEngine: sagas must be a list, not ${shown(sagas)}`)
 
   const plans = new Map<string, Plan>()
-  for (const definition of sagas) {
-    const plan = planOf(definition)
+  const given = new Set<Plan>()
+  /** The sagas that are steps of others come with them. */
+  const add = (plan: Plan): void => {
     const key = planKey(plan.name, plan.version)
-    if (plans.has(key))
-      throw new TypeError(`createSagaEngine: saga '${plan.name}' version ${plan.version} is given twice`)
+    const known = plans.get(key)
+    if (known === plan) return
+    if (known)
+      throw new TypeError(`createSagaEngine: saga '${plan.name}' version ${plan.version} is given twice, in two forms`)
+
     const step = plan.steps.find(({ transactional }) => transactional)
     if (step && !store.transactional)
       throw new TypeError(
         `createSagaEngine: step '${step.name}' of saga '${plan.name}' is transactional and the store has no transactions (memoryStore takes a \`transaction\` option)`,
       )
     plans.set(key, plan)
+    for (const { child } of plan.steps) if (child) add(child.plan)
+  }
+  for (const definition of sagas) {
+    const plan = planOf(definition)
+    if (given.has(plan))
+      throw new TypeError(`createSagaEngine: saga '${plan.name}' version ${plan.version} is given twice`)
+    given.add(plan)
+    add(plan)
   }
   return plans
 }
@@ -423,7 +495,7 @@ function resultOf(row: SagaRow, plan: Plan): unknown {
   const { status, problem, cause } = row.progress
   if (status === 'completed') return fromJson(row.output)
   if (status === 'stuck')
-    throw new SagaStuckError(row.id, plan.steps[row.progress.cursor]?.name ?? RETURNS, problem && restoreError(problem))
+    throw new SagaStuckError(row.id, currentStep(plan, row.progress), problem && restoreError(problem))
 
   const why = status === 'abandoned' ? (problem ?? cause) : cause
   throw new SagaFailedError(row.id, status, why && restoreError(why))

@@ -1,4 +1,4 @@
-import type { Notice } from './decide.js'
+import type { Notice } from './moves.js'
 import type { SagaStatus } from './store.js'
 
 export interface SagaEvent {
@@ -24,6 +24,8 @@ export interface StepEvent {
 /** What an engine tells: each event after the write that made it true, and only by the engine that made the write. */
 export interface SagaEvents {
   sagaStarted: SagaEvent
+  /** It is nobody's until a timer, an event or a child wakes it. */
+  sagaWaiting: SagaEvent
   sagaCompensating: SagaEvent
   sagaCompleted: SagaEvent
   sagaCompensated: SagaEvent
@@ -33,6 +35,8 @@ export interface SagaEvents {
   stepStarted: Omit<StepEvent, 'took'> & { readonly direction: 'forward' | 'backward' }
   stepRetry: StepEvent
   stepDone: StepEvent
+  /** Its `when` said no. */
+  stepSkipped: StepEvent
   stepFailed: StepEvent
   stepInDoubt: StepEvent
   stepUndone: StepEvent

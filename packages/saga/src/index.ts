@@ -1,7 +1,19 @@
 /// <reference lib="esnext.disposable" preserve="true" />
 
-export type { CancelAnswer, Resume } from './decide.js'
-export { type Add, type Chain, type Definition, type Fresh, type SagaOptions, type Steps, saga } from './definition.js'
+export {
+  type Add,
+  type Branch,
+  type Branches,
+  type BranchResults,
+  type Chain,
+  type Conditional,
+  type Definition,
+  type Fresh,
+  type FreshAll,
+  type SagaOptions,
+  type Steps,
+  saga,
+} from './definition.js'
 export {
   createSagaEngine,
   type ListFilter,
@@ -9,6 +21,7 @@ export {
   type SagaEngine,
   type SagaEngineOptions,
   type SagaHandle,
+  type SendOptions,
   type SettledOptions,
   type StartOptions,
 } from './engine.js'
@@ -40,27 +53,36 @@ export {
   type StoredError,
 } from './errors.js'
 export type { SagaEvent, SagaEvents, StepEvent } from './events.js'
+export type { CancelAnswer, Resume } from './intervene.js'
 export { type MemoryStoreOptions, memoryStore } from './memory.js'
 export type { Backoff, Clock, Database, Outcome, Prettify, Queryable, Stored } from './shapes.js'
-export type {
-  CompensateContext,
-  ForwardOptions,
-  Run,
-  StepContext,
-  StepOptions,
-  StepOutcome,
-  StepRetry,
-  TxRun,
-  TxStepOptions,
-  UndoPolicy,
+export {
+  type CompensateContext,
+  type EventType,
+  eventType,
+  type ForwardOptions,
+  type Run,
+  type StepContext,
+  type StepOptions,
+  type StepOutcome,
+  type StepRetry,
+  type TxRun,
+  type TxStepOptions,
+  type UndoPolicy,
+  type WaitOptions,
 } from './step.js'
 export type {
   ClaimRequest,
+  Counter,
+  Delivered,
   Guard,
+  Lanes,
   ListQuery,
+  Mail,
   NewRecord,
   NewSaga,
   Progress,
+  PruneQuery,
   RecordRow,
   SagaRow,
   SagaStatus,
@@ -68,5 +90,6 @@ export type {
   Support,
   Tags,
   Transition,
+  Wait,
 } from './store.js'
 export type { Page, SagaView, StepRecord } from './view.js'

@@ -2,7 +2,21 @@ import { optionalFunction } from './internal/check.js'
 import { sagaConflict } from './internal/conflict.js'
 import { canonical } from './internal/json.js'
 import type { Clock, Queryable } from './shapes.js'
-import type { ClaimRequest, Guard, ListQuery, NewSaga, RecordRow, SagaRow, Store, Transition } from './store.js'
+import { isFinished } from './state.js'
+import type {
+  ClaimRequest,
+  Delivered,
+  Guard,
+  ListQuery,
+  Mail,
+  NewSaga,
+  PruneQuery,
+  RecordRow,
+  SagaRow,
+  Store,
+  Transition,
+  Wait,
+} from './store.js'
 
 export interface MemoryStoreOptions {
   /** Runs transactional steps; without it a definition with a `txStep` or `txPivot` is refused by `createSagaEngine`. */
@@ -11,7 +25,25 @@ export interface MemoryStoreOptions {
   readonly clock?: Clock | undefined
 }
 
-type Row = Omit<SagaRow, 'deadlineIn'> & { readonly deadline: number | undefined }
+/** A row as it is kept: changed in place, and copied on its way out. */
+type Row = Omit<{ -readonly [K in keyof SagaRow]: SagaRow[K] }, 'deadlineIn' | 'now' | 'records'> & {
+  readonly deadline: number | undefined
+  readonly records: RecordRow[]
+}
+
+interface Letter extends Mail {
+  /** The saga and the step that it was delivered to. */
+  to: { readonly id: string; readonly step: string } | undefined
+  taken: boolean
+}
+
+interface Mailbox {
+  readonly letters: Letter[]
+  readonly ids: Set<string>
+  waiters: { readonly id: string; readonly step: string }[]
+}
+
+const boxKey = ({ event, key }: Pick<Mail, 'event' | 'key'>): string => JSON.stringify([event, key])
 
 /**
  * Keeps sagas in this process: for tests, and for work that may be lost with it. Several engines may share one. A
@@ -31,6 +63,11 @@ class MemoryStore implements Store<Queryable> {
   readonly #leases = new Map<string, number>()
   /** One at a time, as a row lock would have it: a `commitWith` under way refuses nobody, others wait. */
   readonly #locks = new Map<string, Promise<unknown>>()
+  readonly #boxes = new Map<string, Mailbox>()
+  /** Sagas that something was delivered to which they have not taken. */
+  readonly #mailed = new Set<string>()
+  /** Which saga holds a resource. */
+  readonly #held = new Map<string, string>()
   readonly #epoch = Date.now()
   #clock: Clock
   #ownClock: boolean
@@ -67,6 +104,10 @@ class MemoryStore implements Store<Queryable> {
       return { saga: this.#row(known), created: false }
     }
 
+    return { saga: this.#row(this.#insert(saga)), created: true }
+  }
+
+  #insert(saga: NewSaga): Row {
     const now = this.#now()
     const owned = saga.worker !== undefined && this.#enlisted(saga.worker)
     const row: Row = {
@@ -88,36 +129,54 @@ class MemoryStore implements Store<Queryable> {
       createdAt: now,
       finishedAt: undefined,
       wakeAt: owned ? undefined : now + (saga.delay ?? 0),
+      parent: saga.parent,
+      lock: saga.lock,
+      trace: saga.trace,
+      nudges: 0,
       records: [],
     }
     this.#put(row)
-    if (unique !== undefined) this.#keys.set(unique, row.id)
-    return { saga: this.#row(row), created: true }
+    if (saga.key !== undefined) this.#keys.set(JSON.stringify([saga.name, saga.key]), row.id)
+    return row
   }
 
   async claim(request: ClaimRequest): Promise<SagaRow[]> {
     if (!this.#enlisted(request.worker)) return []
 
     const now = this.#now()
-    const able = new Set(request.can.map(({ name, version }) => `${name}/${version}`))
-    const due = [...this.#due]
+    const able = new Map(request.can.map((can) => [`${can.name}/${can.version}`, can]))
+    const due = [...this.#due, ...this.#mailed]
       .map((id) => this.#sagas.get(id) as Row)
-      .filter((row) => (row.wakeAt as number) <= now && able.has(`${row.name}/${row.version}`))
-      .filter((row) => !this.#locks.has(row.id))
-      .sort((a, b) => (a.wakeAt as number) - (b.wakeAt as number))
+      .filter((row) => this.#isDue(row, now) && able.has(`${row.name}/${row.version}`) && !this.#locks.has(row.id))
+      .sort((a, b) => (a.wakeAt ?? 0) - (b.wakeAt ?? 0))
 
-    return [...this.#astray(request), ...due].slice(0, request.limit).map((row) =>
-      this.#row(
-        this.#put({
-          ...row,
-          worker: request.worker,
-          fence: row.fence + 1,
-          claims: row.claims + 1,
-          wakeAt: undefined,
-          progress: row.progress.status === 'waiting' ? { ...row.progress, status: 'running' } : row.progress,
-        }),
-      ),
-    )
+    const taken: SagaRow[] = []
+    for (const row of new Set([...this.#astray(request), ...due])) {
+      if (taken.length >= request.limit) break
+      const most = row.worker === undefined ? able.get(`${row.name}/${row.version}`)?.maxRunning : undefined
+      if (most !== undefined && this.#running(row.name) >= most) continue
+      if (row.lock !== undefined && (this.#held.get(row.lock) ?? row.id) !== row.id) continue
+
+      if (row.lock !== undefined) this.#held.set(row.lock, row.id)
+      row.worker = request.worker
+      row.fence++
+      row.claims++
+      row.wakeAt = undefined
+      if (row.progress.status === 'waiting') row.progress = { ...row.progress, status: 'running' }
+      taken.push(this.#row(this.#put(row)))
+    }
+    return taken
+  }
+
+  #isDue({ id, wakeAt, worker, progress }: Row, now: number): boolean {
+    if (wakeAt !== undefined && wakeAt <= now) return true
+    return worker === undefined && progress.status === 'waiting' && this.#mailed.has(id)
+  }
+
+  #running(name: string): number {
+    let count = 0
+    for (const row of this.#sagas.values()) if (row.name === name && row.worker !== undefined) count++
+    return count
   }
 
   #astray({ worker, holding }: ClaimRequest): Row[] {
@@ -154,6 +213,104 @@ class MemoryStore implements Store<Queryable> {
     } finally {
       this.#locks.delete(guard.id)
     }
+  }
+
+  async spawn(parent: Transition, child: NewSaga): Promise<boolean> {
+    while (this.#locks.has(parent.id)) await this.#locks.get(parent.id)
+    if (!this.#apply(parent)) return false
+
+    this.#insert(child)
+    return true
+  }
+
+  async receive(
+    id: string,
+    wait: Wait,
+    run: (mail: Pick<Mail, 'payload'> | undefined) => Transition | undefined,
+  ): Promise<boolean> {
+    while (this.#locks.has(id)) await this.#locks.get(id)
+    const box = this.#box(wait)
+    const own = box.letters.find(({ taken, to }) => !taken && to?.id === id && to.step === wait.step)
+    const letter = own ?? box.letters.find(({ taken, to }) => !taken && to === undefined)
+    const transition = run(letter)
+    if (transition && !this.#apply(transition)) return false
+
+    const others = box.waiters.filter((waiter) => waiter.id !== id || waiter.step !== wait.step)
+    const known = others.length < box.waiters.length
+    if (letter) {
+      letter.taken = true
+      letter.to = { id, step: wait.step }
+      this.#forgetMail(id)
+    }
+    const waitsOn = !letter && (transition === undefined || waitsFor(transition, wait.step))
+    if (!waitsOn) box.waiters = others
+    else if (!known) box.waiters.push({ id, step: wait.step })
+    return true
+  }
+
+  async deliver(mail: Mail, tx?: Queryable): Promise<Delivered> {
+    if (tx !== undefined)
+      throw new TypeError('send: tx cannot be used with memoryStore, which cannot join a transaction')
+
+    const box = this.#box(mail)
+    if (mail.messageId !== undefined) {
+      if (box.ids.has(mail.messageId)) return 'duplicate'
+      box.ids.add(mail.messageId)
+    }
+    const letter: Letter = { ...mail, to: undefined, taken: false }
+    box.letters.push(letter)
+    return this.#assign(box, letter) ? 'delivered' : 'buffered'
+  }
+
+  #assign(box: Mailbox, letter: Letter): boolean {
+    const to = box.waiters.shift()
+    if (!to) return false
+
+    letter.to = to
+    this.#mailed.add(to.id)
+    return true
+  }
+
+  #box(of: Pick<Mail, 'event' | 'key'>): Mailbox {
+    const known = this.#boxes.get(boxKey(of))
+    if (known) return known
+
+    const box: Mailbox = { letters: [], ids: new Set(), waiters: [] }
+    this.#boxes.set(boxKey(of), box)
+    return box
+  }
+
+  #forgetMail(id: string): void {
+    for (const { letters } of this.#boxes.values()) if (letters.some(({ taken, to }) => !taken && to?.id === id)) return
+    this.#mailed.delete(id)
+  }
+
+  /** What was delivered to it and not taken is for others. */
+  #unwait(id: string): void {
+    this.#mailed.delete(id)
+    for (const box of this.#boxes.values()) {
+      box.waiters = box.waiters.filter((waiter) => waiter.id !== id)
+      for (const letter of box.letters) {
+        if (letter.taken || letter.to?.id !== id) continue
+        letter.to = undefined
+        this.#assign(box, letter)
+      }
+    }
+  }
+
+  async prune({ finishedBefore, limit }: PruneQuery): Promise<number> {
+    const old = [...this.#sagas.values()]
+      .filter(({ finishedAt, parent }) => {
+        const above = parent === undefined ? undefined : this.#sagas.get(parent)
+        return finishedAt !== undefined && finishedAt < finishedBefore && (!above || isFinished(above.progress))
+      })
+      .sort((a, b) => (a.finishedAt as number) - (b.finishedAt as number))
+      .slice(0, limit)
+    for (const { id, name, key } of old) {
+      this.#sagas.delete(id)
+      if (key !== undefined) this.#keys.delete(JSON.stringify([name, key]))
+    }
+    return old.length
   }
 
   async load(id: string): Promise<SagaRow | undefined> {
@@ -203,7 +360,10 @@ class MemoryStore implements Store<Queryable> {
     let freed = 0
     for (const row of this.#sagas.values()) {
       if (row.worker === undefined || !lost(row.worker) || this.#locks.has(row.id)) continue
-      this.#put({ ...row, worker: undefined, fence: row.fence + 1, wakeAt: this.#now() })
+      row.worker = undefined
+      row.fence++
+      row.wakeAt = this.#now()
+      this.#put(row)
       freed++
     }
     return freed
@@ -223,21 +383,33 @@ class MemoryStore implements Store<Queryable> {
 
     const row = this.#sagas.get(change.id) as Row
     const now = this.#now()
-    const rev = row.rev + 1
-    const record: RecordRow | undefined = change.record && { ...change.record, seq: rev, at: now }
-    this.#put({
-      ...row,
-      rev,
-      token: change.token,
-      worker: change.keep ? row.worker : undefined,
-      wakeAt: change.wakeIn === undefined ? undefined : now + change.wakeIn,
-      claims: change.claims,
-      progress: change.progress,
-      output: change.output ?? row.output,
-      finishedAt: change.finished ? now : undefined,
-      records: record ? [...row.records, record] : row.records,
-    })
+    row.rev++
+    row.token = change.token
+    if (!change.keep) row.worker = undefined
+    row.wakeAt = change.wakeIn === undefined ? undefined : now + change.wakeIn
+    if (change.nudges !== undefined && change.nudges !== row.nudges) row.wakeAt = now
+    row.claims = change.claims
+    row.progress = change.progress
+    row.output = change.output ?? row.output
+    row.finishedAt = change.finished ? now : undefined
+    if (change.record) row.records.push({ ...change.record, seq: row.rev, at: now })
+    this.#put(row)
+
+    if (change.unwait) this.#unwait(row.id)
+    if (change.lock !== undefined && this.#held.get(change.lock) === row.id) this.#held.delete(change.lock)
+    if (change.parent !== undefined) this.#nudge(change.parent)
     return true
+  }
+
+  #nudge(id: string): void {
+    const row = this.#sagas.get(id)
+    if (!row) return
+
+    row.nudges++
+    const { status } = row.progress
+    if (row.worker !== undefined || (status !== 'waiting' && status !== 'compensating')) return
+    row.wakeAt = this.#now()
+    this.#put(row)
   }
 
   #put(row: Row): Row {
@@ -248,6 +420,17 @@ class MemoryStore implements Store<Queryable> {
   }
 
   #row({ deadline, ...row }: Row): SagaRow {
-    return { ...row, deadlineIn: deadline === undefined ? undefined : deadline - this.#now() }
+    const now = this.#now()
+    return {
+      ...row,
+      records: row.records.slice(),
+      deadlineIn: deadline === undefined ? undefined : deadline - now,
+      now,
+    }
   }
+}
+
+/** A transition that leaves its step waiting. */
+function waitsFor({ record }: Transition, step: string): boolean {
+  return record === undefined || (record.name === step && record.outcome === 'started')
 }

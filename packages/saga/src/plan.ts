@@ -14,9 +14,35 @@ export interface Budget {
 type AnyContext = StepContext<unknown, unknown>
 type AnyCompensateContext = CompensateContext<unknown, unknown, unknown>
 
+/** Steps that run at the same time: those of the plan from `start` up to, not including, `end`. */
+export interface Group {
+  readonly start: number
+  readonly end: number
+  readonly concurrency: number
+}
+
+export interface PlannedWait {
+  readonly event: string
+  readonly key: (c: AnyContext) => string
+  readonly timeout: number | undefined
+  readonly onTimeout: 'fail' | 'continue'
+}
+
+export interface PlannedChild {
+  readonly plan: Plan
+  readonly input: (c: AnyContext) => unknown
+}
+
 /** One step as the engine sees it: options resolved, types erased. `tx` is undefined unless the step is transactional. */
 export interface PlannedStep {
   readonly name: string
+  readonly kind: 'step' | 'sleep' | 'wait' | 'child'
+  /** Left out when this says no. */
+  readonly when?: ((c: AnyContext) => boolean) | undefined
+  readonly group?: Group | undefined
+  readonly sleep?: ((c: AnyContext) => number) | undefined
+  readonly wait?: PlannedWait | undefined
+  readonly child?: PlannedChild | undefined
   readonly transactional: boolean
   readonly pivot: boolean
   readonly run: (tx: unknown, c: AnyContext) => unknown
@@ -33,7 +59,10 @@ export interface Plan {
   /** A hash of the names, kinds and order of the steps. */
   readonly shape: string
   readonly steps: readonly PlannedStep[]
-  readonly returns: (c: { readonly input: unknown; readonly results: unknown }) => unknown
+  /** Sagas of all versions of this name that run at a time, on all workers together. */
+  readonly maxRunning?: number | undefined
+  /** Unknown where a saga is only operated on: a worker will find the end. */
+  readonly returns: ((c: { readonly input: unknown; readonly results: unknown }) => unknown) | undefined
 }
 
 /** The name under which a saga is stuck whose `returns` threw after the pivot. */
@@ -72,6 +101,7 @@ export function planStep(draft: StepDraft): PlannedStep {
   const { compensate } = options
   return {
     name,
+    kind: 'step',
     transactional,
     pivot,
     run: transactional ? run : (_tx, c) => run(c),
@@ -84,6 +114,36 @@ export function planStep(draft: StepDraft): PlannedStep {
     }),
     inDoubt: options.inDoubt ?? 'compensate',
     intent: options.intent ?? false,
+  }
+}
+
+/** Milliseconds that a durable timer takes at most: three hundred years. */
+export const LONGEST = 1e13
+
+const inert = {
+  transactional: false,
+  pivot: false,
+  intent: false,
+  inDoubt: 'compensate',
+  run: () => undefined,
+} as const
+
+/** A step that waits: for time, for an event, for another saga. It has no effect of its own to be in doubt about. */
+export function planPause(
+  name: string,
+  afterPivot: boolean,
+  pause: Pick<PlannedStep, 'kind' | 'sleep' | 'wait' | 'child'>,
+): PlannedStep {
+  const once = budget(name, undefined, 1, { timeout: DEFAULT_TIMEOUT })
+  const isChild = pause.kind === 'child'
+  return {
+    ...inert,
+    ...pause,
+    name,
+    // The engine undoes a child by unwinding it.
+    compensate: isChild && !afterPivot ? () => undefined : undefined,
+    forward: isChild && afterPivot ? { ...once, attempts: Infinity } : once,
+    undo: { ...once, attempts: DEFAULT_ATTEMPTS },
   }
 }
 
@@ -102,11 +162,17 @@ function budget(name: string, retry: StepRetry | undefined, attempts: number, re
   }
 }
 
+function spelled({ name, kind, transactional, pivot, group, when, child }: PlannedStep): string {
+  const what = kind === 'step' && pivot ? 'pivot' : kind
+  const together = group ? `/of ${group.start}-${group.end}` : ''
+  const of = child ? `/${child.plan.name}` : ''
+  return `${name}/${transactional ? 'tx' : ''}${what}${when ? '/when' : ''}${together}${of}`
+}
+
 /** Same steps, same hash (FNV-1a, 32 bits): code inside a step may change freely, the list of steps may not. */
 export function shapeOf(steps: readonly PlannedStep[]): string {
-  const spelled = steps.map((step) => `${step.name}/${step.transactional ? 'tx' : ''}${step.pivot ? 'pivot' : 'step'}`)
   let hash = 0x811c9dc5
-  for (const character of spelled.join('\n')) {
+  for (const character of steps.map(spelled).join('\n')) {
     hash = Math.imul(hash ^ (character.codePointAt(0) as number), 0x01000193) >>> 0
   }
   return hash.toString(16).padStart(8, '0')

@@ -1,8 +1,9 @@
 import { PGlite } from '@electric-sql/pglite'
 import { expect, onTestFinished, test, vi } from 'vitest'
-import { FRESH } from './decide.js'
 import { createSagaEngine, type Database, type Queryable, saga } from './index.js'
+import { migrateSchema } from './postgres/schema.js'
 import { postgresStore } from './postgres.js'
+import { FRESH } from './state.js'
 import { pgliteDatabase, postgresDatabase } from './testing/databases.js'
 
 /** An embedded database as one of several services sees it: its own role, without the right to create a schema. */
@@ -47,8 +48,41 @@ test('migrates once, however many processes do it at the same time', async ({ sk
 
   await Promise.all(Array.from({ length: 6 }, () => postgresStore({ pool: database.pool, schema }).migrate()))
 
-  expect((await database.pool.query(`SELECT version FROM ${schema}.migration_done`)).rows).toEqual([{ version: 1 }])
+  expect((await database.pool.query(`SELECT version FROM ${schema}.migration_done`)).rows).toEqual([
+    { version: 1 },
+    { version: 2 },
+  ])
 })
+
+test('brings a schema of the first version forward, with what is in it', { timeout: 30_000 }, async () => {
+  const database = await pgliteDatabase()
+  onTestFinished(() => database.close())
+  const at = 'msx_saga_old'
+  await database.transaction((tx) => migrateSchema(tx, at, 1))
+  const id = '01890000-0000-7000-8000-000000000000'
+  await database.pool.query(
+    `INSERT INTO ${at}.saga (id, name, version, shape, status, wake_at, created_at, cursor, rev)
+     VALUES ('${id}', 'order', 1, '${shape}', 'running', now(), now(), 1, 2)`,
+  )
+  await database.pool.query(
+    `INSERT INTO ${at}.saga_step (saga_id, seq, name, kind, outcome, attempt, output, took, at)
+     VALUES ('${id}', 2, 'a', 'do', 'ok', 1, '1', 1, now())`,
+  )
+
+  const store = postgresStore({ pool: database.pool, schema: at })
+  await store.migrate()
+  const engine = createSagaEngine({ store, sagas: [twoSteps] })
+  onTestFinished(() => engine.close())
+  await engine.run()
+
+  expect((await engine.settled(id)).output).toBe(2)
+})
+
+const twoSteps = saga<null>('order')
+  .step('a', () => 1)
+  .step('b', ({ results }) => results.a + 1)
+  .returns(({ results }) => results.b)
+const { shape } = twoSteps
 
 test('finds due sagas by the index', async ({ skip }) => {
   const database = await postgresDatabase()

@@ -6,7 +6,7 @@ import { rowOf, type SagaColumns, wireOf } from './postgres/rows.js'
 import { migrateSchema } from './postgres/schema.js'
 import { statementsFor } from './postgres/statements.js'
 import type { Database, Queryable } from './shapes.js'
-import type { NewSaga, SagaRow, Store } from './store.js'
+import type { ClaimRequest, Delivered, Mail, NewSaga, SagaRow, Store, Support, Transition } from './store.js'
 
 export type { Database, Queryable } from './shapes.js'
 
@@ -58,6 +58,9 @@ export function postgresStore(options: PostgresStoreOptions): PostgresStore {
       saga.worker ?? null,
       saga.delay ?? 0,
       saga.deadline ?? null,
+      saga.parent ?? null,
+      saga.lock ?? null,
+      saga.trace ?? null,
     ])
     if (created) return { saga: created, created: true }
 
@@ -68,19 +71,79 @@ export function postgresStore(options: PostgresStoreOptions): PostgresStore {
     return { saga: known, created: false }
   }
 
+  async function take(
+    on: Queryable,
+    request: ClaimRequest,
+    can: readonly Support[],
+    limit: number,
+  ): Promise<SagaRow[]> {
+    const { worker, holding } = request
+    const able = JSON.stringify(can.map(({ name, version }) => ({ name, version })))
+    return rows(on, sql.claim, [worker, able, limit, holding ? JSON.stringify(holding) : null])
+  }
+
+  /** Counting and claiming are one thing: another worker that wants sagas of this name waits for both. */
+  function claimLimited(
+    request: ClaimRequest,
+    name: string,
+    can: readonly Support[],
+    limit: number,
+  ): Promise<SagaRow[]> {
+    const most = Math.min(...can.map(({ maxRunning }) => maxRunning as number))
+    return transact(async (tx) => {
+      await tx.query(sql.limit, [`${schema}/${name}`])
+      const { count } = (await tx.query(sql.running, [name])).rows[0] as { count: number }
+      return count < most ? take(tx, { ...request, holding: undefined }, can, Math.min(limit, most - count)) : []
+    })
+  }
+
+  async function apply(on: Queryable, batch: readonly Transition[]): Promise<ReadonlySet<string>> {
+    const far = batch.some(reachesFar)
+    const { rows: accepted } = await on.query(far ? sql.commitFar : sql.commit, [JSON.stringify(batch.map(wireOf))])
+    if (far && accepted[0]?.returned) {
+      for (const box of JSON.parse(accepted[0].returned) as Pick<Mail, 'event' | 'key'>[]) {
+        await openMailbox(on, box)
+        await on.query(sql.handOn, [box.event, box.key])
+      }
+    }
+    return new Set(accepted.map((row) => row.id as string))
+  }
+
+  /** Until the transaction ends, what is in this mailbox is ours alone to read and to change. */
+  async function openMailbox(tx: Queryable, { event, key }: Pick<Mail, 'event' | 'key'>): Promise<void> {
+    const locked = await tx.query(sql.mailbox, [JSON.stringify([schema, event, key])])
+    const { isolation } = locked.rows[0] as { isolation: string }
+    if (isolation !== 'read committed')
+      throw new TypeError(`send: tx must be of isolation READ COMMITTED, not ${isolation.toUpperCase()}`)
+  }
+
+  async function deliver(tx: Queryable, { event, key, messageId, payload }: Mail): Promise<Delivered> {
+    await openMailbox(tx, { event, key })
+    if (messageId !== undefined) {
+      const known = await tx.query(sql.isDuplicate, [event, key, messageId])
+      if (known.rows.length > 0) return 'duplicate'
+    }
+    const { rows: letters } = await tx.query(sql.deliver, [event, key, messageId ?? null, payload ?? null])
+    return letters[0]?.delivered ? 'delivered' : 'buffered'
+  }
+
   return {
     transactional: true,
     create,
     migrate: () => transact((tx) => migrateSchema(tx, schema)),
 
-    claim({ worker, can, limit, holding }) {
-      const able = JSON.stringify(can.map(({ name, version }) => ({ name, version })))
-      return rows(pool, sql.claim, [worker, able, limit, holding ? JSON.stringify(holding) : null])
+    async claim(request) {
+      const free = request.can.filter(({ maxRunning }) => maxRunning === undefined)
+      const claimed = await take(pool, request, free, request.limit)
+      for (const [name, can] of limitedOf(request.can)) {
+        if (claimed.length >= request.limit) break
+        claimed.push(...(await claimLimited(request, name, can, request.limit - claimed.length)))
+      }
+      return claimed
     },
 
     async commit(batch) {
-      const accepted = await pool.query(sql.commit, [JSON.stringify(batch.map(wireOf))])
-      return new Set(accepted.rows.map((row) => row.id as string))
+      return batch.some(reachesFar) ? transact((tx) => apply(tx, batch)) : apply(pool, batch)
     },
 
     commitWith({ id, fence, rev }, run, idle) {
@@ -90,10 +153,46 @@ export function postgresStore(options: PostgresStoreOptions): PostgresStore {
         if (held.rows.length === 0) return false
 
         const transition = await run(tx)
-        const accepted = await tx.query(sql.commit, [JSON.stringify([wireOf(transition)])])
-        if (accepted.rows.length === 0) throw new Error(`saga ${id} changed while it was locked`)
+        const accepted = await apply(tx, [transition])
+        if (accepted.size === 0) throw new Error(`saga ${id} changed while it was locked`)
         return true
       })
+    },
+
+    spawn(parent, child) {
+      return transact(async (tx) => {
+        if ((await apply(tx, [parent])).size === 0) return false
+
+        await create(child, tx)
+        return true
+      })
+    },
+
+    receive(id, wait, run) {
+      const { event, key, step } = wait
+      return transact(async (tx) => {
+        await openMailbox(tx, wait)
+        const mail = (await tx.query(sql.look, [event, key, id, step])).rows[0]
+        const transition = run(mail && { payload: mail.payload ?? undefined })
+        if (transition && (await apply(tx, [transition])).size === 0) return false
+
+        if (mail) await tx.query(sql.take, [mail.id, id, step])
+        const { record } = transition ?? {}
+        const waitsOn = !mail && (record === undefined || (record.name === step && record.outcome === 'started'))
+        if (waitsOn) await tx.query(sql.enrol, [id, step, event, key])
+        else await tx.query(sql.strike, [id, step])
+        return true
+      })
+    },
+
+    deliver(mail, tx) {
+      return tx === undefined ? transact((own) => deliver(own, mail)) : deliver(tx, mail)
+    },
+
+    async prune({ finishedBefore, limit }) {
+      const pruned = await pool.query(sql.prune, [finishedBefore, limit])
+      await pool.query(sql.pruneMail, [finishedBefore, limit])
+      return pruned.rows.length
     },
 
     async load(id) {
@@ -131,4 +230,16 @@ export function postgresStore(options: PostgresStoreOptions): PostgresStore {
       await pool.query(sql.quit, [worker])
     },
   }
+}
+
+function reachesFar({ unwait, parent, lock }: Transition): boolean {
+  return unwait === true || parent !== undefined || lock !== undefined
+}
+
+/** Definitions with a limit, by name and in one order, so that two workers lock in one. */
+function limitedOf(can: readonly Support[]): [string, Support[]][] {
+  const limited = new Map<string, Support[]>()
+  for (const support of can)
+    if (support.maxRunning !== undefined) limited.set(support.name, [...(limited.get(support.name) ?? []), support])
+  return [...limited].sort(([a], [b]) => (a < b ? -1 : 1))
 }

@@ -1,33 +1,40 @@
 import { exponential } from '@msx/retry'
 import { type Limit, runAttempt } from './attempt.js'
 import type { Committer } from './committer.js'
-import {
-  type Decision,
-  decide,
-  type Happening,
-  isAtRest,
-  isFinished,
-  type Mark,
-  mark,
-  next,
-  resultsOf,
-  type State,
-} from './decide.js'
+import { compensateContext, stepContext } from './context.js'
+import { decide, type Happening, next, type Task } from './decide.js'
 import {
   LeaseLostError,
   NonRetryableError,
   restoreError,
   SagaCancelledError,
   SagaDeadlineError,
+  SagaFailedError,
+  StepRejectedError,
   StepTimeoutError,
+  type StoredError,
 } from './errors.js'
-import { type Emit, isStepNotice } from './events.js'
-import { fromJson, toJson } from './internal/json.js'
+import type { Emit } from './events.js'
+import {
+  advanced,
+  emitNotices,
+  guardOf,
+  type Held,
+  hold,
+  isIn,
+  lookAgain,
+  remaining,
+  sideEffects,
+  storeTime,
+} from './held.js'
+import { text } from './internal/check.js'
+import { toJson } from './internal/json.js'
 import { Scope } from './internal/scope.js'
 import type { Timers } from './internal/timers.js'
-import type { Plan, PlannedStep } from './plan.js'
-import type { CompensateContext, StepContext, StepOutcome } from './step.js'
-import type { Progress, SagaRow, Store, Transition } from './store.js'
+import type { Decision } from './moves.js'
+import type { Plan, PlannedChild, PlannedStep, PlannedWait } from './plan.js'
+import { counterOf, FRESH, isAtRest, isFinished, isTurning, isWaiting } from './state.js'
+import type { NewSaga, SagaRow, Store, Transition, Wait } from './store.js'
 
 export interface RunnerParts {
   readonly store: Store<unknown>
@@ -35,18 +42,19 @@ export interface RunnerParts {
   readonly timers: Timers
   readonly random: () => number
   readonly emit: Emit
+  readonly nextId: () => string
+  /** Characters of JSON that a result may have. */
+  readonly maxStepBytes: number
   /** True once the engine wants its sagas back at the next checkpoint. */
   readonly isClosing: () => boolean
   /** Told after each accepted write that ends a run. */
   readonly onRelease: (saga: Held, wakeIn: number | undefined) => void
-}
-
-/** A saga as this process knows it. */
-export interface Held {
-  readonly row: SagaRow
-  readonly state: State
-  /** The deadline on the engine's clock. */
-  readonly deadline: number | undefined
+  /** Told after each child that was started. */
+  readonly onSpawn: () => void
+  /** Cancels another saga. */
+  readonly cancel: (id: string, reason: string) => Promise<unknown>
+  /** Takes a completed child back. */
+  readonly recall: (row: SagaRow, plan: Plan, cause: StoredError) => Promise<unknown>
 }
 
 interface Written {
@@ -54,79 +62,31 @@ interface Written {
   readonly decision: Decision
 }
 
+/** Hands a transition to the store. */
+type Send = (transition: Transition, again: boolean) => Promise<boolean>
+
 /** A step that lives has timed out by itself before the database loses patience with its transaction. Milliseconds. */
 const IDLE_SLACK = 5_000
+/** Two roundings of one moment may differ by so much. Milliseconds. */
+const ROUNDING = 1
 const storeBackoff = exponential({ base: 50, max: 2_000 })
 
-export function hold(row: SagaRow, timers: Timers): Held {
-  const marks = row.records.reduce<ReadonlyMap<string, Mark>>((before, record) => mark(before, record), new Map())
-  const state: State = { id: row.id, input: row.input, progress: row.progress, marks, begunBefore: row.claims > 1 }
-  return { row, state, deadline: row.deadlineIn === undefined ? undefined : timers.now() + row.deadlineIn }
-}
-
-/** What remains of the deadline, in milliseconds; undefined when there is none, or none that still counts. */
-function remaining({ deadline }: Held, progress: Progress, timers: Timers): number | undefined {
-  if (deadline === undefined || progress.committed || progress.direction === 'backward') return undefined
-  return deadline - timers.now()
-}
-
-/** What is known of a saga after an accepted write. */
-export function advanced(held: Held, transition: Transition): Held {
-  const { record, progress } = transition
-  const marks = record ? mark(held.state.marks, record) : held.state.marks
-  return {
-    ...held,
-    row: {
-      ...held.row,
-      rev: held.row.rev + 1,
-      token: transition.token,
-      claims: transition.claims,
-      worker: transition.keep ? held.row.worker : undefined,
-      output: transition.output ?? held.row.output,
-      progress,
-    },
-    state: { ...held.state, progress, marks, begunBefore: transition.claims > 1 },
-  }
-}
-
-export function emitNotices(emit: Emit, { row }: Held, { progress, record, notices, retryIn }: Decision): void {
-  for (const notice of notices) {
-    if (isStepNotice(notice)) {
-      const stored = record?.error ?? progress.problem
-      emit(notice, {
-        sagaId: row.id,
-        name: row.name,
-        step: record?.name ?? '',
-        attempt: record?.attempt ?? progress.attempt,
-        took: record?.took ?? 0,
-        ...(stored && { error: restoreError(stored) }),
-        ...(retryIn !== undefined && { delay: retryIn }),
-      })
-    } else {
-      const stored = notice === 'sagaStuck' ? progress.problem : progress.cause
-      emit(notice, {
-        sagaId: row.id,
-        name: row.name,
-        status: progress.status,
-        ...(stored && { error: restoreError(stored) }),
-      })
-    }
-  }
-}
-
 /**
- * Runs one owned saga until it rests, waits for a retry, is lost, or the engine closes. `owner` is aborted when the
- * worker no longer owns it; `cancelled` asks the running step to hurry up.
+ * Runs one owned saga until it rests, waits, is lost, or the engine closes. `owner` is aborted when the worker no longer
+ * owns it; `hurry` asks the running steps to end soon.
  */
 export class Run {
   readonly id: string
   readonly owner: Scope = new Scope()
   readonly #plan: Plan
   readonly #parts: RunnerParts
-  #step: Scope | undefined
+  /** Of the steps that run, not of compensations: nobody may hurry those. */
+  readonly #steps = new Set<Scope>()
   #held: Held
   /** Writes that the store may have accepted or may still accept: their answers were lost. */
   #unanswered: Written[] = []
+  /** Branches of a group write one after the other, and a transaction of one is alone. */
+  #turn: Promise<unknown> | undefined
 
   constructor(parts: RunnerParts, plan: Plan, row: SagaRow) {
     this.id = row.id
@@ -135,17 +95,14 @@ export class Run {
     this.#held = hold(row, parts.timers)
   }
 
-  /** Tells the running step that nobody wants it any more; what it answers is still recorded. */
+  /** Tells the running steps that nobody wants them any more; what they answer is still recorded. */
   hurry(reason: string): void {
-    if (this.#held.state.progress.direction === 'forward') this.#step?.abort(new SagaCancelledError(reason))
+    for (const scope of [...this.#steps]) scope.abort(new SagaCancelledError(reason))
   }
 
   async go(): Promise<void> {
-    const { row } = this.#held
-    const overdue = row.deadlineIn !== undefined && row.deadlineIn <= 0
-
     try {
-      let owned = await this.#write({ type: 'claimed', claims: row.claims, overdue, shape: row.shape })
+      let owned = await this.#write(lookAgain(this.#held))
       while (owned && !this.owner.aborted && !this.#parts.isClosing()) owned = await this.#advance()
     } catch (error) {
       if (!this.owner.aborted) throw error
@@ -155,24 +112,291 @@ export class Run {
   /** One step, one checkpoint. Answers whether the saga is still ours to run. */
   async #advance(): Promise<boolean> {
     const task = next(this.#plan, this.#held.state)
-    if (task.type === 'rest') return false
-    if (task.type === 'finish') return this.#write({ type: 'finish' })
+    switch (task.type) {
+      case 'rest':
+        return false
+      case 'finish':
+        return this.#write({ type: 'finish' })
+      case 'group':
+        return this.#group(task)
+      case 'undo':
+        return task.step.child ? this.#undoChild(task.step, task.step.child) : this.#act(task.step)
+      case 'do':
+        if (this.#isOverdue() && !task.step.pivot && !isWaitingChild(this.#held, task.step))
+          return this.#write({ type: 'overdue' })
+        return this.#forward(task.step)
+    }
+  }
 
-    const { progress } = this.#held.state
-    const left = remaining(this.#held, progress, this.#parts.timers)
-    if (left !== undefined && left <= 0 && !task.step.pivot) return this.#write({ type: 'overdue' })
-    if (task.type === 'do' && task.step.intent && !task.step.transactional && !progress.intent) {
-      if (!(await this.#write({ type: 'announced' }))) return false
+  #isOverdue(): boolean {
+    const left = remaining(this.#held, this.#held.state.progress, this.#parts.timers)
+    return left !== undefined && left <= 0
+  }
+
+  /** A step that is to be done, or one that waits and is looked at again. */
+  async #forward(step: PlannedStep): Promise<boolean> {
+    const begun = isWaiting(this.#held.state, step) || counterOf(this.#held.state.progress, step).attempt > 0
+    if (step.when && !begun) {
+      const wanted = this.#ask(step, step.when)
+      if (!wanted.ok) return this.#write(wanted.failed)
+      if (!wanted.value) return this.#write({ type: 'skipped', step: step.name })
     }
 
+    if (step.sleep) return this.#sleep(step, step.sleep)
+    if (step.wait) return this.#wait(step, step.wait)
+    if (step.child) return this.#child(step, step.child)
+    if (step.intent && !step.transactional && !counterOf(this.#held.state.progress, step).intent) {
+      if (!(await this.#write({ type: 'announced', step: step.name }))) return false
+    }
+    return this.#act(step)
+  }
+
+  /** Calls what decides about a step before it has any effect. */
+  #ask<T>(
+    step: PlannedStep,
+    question: (c: ReturnType<typeof stepContext>) => T,
+  ): { readonly ok: true; readonly value: T } | { readonly ok: false; readonly failed: Happening } {
+    try {
+      return { ok: true, value: question(stepContext(this.#plan, this.#held.state, step, this.owner, 'do')) }
+    } catch (cause) {
+      const why = cause instanceof Error ? cause.message : String(cause)
+      const error = new StepRejectedError(`step '${step.name}' could not begin: ${why}`, { cause })
+      return { ok: false, failed: { type: 'failed', step: step.name, error, took: 0 } }
+    }
+  }
+
+  async #sleep(step: PlannedStep, length: NonNullable<PlannedStep['sleep']>): Promise<boolean> {
+    const left = this.#left(step)
+    if (left !== undefined) {
+      return left > ROUNDING
+        ? this.#write({ type: 'parked', wakeIn: left })
+        : this.#write({ type: 'done', step: step.name, output: undefined, took: 0 })
+    }
+
+    const asked = this.#ask(step, length)
+    return this.#write(asked.ok ? { type: 'begun', step: step.name, due: asked.value } : asked.failed)
+  }
+
+  /** Milliseconds until the step has waited long enough: Infinity for never, undefined when it does not wait yet. */
+  #left(step: PlannedStep): number | undefined {
+    if (!isWaiting(this.#held.state, step)) return undefined
+
+    const dueAt = this.#held.state.marks.get(step.name)?.dueAt
+    return dueAt === undefined ? Infinity : dueAt - storeTime(this.#held, this.#parts.timers)
+  }
+
+  async #wait(step: PlannedStep, { event, key, timeout, onTimeout }: PlannedWait): Promise<boolean> {
+    const asked = this.#ask(step, (c) => text('the key of the event', key(c), 500))
+    if (!asked.ok) return this.#write(asked.failed)
+
+    const wait: Wait = { event, key: asked.value, step: step.name }
+    const happened = (mail: { readonly payload: string | undefined } | undefined): Happening | undefined => {
+      const left = this.#left(step)
+      if (mail) return { type: 'done', step: step.name, output: mail.payload, took: 0 }
+      if (left === undefined) return { type: 'begun', step: step.name, due: timeout }
+      if (left > ROUNDING) return step.group ? undefined : { type: 'parked', wakeIn: finite(left) }
+      if (onTimeout === 'continue') return { type: 'done', step: step.name, output: undefined, took: 0 }
+      const error = new StepTimeoutError(step.name, timeout as number)
+      return { type: 'failed', step: step.name, error, took: 0 }
+    }
+    return this.#exclusive(() => this.#receive(wait, happened))
+  }
+
+  /** Decides under the lock of the mailbox, so that no event comes between the look and the decision. */
+  async #receive(
+    wait: Wait,
+    happened: (mail: { readonly payload: string | undefined } | undefined) => Happening | undefined,
+  ): Promise<boolean> {
+    for (let failures = 0; ; failures++) {
+      if (this.owner.aborted) throw this.owner.reason
+      let settled: Written | undefined
+      try {
+        const accepted = await this.#parts.store.receive(this.id, wait, (mail) => {
+          const happening = happened(mail)
+          settled = happening && this.#transition(this.#held, happening)
+          return settled?.transition
+        })
+        if (accepted) return settled ? this.#accepted(settled) : true
+      } catch (error) {
+        if (settled) this.#unanswered.push(settled)
+        await this.#pause('receive', error, failures)
+      }
+
+      const found = await this.#reload()
+      if (found !== 'changed') return found === 'written'
+      if (this.#held.state.progress.cancel !== undefined) return this.#writeNow(lookAgain(this.#held))
+    }
+  }
+
+  async #child(step: PlannedStep, child: PlannedChild): Promise<boolean> {
+    const { state, row } = this.#held
+    const known = state.marks.get(step.name)
+    if (known?.state !== 'waiting' || known.child === undefined) return this.#startChild(step, child)
+
+    const found = await this.#load(known.child)
+    const name = step.name
+    if (!found) {
+      const error = new NonRetryableError(`saga ${known.child}, started by step '${name}', is gone`)
+      return this.#write({ type: 'failed', step: name, error, took: 0 })
+    }
+    const { status, cause, problem } = found.progress
+    const took = storeTime(this.#held, this.#parts.timers) - found.createdAt
+    if (status === 'completed') return this.#write({ type: 'done', step: name, output: found.output, took })
+    if (isFinished(found.progress)) {
+      const why = cause ?? problem
+      const error = new SagaFailedError(found.id, status, why && restoreError(why))
+      return this.#write({ type: 'failed', step: name, error, took })
+    }
+
+    const { cancel, lanes } = state.progress
+    const reason = cancel ?? lanes?.failing?.error.message ?? (this.#isOverdue() ? 'the deadline passed' : undefined)
+    if (reason !== undefined) await this.#parts.cancel(found.id, reason.slice(0, 1_000) || row.name)
+    return step.group ? true : this.#write({ type: 'parked', wakeIn: undefined })
+  }
+
+  async #startChild(step: PlannedStep, { plan, input }: PlannedChild): Promise<boolean> {
+    const asked = this.#ask(step, (c) => toJson(input(c)))
+    if (!asked.ok) return this.#write(asked.failed)
+
+    const { state, row } = this.#held
+    const left = remaining(this.#held, state.progress, this.#parts.timers)
+    const round = (state.marks.get(step.name)?.children ?? 0) + 1
+    const child: NewSaga = {
+      id: this.#parts.nextId(),
+      name: plan.name,
+      version: plan.version,
+      shape: plan.shape,
+      key: `${this.id}:${step.name}:${round}`,
+      input: asked.value,
+      tags: row.tags,
+      delay: 0,
+      deadline: left === undefined ? undefined : Math.max(1, left),
+      worker: undefined,
+      progress: FRESH,
+      parent: this.id,
+      trace: row.trace,
+    }
+    const owned = await this.#write({ type: 'begun', step: step.name, child: child.id }, (transition) =>
+      this.#parts.store.spawn(transition, child),
+    )
+    this.#parts.onSpawn()
+    return owned
+  }
+
+  async #undoChild(step: PlannedStep, { plan }: PlannedChild): Promise<boolean> {
+    const { marks, progress } = this.#held.state
+    const id = marks.get(step.name)?.child
+    const found = id === undefined ? undefined : await this.#load(id)
+    const failed = (why: string): Promise<boolean> =>
+      this.#write({ type: 'failed', error: new NonRetryableError(why), took: 0 })
+
+    if (!found) return failed(`saga ${id}, started by step '${step.name}', is gone and cannot be unwound`)
+    switch (found.progress.status) {
+      case 'compensated':
+      case 'cancelled':
+        return this.#write({ type: 'done', output: undefined, took: 0 })
+      case 'abandoned':
+        return failed(`saga ${id}, started by step '${step.name}', was abandoned`)
+      case 'completed':
+        if (found.progress.committed) return failed(`saga ${id}, started by step '${step.name}', is past its pivot`)
+        await this.#parts.recall(found, plan, progress.cause ?? { name: 'Error', message: 'the parent was unwound' })
+    }
+    return this.#write({ type: 'parked', wakeIn: undefined })
+  }
+
+  /** The branches of a group, each from its start to its end, until all are done or the group is to end. */
+  async #group({ group }: Task & { type: 'group' }): Promise<boolean> {
+    const { timers, isClosing } = this.#parts
+    const active = new Map<string, Promise<void>>()
+    const retryAt = new Map<string, number>()
+    /** What waits is looked at once; what wakes it brings a new run. */
+    const looked = new Set<string>()
+    let ours = true
+    let failure: { readonly error: unknown } | undefined
+
+    const begin = (step: PlannedStep): void => {
+      const before = counterOf(this.#held.state.progress, step).attempt
+      const going = this.#forward(step)
+        .then(
+          (owned) => {
+            ours &&= owned
+            const { attempt, delay } = counterOf(this.#held.state.progress, step)
+            if (attempt > before) retryAt.set(step.name, timers.now() + delay)
+            else if (isWaiting(this.#held.state, step)) looked.add(step.name)
+          },
+          (error: unknown) => {
+            ours = false
+            failure ??= { error }
+          },
+        )
+        .finally(() => active.delete(step.name))
+      active.set(step.name, going)
+    }
+
+    this.#turn = Promise.resolve()
+    while (ours) {
+      const task = next(this.#plan, this.#held.state)
+      if (task.type !== 'group' || task.group !== group) break
+
+      const { progress } = this.#held.state
+      const ending = isTurning(progress) || this.#isOverdue()
+      if (ending) this.hurry(progress.cancel ?? progress.lanes?.failing?.error.message ?? 'the deadline passed')
+      const now = timers.now()
+      for (const step of task.open) {
+        if (active.size >= group.concurrency || isClosing()) break
+        if (active.has(step.name) || looked.has(step.name) || (retryAt.get(step.name) ?? 0) > now) continue
+        if (!ending || isWaitingChild(this.#held, step)) begin(step)
+      }
+
+      const waits = task.open.filter(({ name }) => !active.has(name))
+      if (active.size > 0) {
+        const soonest = Math.min(...waits.map(({ name }) => retryAt.get(name) ?? Infinity))
+        await this.#firstOf([...active.values()], ending ? Infinity : soonest - now)
+      } else if (isClosing()) {
+        ours = await this.#write({ type: 'parked', wakeIn: 0 })
+      } else if (ending && !task.open.some((step) => isWaitingChild(this.#held, step))) {
+        ours = await this.#write(isTurning(progress) ? { type: 'turned' } : { type: 'overdue' })
+      } else {
+        const until = waits.map((step) => this.#left(step) ?? (retryAt.get(step.name) ?? now) - now)
+        ours = await this.#write({ type: 'parked', wakeIn: ending ? undefined : finite(Math.min(...until)) })
+      }
+    }
+
+    await Promise.all(active.values())
+    this.#turn = undefined
+    if (failure) throw failure.error
+    return ours
+  }
+
+  /** Until the first of `promises` is settled, or `ms` have passed. */
+  async #firstOf(promises: readonly Promise<void>[], ms: number): Promise<void> {
+    if (ms === Infinity) return Promise.race(promises)
+
+    let cancel = (): void => undefined
+    const timer = new Promise<void>((resolve) => {
+      cancel = this.#parts.timers.after(Math.max(0, ms), resolve)
+    })
+    await Promise.race([...promises, timer]).finally(cancel)
+  }
+
+  #exclusive<T>(work: () => Promise<T>): Promise<T> {
+    if (this.#turn === undefined) return work()
+
+    const turn = this.#turn.then(work)
+    this.#turn = turn.catch(() => undefined)
+    return turn
+  }
+
+  #act(step: PlannedStep): Promise<boolean> {
+    const { progress } = this.#held.state
     this.#parts.emit('stepStarted', {
       sagaId: this.id,
       name: this.#plan.name,
-      step: task.step.name,
-      attempt: progress.attempt + 1,
+      step: step.name,
+      attempt: counterOf(progress, step).attempt + 1,
       direction: progress.direction,
     })
-    return task.step.transactional ? this.#doInTransaction(task.step) : this.#do(task.step)
+    return step.transactional ? this.#exclusive(() => this.#doInTransaction(step)) : this.#do(step)
   }
 
   async #do(step: PlannedStep): Promise<boolean> {
@@ -182,10 +406,10 @@ export class Run {
     let happening: Happening
     try {
       const output = await this.#attempt(step, undefined)
-      happening = { type: 'done', output, took: took() }
+      happening = { type: 'done', step: step.name, output, took: took() }
     } catch (error) {
       if (this.owner.aborted) return false
-      happening = { type: 'failed', error, took: took() }
+      happening = { type: 'failed', step: step.name, error, took: took() }
     }
     return this.#write(happening)
   }
@@ -205,7 +429,8 @@ export class Run {
         const work = async (tx: unknown): Promise<Transition> => {
           entered = true
           const output = await this.#attempt(step, tx)
-          const done = this.#transition(held, { type: 'done', output, took: timers.now() - began }) as Written
+          const took = timers.now() - began
+          const done = this.#transition(held, { type: 'done', step: step.name, output, took }) as Written
           settled = done
           return done.transition
         }
@@ -213,7 +438,7 @@ export class Run {
         if (accepted && settled) return this.#accepted(settled)
         // Refused before it began: lost, or changed by a cancel. `claimed` looks at what is there now.
         const found = await this.#reload()
-        return found === 'changed' ? this.#write(this.#lookAgain()) : found === 'written'
+        return found === 'changed' ? this.#writeNow(lookAgain(this.#held)) : found === 'written'
       } catch (error) {
         if (this.owner.aborted) return false
         if (settled) {
@@ -221,7 +446,7 @@ export class Run {
           const found = await this.#reload()
           if (found !== 'changed') return found === 'written'
         }
-        if (entered) return this.#write({ type: 'failed', error, took: timers.now() - began })
+        if (entered) return this.#writeNow({ type: 'failed', step: step.name, error, took: timers.now() - began })
         await this.#pause('commitWith', error, failures)
       }
     }
@@ -237,101 +462,107 @@ export class Run {
     if (left !== undefined && !step.pivot) limits.push({ ms: left, reason: () => new SagaDeadlineError(this.id) })
 
     return runAttempt(timers, this.owner, limits, async (scope) => {
-      this.#step = scope
+      if (!forward) {
+        await step.compensate?.(tx, compensateContext(this.#plan, state, step, scope))
+        return undefined
+      }
+      this.#steps.add(scope)
       try {
-        if (!forward) {
-          await step.compensate?.(tx, this.#compensateContext(step, scope))
-          return undefined
-        }
-        return storable(step, await step.run(tx, this.#context(step, scope, 'do')))
+        return this.#storable(step, await step.run(tx, stepContext(this.#plan, state, step, scope, 'do')))
       } finally {
-        if (this.#step === scope) this.#step = undefined
+        this.#steps.delete(scope)
       }
     })
   }
 
-  #context(step: PlannedStep, scope: Scope, kind: 'do' | 'undo'): StepContext<unknown, unknown> {
-    const { state } = this.#held
-    return {
-      sagaId: this.id,
-      input: fromJson(state.input) as never,
-      results: resultsOf(this.#plan, state.marks),
-      attempt: state.progress.attempt + 1,
-      key: `${this.id}:${step.name}:${kind}`,
-      get signal() {
-        return scope.signal
-      },
+  /** The result as JSON text. The effect is there already, so a result that cannot be kept leaves the step in doubt. */
+  #storable(step: PlannedStep, result: unknown): string | undefined {
+    let json: string | undefined
+    try {
+      json = toJson(result)
+    } catch (cause) {
+      throw new NonRetryableError(`the result of step '${step.name}' has no JSON form`, { cause })
     }
+    const most = this.#parts.maxStepBytes
+    if (json === undefined || json.length <= most) return json
+    throw new NonRetryableError(
+      `the result of step '${step.name}' has ${json.length} characters of JSON, more than ${most}`,
+    )
   }
 
-  #compensateContext(step: PlannedStep, scope: Scope): CompensateContext<unknown, unknown, unknown> {
-    const { marks, progress } = this.#held.state
-    const known = marks.get(step.name)
-    const doubt = known?.error ?? { name: 'Error', message: 'the process ended while the step ran' }
-    const outcome: StepOutcome<unknown> =
-      known?.state === 'applied'
-        ? { known: true, result: fromJson(known.output) as never }
-        : { known: false, error: restoreError(doubt) }
-
-    const context = this.#context(step, scope, 'undo')
-    const own = {
-      outcome,
-      forwardKey: `${this.id}:${step.name}:do`,
-      cause: progress.cause && restoreError(progress.cause),
-    }
-    return Object.defineProperties(own, Object.getOwnPropertyDescriptors(context)) as typeof own & typeof context
+  #write(happening: Happening, send?: Send): Promise<boolean> {
+    return this.#exclusive(() => this.#writeNow(happening, send))
   }
 
   /** Decides and writes until the store has accepted it. Answers whether the saga is still ours to run. */
-  async #write(happening: Happening): Promise<boolean> {
+  async #writeNow(happening: Happening, send?: Send): Promise<boolean> {
     for (;;) {
       const settled = this.#transition(this.#held, happening)
       if (!settled) return true
-      if (await this.#commit(settled)) return this.#accepted(settled)
+      if (await this.#commit(settled, send)) return this.#accepted(settled)
 
       const found = await this.#reload()
       if (found !== 'changed') return found === 'written'
+      // Nothing has happened that must not be lost: what is there now is looked at first.
+      if (happening.type === 'parked' || happening.type === 'begun') return this.#writeNow(lookAgain(this.#held))
     }
   }
 
   #transition(held: Held, happening: Happening): Written | undefined {
-    const { timers, random, isClosing } = this.#parts
+    const { random, isClosing } = this.#parts
     const decision = decide(this.#plan, held.state, happening, random)
     if (!decision) return undefined
 
-    const { progress, retryIn } = decision
+    const { progress, park } = decision
     const resting = isAtRest(progress)
-    const left = remaining(held, progress, timers)
-    const due = retryIn === undefined ? 0 : Math.min(retryIn, Math.max(0, left ?? retryIn))
-    const keep = !resting && retryIn === undefined && !isClosing()
+    const inGroup = this.#turn !== undefined && progress.direction === 'forward'
+    const keep = !resting && park === undefined && (inGroup || !isClosing())
+    const finished = isFinished(progress)
+    const wakeIn = resting || keep ? undefined : this.#wakeIn(held, progress, park ?? 0)
     const transition: Transition = {
-      ...guardOf(held),
+      id: held.row.id,
+      fence: held.row.fence,
+      rev: held.row.rev,
       token: crypto.randomUUID(),
       keep,
-      wakeIn: resting || keep ? undefined : due,
+      wakeIn,
       claims: keep ? 1 : 0,
       progress,
       output: decision.output,
-      finished: isFinished(progress),
+      finished,
       record: decision.record,
+      nudges: keep || resting ? undefined : held.row.nudges,
+      ...sideEffects(held, decision, finished),
     }
     return { transition, decision }
   }
 
+  /** When it is to be claimed again: a child is waited for whatever the deadline says. */
+  #wakeIn(held: Held, progress: SagaRow['progress'], park: number): number | undefined {
+    const step = this.#plan.steps[progress.cursor]
+    const left = remaining(held, progress, this.#parts.timers)
+    const deadline = step && isWaitingChild(held, step) && (left ?? 1) <= 0 ? undefined : left
+    return finite(Math.min(park, deadline === undefined ? park : Math.max(0, deadline)))
+  }
+
   #accepted({ transition, decision }: Written): boolean {
     this.#unanswered = []
-    this.#held = advanced(this.#held, transition)
+    this.#held = advanced(this.#held, transition, this.#parts.timers)
     emitNotices(this.#parts.emit, this.#held, decision)
     if (!transition.keep) this.#parts.onRelease(this.#held, transition.wakeIn)
     return transition.keep
   }
 
   /** Tries until the store has answered, or the lease is gone. */
-  async #commit(written: Written): Promise<boolean> {
+  async #commit(written: Written, send?: Send): Promise<boolean> {
+    const { transition } = written
+    // What reaches other rows goes alone, so that no statement touches a row twice.
+    const apart = transition.unwait === true || transition.parent !== undefined
     for (let failures = 0; ; failures++) {
       if (this.owner.aborted) throw this.owner.reason
       try {
-        return await this.#parts.committer.commit(written.transition, failures > 0)
+        if (send) return await send(transition, failures > 0)
+        return await this.#parts.committer.commit(transition, apart || failures > 0)
       } catch (error) {
         if (!this.#unanswered.includes(written)) this.#unanswered.push(written)
         await this.#pause('commit', error, failures)
@@ -344,7 +575,7 @@ export class Run {
    * happened is told already; `changed`: still ours, in a state to decide anew from; `gone`: no longer ours to run.
    */
   async #reload(): Promise<'written' | 'changed' | 'gone'> {
-    const row = await this.#load()
+    const row = await this.#load(this.id)
     const written = row && this.#unanswered.find((candidate) => isIn(row, candidate.transition))
     if (row && written) {
       const keeps = this.#accepted(written)
@@ -361,16 +592,11 @@ export class Run {
     return 'gone'
   }
 
-  #lookAgain(): Happening {
-    const { row } = this.#held
-    return { type: 'claimed', claims: row.claims, overdue: (row.deadlineIn ?? 1) <= 0, shape: row.shape }
-  }
-
-  async #load(): Promise<SagaRow | undefined> {
+  async #load(id: string): Promise<SagaRow | undefined> {
     for (let failures = 0; ; failures++) {
       if (this.owner.aborted) throw this.owner.reason
       try {
-        return await this.#parts.store.load(this.id)
+        return await this.#parts.store.load(id)
       } catch (error) {
         await this.#pause('load', error, failures)
       }
@@ -383,33 +609,10 @@ export class Run {
   }
 }
 
-/**
- * Whether the store accepted this write. Its token is there until the next write, which under the same fence can only be
- * a cancel, and a cancel leaves no record: so a record of the rev that the write would have made tells as well.
- */
-function isIn(row: SagaRow, { fence, rev, token, record }: Transition): boolean {
-  if (row.fence !== fence) return false
-  if (row.token === token) return true
-
-  const made = row.records.find(({ seq }) => seq === rev + 1)
-  return (
-    made !== undefined &&
-    made.name === record?.name &&
-    made.kind === record.kind &&
-    made.outcome === record.outcome &&
-    made.attempt === record.attempt
-  )
+function isWaitingChild({ state }: Held, step: PlannedStep): boolean {
+  return step.kind === 'child' && isWaiting(state, step)
 }
 
-function guardOf({ row }: Held): { id: string; fence: number; rev: number } {
-  return { id: row.id, fence: row.fence, rev: row.rev }
-}
-
-/** The result as JSON text. The effect is there already, so a result without JSON leaves the step in doubt. */
-function storable(step: PlannedStep, result: unknown): string | undefined {
-  try {
-    return toJson(result)
-  } catch (cause) {
-    throw new NonRetryableError(`the result of step '${step.name}' has no JSON form`, { cause })
-  }
+function finite(ms: number): number | undefined {
+  return ms === Infinity ? undefined : ms
 }

@@ -1,3 +1,4 @@
+import { text } from './internal/check.js'
 import type { Backoff, Outcome, Stored } from './shapes.js'
 
 /** What a step is given. */
@@ -68,3 +69,30 @@ export interface TxStepOptions<I, R, T, Tx> extends ForwardOptions, UndoPolicy {
 
 export type Run<I, R, T> = (c: StepContext<I, R>) => T | PromiseLike<T>
 export type TxRun<I, R, T, Tx> = (tx: Tx, c: StepContext<I, R>) => T | PromiseLike<T>
+
+declare const eventData: unique symbol
+
+/** An event that sagas wait for, with the type of what it brings. */
+export interface EventType<T> {
+  readonly name: string
+  readonly [eventData]?: T
+}
+
+/**
+ * Names an event for `waitFor` and `engine.send`.
+ *
+ * @example
+ * const paid = eventType<{ amount: number }>('paid')
+ */
+export function eventType<T>(name: string): EventType<T> {
+  return Object.freeze({ name: text('the name of an event', name) })
+}
+
+export interface WaitOptions<I, R, O extends 'fail' | 'continue'> {
+  /** Which of the events of this name: the `key` that it is sent under. Use nothing but what it is given. */
+  readonly key: (c: { readonly sagaId: string; readonly input: Stored<I>; readonly results: Readonly<R> }) => string
+  /** Milliseconds, by the store's clock. Default: without end. */
+  readonly timeout?: number | undefined
+  /** `fail` fails the step with StepTimeoutError; `continue` goes on with a result of undefined. Default 'fail'. */
+  readonly onTimeout?: O | undefined
+}

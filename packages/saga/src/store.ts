@@ -42,12 +42,30 @@ export interface Progress {
   readonly problem?: StoredError | undefined
   /** The reason given to `cancel`. */
   readonly cancel?: string | undefined
+  /** Of the branches of a `parallel`, while the cursor is at its first. */
+  readonly lanes?: Lanes | undefined
+}
+
+/** What `attempt`, `delay` and `intent` are to the step at the cursor. */
+export interface Counter {
+  readonly attempt: number
+  readonly delay: number
+  readonly intent: boolean
+}
+
+export interface Lanes {
+  /** By branch; none means nothing but zeros. */
+  readonly counters: Readonly<Record<string, Counter>>
+  /** The first branch that failed for good: no other begins, and those that run are waited for. */
+  readonly failing?: { readonly step: string; readonly error: StoredError } | undefined
+  /** Branches that a process which died may have begun. */
+  readonly doubt?: readonly string[] | undefined
 }
 
 /** One line of a saga's history, before the store gives it its place. */
 export interface NewRecord {
   readonly name: string
-  readonly kind: 'do' | 'undo' | 'operator'
+  readonly kind: 'do' | 'undo' | 'sleep' | 'wait' | 'child' | 'operator'
   readonly outcome: 'ok' | 'failed' | 'in_doubt' | 'skipped' | 'started'
   readonly attempt: number
   /** JSON text. */
@@ -56,6 +74,10 @@ export interface NewRecord {
   readonly note?: { readonly do: string; readonly by: string; readonly reason: string } | undefined
   /** Milliseconds that it took. */
   readonly took: number
+  /** Of a timer that begins with this record: milliseconds until it ends. */
+  readonly due?: number | undefined
+  /** The id of the saga that this step started. */
+  readonly child?: string | undefined
 }
 
 export interface RecordRow extends NewRecord {
@@ -81,6 +103,12 @@ export interface NewSaga {
   /** Owned by this worker from the start, when that worker is still enlisted. */
   readonly worker: string | undefined
   readonly progress: Progress
+  /** The saga whose step this one is. */
+  readonly parent?: string | undefined
+  /** It is claimed only while no other unfinished saga has claimed this. */
+  readonly lock?: string | undefined
+  /** Trace context, as a propagator wrote it: JSON text. */
+  readonly trace?: string | undefined
 }
 
 export interface SagaRow {
@@ -105,6 +133,13 @@ export interface SagaRow {
   readonly createdAt: number
   readonly finishedAt: number | undefined
   readonly wakeAt: number | undefined
+  readonly parent: string | undefined
+  readonly lock: string | undefined
+  readonly trace: string | undefined
+  /** How often something that it may wait for has happened: raised with the end of each of its children. */
+  readonly nudges: number
+  /** When this was read, in epoch milliseconds by the store's clock. */
+  readonly now: number
   /** In order; empty in a list. */
   readonly records: readonly RecordRow[]
 }
@@ -126,11 +161,45 @@ export interface Transition extends Guard {
   readonly output: string | undefined
   readonly finished: boolean
   readonly record: NewRecord | undefined
+  /** Of one that goes to rest without a time: the `nudges` that the writer has seen. Others since then make it due at once. */
+  readonly nudges?: number | undefined
+  /** It waits for events no longer: what was delivered to it and not taken is for others. */
+  readonly unwait?: boolean | undefined
+  /** Due at this saga's end: the parent is nudged, the lock is released. */
+  readonly parent?: string | undefined
+  readonly lock?: string | undefined
+}
+
+/** What a saga waits for. */
+export interface Wait {
+  readonly event: string
+  readonly key: string
+  /** The step that waits. */
+  readonly step: string
+}
+
+/** An event on its way. */
+export interface Mail {
+  readonly event: string
+  readonly key: string
+  readonly messageId: string | undefined
+  /** JSON text. */
+  readonly payload: string | undefined
+}
+
+export type Delivered = 'delivered' | 'buffered' | 'duplicate'
+
+export interface PruneQuery {
+  /** Epoch milliseconds. */
+  readonly finishedBefore: number
+  readonly limit: number
 }
 
 export interface Support {
   readonly name: string
   readonly version: number
+  /** How many sagas of this name may be owned at a time, by all workers together. */
+  readonly maxRunning?: number | undefined
 }
 
 export interface ClaimRequest {
@@ -179,6 +248,25 @@ export interface Store<Tx> {
    * the database may roll back. Default: as the database is configured.
    */
   commitWith(guard: Guard, run: (tx: Tx) => Promise<Transition>, idle?: number): Promise<boolean>
+  /** Applies the parent's transition and creates its child, both or neither. False: refused. */
+  spawn(parent: Transition, child: NewSaga): Promise<boolean>
+  /**
+   * Looks into the mailbox of `wait` and decides with what is there, and nothing can be delivered in between. `run` is given the
+   * oldest event that nobody took, and answers the transition to apply, or undefined for none. The event is taken with the
+   * transition; without an event the saga is down for the next one until it takes it or leaves (`unwait`). False: refused.
+   */
+  receive(
+    id: string,
+    wait: Wait,
+    run: (mail: Pick<Mail, 'payload'> | undefined) => Transition | undefined,
+  ): Promise<boolean>
+  /**
+   * Gives an event to the saga that waits for it the longest, which is due then, or keeps it. With `tx`, when the caller's
+   * transaction commits. A known `messageId` in the same mailbox is a duplicate.
+   */
+  deliver(mail: Mail, tx?: Tx): Promise<Delivered>
+  /** Deletes finished sagas, the oldest first, and answers how many; never one whose parent is not finished. */
+  prune(query: PruneQuery): Promise<number>
   load(id: string): Promise<SagaRow | undefined>
   list(query: ListQuery): Promise<SagaRow[]>
 

@@ -1,7 +1,7 @@
-import { currentStep } from './decide.js'
 import { restoreError } from './errors.js'
 import { fromJson } from './internal/json.js'
 import type { Plan } from './plan.js'
+import { currentStep } from './state.js'
 import type { RecordRow, SagaRow, SagaStatus, Tags } from './store.js'
 
 /** A saga as it can be looked at. */
@@ -38,14 +38,18 @@ export interface Page<T> {
 export interface StepRecord {
   readonly seq: number
   readonly name: string
-  readonly kind: 'do' | 'undo' | 'operator'
-  /** `started`: announced by `intent`, or tried again by an operator. */
+  readonly kind: 'do' | 'undo' | 'sleep' | 'wait' | 'child' | 'operator'
+  /** `started`: announced by `intent`, begun to wait, or tried again by an operator. */
   readonly outcome: 'ok' | 'failed' | 'in_doubt' | 'skipped' | 'started'
   readonly attempt: number
   readonly output: unknown
   readonly error: Error | undefined
   /** What an operator decided. */
   readonly note: { readonly do: string; readonly by: string; readonly reason: string } | undefined
+  /** The saga that the step started. */
+  readonly child: string | undefined
+  /** Until when it waits at most. */
+  readonly until: Date | undefined
   readonly startedAt: Date
   readonly at: Date
 }
@@ -74,9 +78,11 @@ export function viewOf(row: SagaRow, plan: Plan | undefined): SagaView {
   }
 }
 
-export function recordOf({ took, at, output, error, note, ...record }: RecordRow): StepRecord {
+export function recordOf({ took, at, output, error, note, due, child, ...record }: RecordRow): StepRecord {
   return {
     ...record,
+    child,
+    until: due === undefined ? undefined : new Date(at + due),
     output: fromJson(output),
     error: error && restoreError(error),
     note,
@@ -101,7 +107,7 @@ export function timelineOf(row: SagaRow): string {
 function said({ kind, outcome, attempt, took, error, note }: RecordRow): string {
   if (note) return `${note.do} by ${note.by}: ${note.reason}`
 
-  const verb = kind === 'undo' ? 'undo ' : ''
+  const verb = kind === 'do' ? '' : `${kind} `
   const time = outcome === 'started' ? '' : ` in ${Math.round(took)} ms`
   const attempts = attempt > 1 ? `, attempt ${attempt}` : ''
   return `${verb}${outcome.replace('_', ' ')}${time}${attempts}${error ? `: ${error.message}` : ''}`

@@ -16,6 +16,10 @@ export interface WorkerParts {
   readonly concurrency: number
   readonly ttl: number
   readonly onRelease: RunnerParts['onRelease']
+  readonly nextId: RunnerParts['nextId']
+  readonly maxStepBytes: number
+  readonly cancel: RunnerParts['cancel']
+  readonly recall: RunnerParts['recall']
 }
 
 /** Idle polls start at `first` and double up to `last`, in milliseconds. */
@@ -63,7 +67,12 @@ export class Worker {
 
   constructor(parts: WorkerParts) {
     this.#parts = parts
-    this.#runner = { ...parts, committer: new Committer(parts.store), isClosing: () => this.isClosing }
+    this.#runner = {
+      ...parts,
+      committer: new Committer(parts.store),
+      isClosing: () => this.isClosing,
+      onSpawn: () => this.poke(0),
+    }
   }
 
   /** The worker that a new saga may belong to right away, when there is room for one. */
@@ -132,6 +141,12 @@ export class Worker {
   /** A caller's transaction wrote this saga: it can be claimed as soon as that commits, which nobody will tell us. */
   expect(id: string): void {
     this.#expected.set(id, this.#parts.timers.now())
+    this.poke(0)
+  }
+
+  /** Something was delivered: now, or as soon as the caller's transaction commits, which nobody will tell us. */
+  rouse(later: boolean): void {
+    if (later) this.#expected.set(crypto.randomUUID(), this.#parts.timers.now())
     this.poke(0)
   }
 

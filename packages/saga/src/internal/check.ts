@@ -1,10 +1,16 @@
 /** The longest wait a Node timer can hold; a longer one would fire at once. */
 export const MAX_DURATION: number = 2 ** 31 - 1
 
-export function duration(name: string, value: number | undefined, fallback: number, least = 0): number {
-  if (value === undefined) return fallback
-  if (typeof value !== 'number' || !(value >= least) || value > MAX_DURATION)
-    throw new TypeError(`${name} must be milliseconds from ${least} to ${MAX_DURATION}, not ${shown(value)}`)
+export function duration(
+  name: string,
+  value: number | undefined,
+  fallback: number,
+  least = 0,
+  most: number = MAX_DURATION,
+): number {
+  if (value === undefined && !Number.isNaN(fallback)) return fallback
+  if (typeof value !== 'number' || !(value >= least) || value > most)
+    throw new TypeError(`${name} must be milliseconds from ${least} to ${most}, not ${shown(value)}`)
   return value
 }
 

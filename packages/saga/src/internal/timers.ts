@@ -1,4 +1,5 @@
 import type { Clock } from '../shapes.js'
+import { MAX_DURATION } from './check.js'
 
 export interface Timers {
   now(): number
@@ -12,9 +13,17 @@ export interface Timers {
 export function timersOf(clock: Clock | undefined): Timers {
   const now = clock ? () => clock.now() : () => performance.now()
   const real = (ms: number, run: () => void, keepsAlive: boolean): (() => void) => {
-    const timer = setTimeout(run, ms)
-    if (!keepsAlive) timer.unref()
-    return () => clearTimeout(timer)
+    const set = (left: number): NodeJS.Timeout => {
+      const passed = (): void => {
+        if (left <= MAX_DURATION) run()
+        else current = set(left - MAX_DURATION)
+      }
+      const timer = setTimeout(passed, Math.min(left, MAX_DURATION))
+      if (!keepsAlive) timer.unref()
+      return timer
+    }
+    let current = set(ms)
+    return () => clearTimeout(current)
   }
   const after = clock?.after ? clock.after.bind(clock) : (ms: number, run: () => void) => real(ms, run, true)
   const background = clock?.after ? after : (ms: number, run: () => void) => real(ms, run, false)

@@ -1,6 +1,6 @@
 import type { StoredError } from '../errors.js'
 import { toJson } from '../internal/json.js'
-import type { Progress, RecordRow, SagaRow, SagaStatus, Tags, Transition } from '../store.js'
+import type { Lanes, Progress, RecordRow, SagaRow, SagaStatus, Tags, Transition } from '../store.js'
 
 /** A row as the statements select it: int8 and payloads as text, times as milliseconds. */
 export interface SagaColumns {
@@ -31,10 +31,18 @@ export interface SagaColumns {
   readonly tags: string
   readonly created_at: number
   readonly finished_at: number | null
+  readonly lanes: string | null
+  readonly parent: string | null
+  readonly lock: string | null
+  readonly trace: string | null
+  readonly nudges: number
+  readonly now: number
   readonly records: string | null
 }
 
-interface RecordColumns extends Omit<RecordRow, 'output' | 'error' | 'note'> {
+interface RecordColumns extends Omit<RecordRow, 'output' | 'error' | 'note' | 'due' | 'child'> {
+  readonly due: number | null
+  readonly child: string | null
   readonly output: string | null
   readonly error: string | null
   readonly note: string | null
@@ -52,6 +60,7 @@ export function rowOf(row: SagaColumns): SagaRow {
     cause: parsed<StoredError>(row.cause),
     problem: parsed<StoredError>(row.problem),
     cancel: row.cancel ?? undefined,
+    lanes: parsed<Lanes>(row.lanes),
   }
   return {
     id: row.id,
@@ -72,13 +81,20 @@ export function rowOf(row: SagaColumns): SagaRow {
     createdAt: row.created_at,
     finishedAt: row.finished_at ?? undefined,
     wakeAt: row.wake_at ?? undefined,
+    parent: row.parent ?? undefined,
+    lock: row.lock ?? undefined,
+    trace: row.trace ?? undefined,
+    nudges: row.nudges,
+    now: row.now,
     records: (parsed<RecordColumns[]>(row.records) ?? []).map(recordOf),
   }
 }
 
-function recordOf({ output, error, note, ...record }: RecordColumns): RecordRow {
+function recordOf({ output, error, note, due, child, ...record }: RecordColumns): RecordRow {
   return {
     ...record,
+    due: due ?? undefined,
+    child: child ?? undefined,
     output: output ?? undefined,
     error: parsed<StoredError>(error),
     note: parsed<NonNullable<RecordRow['note']>>(note),
@@ -86,15 +102,15 @@ function recordOf({ output, error, note, ...record }: RecordColumns): RecordRow 
 }
 
 /** A transition as the commit statement reads it. */
-export function wireOf({ progress, record, wakeIn, ...transition }: Transition): object {
-  const { direction, cause, problem, ...rest } = progress
+export function wireOf({ progress, record, ...transition }: Transition): object {
+  const { direction, cause, problem, lanes, ...rest } = progress
   return {
     ...transition,
     ...rest,
-    wake_in: wakeIn,
     backward: direction === 'backward',
     cause: toJson(cause),
     problem: toJson(problem),
+    lanes: toJson(lanes),
     record: record && { ...record, error: toJson(record.error), note: toJson(record.note) },
   }
 }

@@ -5,6 +5,14 @@ import type { Queryable } from '../shapes.js'
  * saga_step    what happened, appended only; `seq` is the rev that the line made.
  * saga_worker  one row per living worker: its lease.
  *
+ * saga_mail    events, those that nobody waited for and those that were delivered; kept for as long as duplicates may come.
+ * saga_wait    which step of which saga is down for the next event of a mailbox.
+ * saga_lock    which saga holds a resource.
+ *
+ * A mailbox is an event's name and key. Whoever reads or changes what is in it holds its advisory lock, so that no event
+ * comes between the look of a saga and its decision to wait. Locks are taken in the order: saga, mailbox, or mailbox, saga
+ * for the saga that is owned by the one who asks; deliveries lock no saga at all.
+ *
  * `worker` says who owns a saga, `wake_at` when an unowned one is due; both empty: at rest (finished or stuck).
  * Payloads are `json`: text that is kept as it came, with no second opinion about numbers or characters.
  */
@@ -58,10 +66,42 @@ const VERSIONS: readonly (readonly string[])[] = [
     )`,
     'CREATE TABLE $schema.saga_worker (id uuid PRIMARY KEY, expires_at timestamptz NOT NULL)',
   ],
+  [
+    `ALTER TABLE $schema.saga
+      ADD COLUMN lanes json, ADD COLUMN parent uuid, ADD COLUMN lock text, ADD COLUMN trace text,
+      ADD COLUMN nudges int NOT NULL DEFAULT 0`,
+    'ALTER TABLE $schema.saga_step ADD COLUMN due float8, ADD COLUMN child uuid',
+    'CREATE INDEX saga_finished ON $schema.saga (finished_at) WHERE finished_at IS NOT NULL',
+    `CREATE TABLE $schema.saga_mail (
+      id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+      event text NOT NULL,
+      key text NOT NULL,
+      message_id text,
+      payload json,
+      saga_id uuid,
+      step text,
+      taken boolean NOT NULL DEFAULT false,
+      at timestamptz NOT NULL
+    )`,
+    'CREATE UNIQUE INDEX saga_mail_once ON $schema.saga_mail (event, key, message_id) WHERE message_id IS NOT NULL',
+    'CREATE INDEX saga_mail_buffered ON $schema.saga_mail (event, key, id) WHERE saga_id IS NULL',
+    'CREATE INDEX saga_mail_pending ON $schema.saga_mail (saga_id) WHERE saga_id IS NOT NULL AND NOT taken',
+    'CREATE INDEX saga_mail_taken ON $schema.saga_mail (at) WHERE taken',
+    `CREATE TABLE $schema.saga_wait (
+      saga_id uuid NOT NULL REFERENCES $schema.saga (id) ON DELETE CASCADE,
+      step text NOT NULL,
+      event text NOT NULL,
+      key text NOT NULL,
+      at timestamptz NOT NULL,
+      PRIMARY KEY (saga_id, step)
+    )`,
+    'CREATE INDEX saga_wait_box ON $schema.saga_wait (event, key, at)',
+    'CREATE TABLE $schema.saga_lock (resource text PRIMARY KEY, saga_id uuid NOT NULL)',
+  ],
 ]
 
-/** Creates what is missing. Any number of processes may call it at the same time. */
-export async function migrateSchema(tx: Queryable, schema: string): Promise<void> {
+/** Creates what is missing, up to a version. Any number of processes may call it at the same time. */
+export async function migrateSchema(tx: Queryable, schema: string, upTo: number = VERSIONS.length): Promise<void> {
   const quoted = `"${schema}"`
   await tx.query('SELECT pg_advisory_xact_lock(hashtext($1))', [`msx_saga/${schema}`])
 
@@ -83,7 +123,7 @@ export async function migrateSchema(tx: Queryable, schema: string): Promise<void
 
   const done = new Set((await tx.query(`SELECT version FROM ${quoted}.migration_done`)).rows.map((row) => row.version))
   for (const [index, statements] of VERSIONS.entries()) {
-    if (done.has(index + 1)) continue
+    if (done.has(index + 1) || index >= upTo) continue
     for (const statement of statements) await tx.query(statement.replaceAll('$schema', quoted))
     await tx.query(`INSERT INTO ${quoted}.migration_done VALUES ($1, ${quoted}.now())`, [index + 1])
   }

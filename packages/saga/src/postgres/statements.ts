@@ -8,6 +8,20 @@ export interface Statements {
   readonly claim: string
   readonly lock: string
   readonly commit: string
+  /** The same for transitions that reach further than their own saga. */
+  readonly commitFar: string
+  readonly mailbox: string
+  readonly isDuplicate: string
+  readonly deliver: string
+  readonly look: string
+  readonly take: string
+  readonly enrol: string
+  readonly strike: string
+  readonly handOn: string
+  readonly limit: string
+  readonly running: string
+  readonly prune: string
+  readonly pruneMail: string
   readonly load: string
   readonly list: string
   readonly enlist: string
@@ -27,23 +41,55 @@ export function statementsFor(schema: string): Statements {
     s.cause::text AS cause, s.problem::text AS problem, s.cancel, s.rev::text AS rev, s.fence::text AS fence,
     s.worker::text AS worker, s.claims, s.token::text AS token, ${ms('s.wake_at')} AS wake_at,
     ${ms(`s.deadline - ${now}`)} AS deadline_in, s.key, s.input::text AS input, s.output::text AS output,
-    s.tags::text AS tags, ${ms('s.created_at')} AS created_at, ${ms('s.finished_at')} AS finished_at`
+    s.tags::text AS tags, ${ms('s.created_at')} AS created_at, ${ms('s.finished_at')} AS finished_at,
+    s.lanes::text AS lanes, s.parent::text AS parent, s.lock, s.trace, s.nudges, ${ms(now)} AS now`
 
   const records = `(
     SELECT json_agg(json_build_object('seq', r.seq, 'name', r.name, 'kind', r.kind, 'outcome', r.outcome, 'attempt', r.attempt,
-      'output', r.output::text, 'error', r.error::text, 'note', r.note::text, 'took', r.took, 'at', ${ms('r.at')}) ORDER BY r.seq)::text
+      'output', r.output::text, 'error', r.error::text, 'note', r.note::text, 'took', r.took, 'due', r.due, 'child', r.child, 'at', ${ms('r.at')}) ORDER BY r.seq)::text
     FROM ${at}.saga_step r WHERE r.saga_id = s.id) AS records`
+
+  // Payloads are strings inside the batch, so that no character in them can make the batch itself unreadable.
+  const commit = (further: string, told = ''): string => `
+      WITH t AS MATERIALIZED (SELECT ${now} AS now),
+      b AS (
+        SELECT * FROM json_to_recordset($1::text::json) AS b(
+          id uuid, fence bigint, rev bigint, token uuid, keep boolean, "wakeIn" float8, claims int, finished boolean,
+          status text, backward boolean, cursor int, committed boolean, attempt int, delay float8, intent boolean,
+          cause text, problem text, cancel text, lanes text, output text, nudges int, unwait boolean, parent uuid,
+          lock text, record json)
+      ), u AS (
+        UPDATE ${at}.saga s SET
+          rev = s.rev + 1, token = b.token, claims = b.claims,
+          worker = CASE WHEN b.keep THEN s.worker END,
+          wake_at = CASE WHEN b.keep THEN NULL WHEN s.nudges <> b.nudges THEN t.now
+            ELSE t.now + b."wakeIn" * interval '1 ms' END,
+          status = b.status, backward = b.backward, cursor = b.cursor, committed = b.committed, attempt = b.attempt,
+          delay = b.delay, intent = b.intent, cause = b.cause::json, problem = b.problem::json, cancel = b.cancel,
+          lanes = b.lanes::json, output = coalesce(b.output::json, s.output),
+          finished_at = CASE WHEN b.finished THEN t.now END
+        FROM b, t WHERE s.id = b.id AND s.fence = b.fence AND s.rev = b.rev
+        RETURNING s.id, s.rev, b.record, b.unwait, b.parent, b.lock
+      ), r AS (
+        INSERT INTO ${at}.saga_step (saga_id, seq, name, kind, outcome, attempt, output, error, note, took, due, child, at)
+        SELECT u.id, u.rev, x.name, x.kind, x.outcome, x.attempt, x.output::json, x.error::json, x.note::json, x.took,
+          x.due, x.child, t.now
+        FROM t, u CROSS JOIN LATERAL json_to_record(u.record) AS x(name text, kind text, outcome text, attempt int,
+          output text, error text, note text, took float8, due float8, child uuid)
+        WHERE u.record IS NOT NULL
+      )${further}
+      SELECT u.id::text AS id${told} FROM u`
 
   return {
     create: `
       WITH t AS (SELECT ${now} AS now),
       home AS (SELECT id FROM ${at}.saga_worker, t WHERE id = $9::text::uuid AND expires_at > t.now),
       s AS (
-        INSERT INTO ${at}.saga (id, name, version, shape, key, input, tags, status, worker, claims, wake_at, deadline, created_at)
+        INSERT INTO ${at}.saga (id, name, version, shape, key, input, tags, status, worker, claims, wake_at, deadline, created_at, parent, lock, trace)
         SELECT $1::text::uuid, $2, $3::int, $4, $5, $6::text::json, $7::text::jsonb, $8, home.id,
                CASE WHEN home.id IS NULL THEN 0 ELSE 1 END,
                CASE WHEN home.id IS NULL THEN t.now + $10::float8 * interval '1 ms' END,
-               t.now + $11::float8 * interval '1 ms', t.now
+               t.now + $11::float8 * interval '1 ms', t.now, $12::text::uuid, $13, $14
         FROM t LEFT JOIN home ON true
         ON CONFLICT (name, key) WHERE key IS NOT NULL DO NOTHING
         RETURNING *
@@ -54,20 +100,38 @@ export function statementsFor(schema: string): Statements {
 
     // The sub-select around now() is evaluated once, which lets the index on wake_at be used.
     claim: `
-      WITH due AS (
-        SELECT d.id FROM ${at}.saga d
+      WITH able AS (
+        SELECT c.name, c.version FROM json_to_recordset($2::text::json) AS c(name text, version int)
+      ), due AS (
+        SELECT d.id, d.lock, d.wake_at FROM ${at}.saga d
         WHERE d.wake_at <= (SELECT ${now})
-          AND (d.name, d.version) IN (SELECT c.name, c.version FROM json_to_recordset($2::text::json) AS c(name text, version int))
+          AND (d.name, d.version) IN (SELECT name, version FROM able)
           AND EXISTS (SELECT 1 FROM ${at}.saga_worker w WHERE w.id = $1::text::uuid AND w.expires_at > (SELECT ${now}))
+          AND (d.lock IS NULL OR NOT EXISTS (
+            SELECT 1 FROM ${at}.saga_lock l WHERE l.resource = d.lock AND l.saga_id <> d.id))
         ORDER BY d.wake_at LIMIT $3::int FOR UPDATE SKIP LOCKED
+      ), mailed AS (
+        SELECT d.id FROM ${at}.saga d
+        WHERE d.id IN (SELECT m.saga_id FROM ${at}.saga_mail m WHERE m.saga_id IS NOT NULL AND NOT m.taken)
+          AND d.worker IS NULL AND d.status = 'waiting'
+          AND (d.name, d.version) IN (SELECT name, version FROM able)
+          AND EXISTS (SELECT 1 FROM ${at}.saga_worker w WHERE w.id = $1::text::uuid AND w.expires_at > (SELECT ${now}))
+        LIMIT $3::int FOR UPDATE SKIP LOCKED
       ), astray AS (
         SELECT d.id FROM ${at}.saga d
         WHERE $4::text IS NOT NULL AND d.worker = $1::text::uuid
           AND d.id NOT IN (SELECT h.id::uuid FROM json_array_elements_text($4::text::json) AS h(id))
           AND EXISTS (SELECT 1 FROM ${at}.saga_worker w WHERE w.id = $1::text::uuid AND w.expires_at > (SELECT ${now}))
         LIMIT $3::int FOR UPDATE SKIP LOCKED
+      ), locked AS (
+        INSERT INTO ${at}.saga_lock (resource, saga_id)
+        SELECT DISTINCT ON (lock) lock, id FROM due WHERE lock IS NOT NULL ORDER BY lock, wake_at, id
+        ON CONFLICT (resource) DO NOTHING RETURNING saga_id
       ), mine AS (
-        SELECT id FROM astray UNION ALL SELECT id FROM due LIMIT $3::int
+        SELECT id FROM astray UNION SELECT id FROM mailed UNION
+        SELECT id FROM due WHERE lock IS NULL OR id IN (SELECT saga_id FROM locked)
+          OR EXISTS (SELECT 1 FROM ${at}.saga_lock l WHERE l.resource = due.lock AND l.saga_id = due.id)
+        LIMIT $3::int
       ), s AS (
         UPDATE ${at}.saga u SET worker = $1::text::uuid, fence = u.fence + 1, claims = u.claims + 1, wake_at = NULL,
           status = CASE u.status WHEN 'waiting' THEN 'running' ELSE u.status END
@@ -76,38 +140,90 @@ export function statementsFor(schema: string): Statements {
       )
       SELECT ${columns}, ${records} FROM s`,
 
+    limit: 'SELECT pg_advisory_xact_lock(hashtextextended($1, 0))',
+
+    running: `SELECT count(*)::int AS count FROM ${at}.saga WHERE worker IS NOT NULL AND name = $1`,
+
     // A stopped process (or one that the network cut off) would keep its lock, and so its saga, for as long as it likes.
     lock: `
       SELECT set_config('idle_in_transaction_session_timeout',
         coalesce($4::text, current_setting('idle_in_transaction_session_timeout')), true)
       FROM ${at}.saga WHERE id = $1::text::uuid AND fence = $2::text::bigint AND rev = $3::text::bigint FOR UPDATE`,
 
-    // Payloads are strings inside the batch, so that no character in them can make the batch itself unreadable.
-    commit: `
-      WITH b AS (
-        SELECT * FROM json_to_recordset($1::text::json) AS b(
-          id uuid, fence bigint, rev bigint, token uuid, keep boolean, wake_in float8, claims int, finished boolean,
-          status text, backward boolean, cursor int, committed boolean, attempt int, delay float8, intent boolean,
-          cause text, problem text, cancel text, output text, record json)
-      ), u AS (
-        UPDATE ${at}.saga s SET
-          rev = s.rev + 1, token = b.token, claims = b.claims,
-          worker = CASE WHEN b.keep THEN s.worker END,
-          wake_at = CASE WHEN NOT b.keep THEN ${now} + b.wake_in * interval '1 ms' END,
-          status = b.status, backward = b.backward, cursor = b.cursor, committed = b.committed, attempt = b.attempt,
-          delay = b.delay, intent = b.intent, cause = b.cause::json, problem = b.problem::json, cancel = b.cancel,
-          output = coalesce(b.output::json, s.output),
-          finished_at = CASE WHEN b.finished THEN ${now} END
-        FROM b WHERE s.id = b.id AND s.fence = b.fence AND s.rev = b.rev
-        RETURNING s.id, s.rev, b.record
-      ), r AS (
-        INSERT INTO ${at}.saga_step (saga_id, seq, name, kind, outcome, attempt, output, error, note, took, at)
-        SELECT u.id, u.rev, x.name, x.kind, x.outcome, x.attempt, x.output::json, x.error::json, x.note::json, x.took, ${now}
-        FROM u CROSS JOIN LATERAL json_to_record(u.record) AS x(
-          name text, kind text, outcome text, attempt int, output text, error text, note text, took float8)
-        WHERE u.record IS NOT NULL
+    commit: commit(''),
+
+    commitFar: commit(
+      `, released AS (
+        DELETE FROM ${at}.saga_lock l USING u WHERE l.resource = u.lock AND l.saga_id = u.id
+      ), struck AS (
+        DELETE FROM ${at}.saga_wait w USING u WHERE u.unwait AND w.saga_id = u.id
+      ), nudged AS (
+        UPDATE ${at}.saga p SET nudges = p.nudges + 1,
+          wake_at = CASE WHEN p.worker IS NULL AND p.status IN ('waiting', 'compensating') THEN ${now} ELSE p.wake_at END
+        FROM u WHERE p.id = u.parent
+      ), returned AS (
+        UPDATE ${at}.saga_mail m SET saga_id = NULL, step = NULL FROM u
+        WHERE u.unwait AND m.saga_id = u.id AND NOT m.taken RETURNING m.event, m.key
+      )`,
+      `, (SELECT json_agg(json_build_object('event', event, 'key', key)) FROM returned)::text AS returned`,
+    ),
+
+    // The lock goes first, in a statement of its own: what the next one sees includes all that was done under it.
+    mailbox: `
+      SELECT pg_advisory_xact_lock(hashtextextended($1, 1)), current_setting('transaction_isolation') AS isolation`,
+
+    isDuplicate: `SELECT 1 FROM ${at}.saga_mail WHERE event = $1 AND key = $2 AND message_id = $3`,
+
+    deliver: `
+      WITH w AS (
+        DELETE FROM ${at}.saga_wait WHERE (saga_id, step) IN (
+          SELECT saga_id, step FROM ${at}.saga_wait WHERE event = $1 AND key = $2 ORDER BY at, saga_id LIMIT 1)
+        RETURNING saga_id, step
       )
-      SELECT u.id::text AS id FROM u`,
+      INSERT INTO ${at}.saga_mail (event, key, message_id, payload, saga_id, step, at)
+      SELECT $1, $2, $3, $4::text::json, w.saga_id, w.step, ${now} FROM (SELECT 1) AS one LEFT JOIN w ON true
+      RETURNING saga_id IS NOT NULL AS delivered`,
+
+    look: `
+      SELECT id::text AS id, payload::text AS payload FROM ${at}.saga_mail
+      WHERE event = $1 AND key = $2 AND NOT taken AND (saga_id IS NULL OR (saga_id = $3::text::uuid AND step = $4))
+      ORDER BY saga_id IS NULL, id LIMIT 1`,
+
+    take: `UPDATE ${at}.saga_mail SET taken = true, saga_id = $2::text::uuid, step = $3 WHERE id = $1::text::bigint`,
+
+    enrol: `
+      INSERT INTO ${at}.saga_wait (saga_id, step, event, key, at) VALUES ($1::text::uuid, $2, $3, $4, ${now})
+      ON CONFLICT (saga_id, step) DO NOTHING`,
+
+    strike: `DELETE FROM ${at}.saga_wait WHERE saga_id = $1::text::uuid AND step = $2`,
+
+    /** Of a mailbox: what came back goes to those who wait, the oldest to the longest waiting. */
+    handOn: `
+      WITH m AS (
+        SELECT id, row_number() OVER (ORDER BY id) AS place FROM ${at}.saga_mail
+        WHERE event = $1 AND key = $2 AND saga_id IS NULL
+      ), w AS (
+        SELECT saga_id, step, row_number() OVER (ORDER BY at, saga_id) AS place FROM ${at}.saga_wait
+        WHERE event = $1 AND key = $2
+      ), pair AS (
+        SELECT m.id, w.saga_id, w.step FROM m JOIN w USING (place)
+      ), gone AS (
+        DELETE FROM ${at}.saga_wait x USING pair WHERE x.saga_id = pair.saga_id AND x.step = pair.step
+      )
+      UPDATE ${at}.saga_mail x SET saga_id = pair.saga_id, step = pair.step FROM pair WHERE x.id = pair.id`,
+
+    prune: `
+      DELETE FROM ${at}.saga WHERE id IN (
+        SELECT s.id FROM ${at}.saga s
+        WHERE s.finished_at < to_timestamp($1::float8 / 1000) AND NOT EXISTS (
+          SELECT 1 FROM ${at}.saga p WHERE p.id = s.parent AND p.finished_at IS NULL)
+        ORDER BY s.finished_at LIMIT $2::int FOR UPDATE SKIP LOCKED)
+      RETURNING 1`,
+
+    pruneMail: `
+      DELETE FROM ${at}.saga_mail WHERE id IN (
+        SELECT id FROM ${at}.saga_mail WHERE taken AND at < to_timestamp($1::float8 / 1000)
+        ORDER BY at LIMIT $2::int FOR UPDATE SKIP LOCKED)`,
 
     load: `SELECT ${columns}, ${records} FROM ${at}.saga s WHERE s.id = $1::text::uuid`,
 

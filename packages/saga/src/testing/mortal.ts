@@ -7,7 +7,22 @@ export interface Death {
 }
 
 const NEVER = new Promise<never>(() => undefined)
-const VERBS = ['create', 'claim', 'commit', 'commitWith', 'load', 'list', 'enlist', 'beat', 'sweep', 'leave'] as const
+const VERBS = [
+  'create',
+  'claim',
+  'commit',
+  'commitWith',
+  'spawn',
+  'receive',
+  'deliver',
+  'prune',
+  'load',
+  'list',
+  'enlist',
+  'beat',
+  'sweep',
+  'leave',
+] as const
 
 /**
  * A store as a process sees it that dies at one of its calls: from then on nothing it asks is answered, and nothing

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
-import { FRESH } from '../decide.js'
 import { isSagaConflictError } from '../errors.js'
 import { risingIds } from '../internal/uuid.js'
+import { FRESH } from '../state.js'
 import type { NewRecord, NewSaga, SagaRow, Store, Transition } from '../store.js'
 
 /** One case of a contract suite: any test runner can run it. */
@@ -305,7 +305,200 @@ export function storeContract<Tx>(make: () => Promise<Store<Tx>> | Store<Tx>): r
     assert.equal((await store.commit([transition(saga, {})])).size, 1)
   })
 
+  it('creates a child with the write of its parent, or neither', async (store) => {
+    const saga = await owned(store)
+    const [child, stray] = [newSaga({ parent: saga.id }), newSaga({ parent: saga.id })]
+
+    assert.equal(await store.spawn(transition({ ...saga, rev: 9 }, {}), stray), false)
+    assert.equal(await store.spawn(transition(saga, { record: record({ child: child.id, due: 5 }) }), child), true)
+
+    assert.equal(await store.load(stray.id), undefined)
+    assert.equal((await store.load(child.id))?.parent, saga.id)
+    const [written] = (await store.load(saga.id))?.records ?? []
+    assert.deepEqual([written?.child, written?.due], [child.id, 5])
+  })
+
+  it('wakes a parent at the end of its child, one that goes to rest a moment later too', async (store) => {
+    for (const order of ['rests first', 'ends first']) {
+      const parent = await owned(store)
+      const child = (await store.create(newSaga({ parent: parent.id, worker: await enlisted(store) }))).saga
+      const rest = () =>
+        store.commit([
+          transition(parent, {
+            keep: false,
+            claims: 0,
+            nudges: parent.nudges,
+            progress: { ...FRESH, status: 'waiting' },
+          }),
+        ])
+      const end = () => store.commit([transition(child, { keep: false, finished: true, parent: parent.id })])
+
+      if (order === 'rests first') await rest()
+      await end()
+      if (order === 'ends first') await rest()
+
+      const [row] = await claimed(store)
+      assert.deepEqual([row?.id, row?.nudges, row?.progress.status], [parent.id, 1, 'running'], order)
+    }
+  })
+
+  it('keeps an event until a saga looks for it, and gives it once', async (store) => {
+    const saga = await owned(store)
+    const mail = { event: 'paid', key: nextId(), messageId: undefined }
+    assert.equal(await store.deliver({ ...mail, payload: '1' }), 'buffered')
+    assert.equal(await store.deliver({ ...mail, payload: undefined }), 'buffered')
+    assert.equal(await store.deliver({ ...mail, event: 'sent', payload: '3' }), 'buffered')
+
+    const seen: unknown[] = []
+    let row = saga
+    for (let i = 0; i < 3; i++) {
+      const accepted = await store.receive(saga.id, { ...mail, step: 'wait' }, (found) => {
+        seen.push(found?.payload)
+        return transition(row, { record: record({}) })
+      })
+      assert.equal(accepted, true)
+      row = (await store.load(saga.id)) as SagaRow
+    }
+
+    assert.deepEqual(seen, ['1', undefined, undefined])
+  })
+
+  it('gives an event to the saga that waits for it the longest, and makes it due', async (store) => {
+    const mail = { event: 'paid', key: nextId(), messageId: undefined, payload: '1' }
+    const [first, second] = [await waitingFor(store, mail), await waitingFor(store, mail)]
+    assert.deepEqual(await claimed(store), [])
+
+    assert.equal(await store.deliver(mail), 'delivered')
+
+    assert.deepEqual(ids(await claimed(store)), [first.id])
+    assert.equal(await store.deliver(mail), 'delivered')
+    assert.deepEqual(ids(await claimed(store)), [second.id])
+    assert.equal(await store.deliver(mail), 'buffered')
+  })
+
+  it('takes no event with a write that is refused', async (store) => {
+    const saga = await owned(store)
+    const mail = { event: 'paid', key: nextId(), messageId: undefined, payload: '1' }
+    await store.deliver(mail)
+    const take = (row: SagaRow) =>
+      store.receive(saga.id, { ...mail, step: 'wait' }, (found) => {
+        assert.equal(found?.payload, '1')
+        return transition(row, { record: record({}) })
+      })
+
+    assert.equal(await take({ ...saga, fence: 0 }), false)
+    assert.equal(await take(saga), true)
+  })
+
+  it('hands on what was delivered to a saga that does not wait any more', async (store) => {
+    const mail = { event: 'paid', key: nextId(), messageId: undefined, payload: '1' }
+    const gone = await waitingFor(store, mail)
+    await store.deliver(mail)
+    const next = await waitingFor(store, { ...mail })
+    const [row] = await claimed(store)
+    assert.equal(row?.id, gone.id)
+
+    await store.commit([transition(row as SagaRow, { keep: false, unwait: true })])
+
+    assert.deepEqual(ids(await claimed(store)), [next.id])
+  })
+
+  it('knows a message id again, in its own mailbox only', async (store) => {
+    const mail = { event: 'paid', key: nextId(), messageId: 'm', payload: '1' }
+
+    assert.equal(await store.deliver(mail), 'buffered')
+    assert.equal(await store.deliver(mail), 'duplicate')
+    assert.equal(await store.deliver({ ...mail, key: nextId() }), 'buffered')
+  })
+
+  it('lets one saga at a time have a lock', async (store) => {
+    const lock = nextId()
+    const [first, second] = [
+      (await store.create(newSaga({ lock }))).saga,
+      (await store.create(newSaga({ lock, delay: 1 }))).saga,
+    ]
+    await pause(5)
+
+    const [row] = await claimed(store)
+    assert.deepEqual([row?.id, await claimed(store)], [first.id, []])
+    await store.commit([transition(row as SagaRow, { keep: false, finished: true, lock })])
+
+    assert.deepEqual(ids(await claimed(store)), [second.id])
+  })
+
+  it('claims no more sagas of a name than may run', async (store) => {
+    for (let i = 0; i < 3; i++) await store.create(newSaga())
+    const can = [{ name: 'order', version: 1, maxRunning: 2 }]
+    const claim = async () => store.claim({ worker: await enlisted(store), can, limit: 9 })
+
+    const claims = await Promise.all([claim(), claim()])
+    const rows = claims.flat()
+    assert.equal(rows.length, 2)
+    await store.commit([transition(rows[0] as SagaRow, { keep: false, finished: true })])
+
+    assert.equal((await claim()).length, 1)
+  })
+
+  it('deletes what finished long ago, the oldest first, and never a child of the living', async (store) => {
+    const ended = async (given: Partial<NewSaga>) => {
+      const { saga } = await store.create(newSaga({ worker: await enlisted(store), ...given }))
+      await store.commit([
+        transition(saga, { keep: false, finished: true, progress: { ...FRESH, status: 'completed' } }),
+      ])
+      return saga.id
+    }
+    const parent = await owned(store)
+    const child = await ended({ parent: parent.id })
+    const old = await ended({ key: 'k' })
+    await pause(5)
+    const young = await ended({})
+    const at = (await store.load(young))?.finishedAt as number
+
+    assert.equal(await store.prune({ finishedBefore: at, limit: 9 }), 1)
+
+    assert.equal(await store.load(old), undefined)
+    assert.ok((await store.load(child)) && (await store.load(young)))
+    assert.equal((await store.create(newSaga({ key: 'k' }))).created, true)
+    assert.equal(await store.prune({ finishedBefore: at + 1_000, limit: 1 }), 1)
+    assert.equal(await store.prune({ finishedBefore: at + 1_000, limit: 9 }), 0)
+  })
+
+  it('keeps what branches, parents, locks and traces need', async (store) => {
+    const parent = (await store.create(newSaga())).saga.id
+    const { saga } = await store.create(
+      newSaga({ worker: await enlisted(store), parent, lock: 'l', trace: '{"traceparent":"00-1"}' }),
+    )
+    const lanes = {
+      counters: { a: { attempt: 1, delay: 2.5, intent: true } },
+      failing: { step: 'b', error: { name: 'Error', message: 'no' } },
+      doubt: ['c'],
+    }
+
+    await store.commit([transition(saga, { progress: { ...FRESH, lanes } })])
+
+    const row = await store.load(saga.id)
+    assert.deepEqual(row?.progress.lanes, lanes)
+    assert.deepEqual([row?.parent, row?.lock, row?.trace], [parent, 'l', '{"traceparent":"00-1"}'])
+    assert.ok(Math.abs((row?.now ?? 0) - (row?.createdAt ?? 0)) < 10_000)
+  })
+
   return cases
+}
+
+/** A saga that has looked into the mailbox in vain. */
+async function waitingFor<Tx>(store: Store<Tx>, { event, key }: { event: string; key: string }): Promise<SagaRow> {
+  const saga = await owned(store)
+  await pause(2)
+  const progress = { ...FRESH, status: 'waiting' } as const
+  await store.receive(saga.id, { event, key, step: 'wait' }, () =>
+    transition(saga, {
+      keep: false,
+      claims: 0,
+      progress,
+      record: record({ name: 'wait', kind: 'wait', outcome: 'started' }),
+    }),
+  )
+  return saga
 }
 
 function newSaga(given: Partial<NewSaga> = {}): NewSaga {

@@ -1,0 +1,124 @@
+import type { Happening } from './decide.js'
+import { restoreError } from './errors.js'
+import { type Emit, isStepNotice } from './events.js'
+import type { Timers } from './internal/timers.js'
+import type { Decision } from './moves.js'
+import { type Mark, markInto, type State } from './state.js'
+import type { Guard, Progress, SagaRow, Transition } from './store.js'
+
+/** A saga as this process knows it. */
+export interface Held {
+  readonly row: SagaRow
+  readonly state: State
+  /** When the row was read, on the engine's clock. */
+  readonly readAt: number
+  /** The deadline on the engine's clock. */
+  readonly deadline: number | undefined
+}
+
+export function hold(row: SagaRow, timers: Timers): Held {
+  const marks = new Map<string, Mark>()
+  for (const record of row.records) markInto(marks, record, record.at)
+
+  const readAt = timers.now()
+  const state: State = { id: row.id, input: row.input, progress: row.progress, marks, begunBefore: row.claims > 1 }
+  return { row, state, readAt, deadline: row.deadlineIn === undefined ? undefined : readAt + row.deadlineIn }
+}
+
+/** The store's clock, as far as it can be known here: epoch milliseconds. */
+export function storeTime({ row, readAt }: Held, timers: Timers): number {
+  return row.now + timers.now() - readAt
+}
+
+/** What remains of the deadline, in milliseconds; undefined when there is none, or none that still counts. */
+export function remaining({ deadline }: Held, progress: Progress, timers: Timers): number | undefined {
+  if (deadline === undefined || progress.committed || progress.direction === 'backward') return undefined
+  return deadline - timers.now()
+}
+
+/** What is known of a saga after an accepted write. */
+export function advanced(held: Held, transition: Transition, timers: Timers): Held {
+  const { record, progress } = transition
+  const marks = held.state.marks as Map<string, Mark>
+  if (record) markInto(marks, record, storeTime(held, timers))
+  return {
+    ...held,
+    row: {
+      ...held.row,
+      rev: held.row.rev + 1,
+      token: transition.token,
+      claims: transition.claims,
+      worker: transition.keep ? held.row.worker : undefined,
+      output: transition.output ?? held.row.output,
+      progress,
+    },
+    state: { ...held.state, progress, begunBefore: transition.claims > 1 },
+  }
+}
+
+export function guardOf({ row }: Held): Guard {
+  return { id: row.id, fence: row.fence, rev: row.rev }
+}
+
+/** How a saga looks to those who decide on it anew. */
+export function lookAgain({ row }: Held): Happening {
+  return { type: 'claimed', claims: row.claims, overdue: (row.deadlineIn ?? 1) <= 0, shape: row.shape }
+}
+
+/** What a transition has to tell the store besides: whom to wake, what to release. */
+export function sideEffects(held: Held, { progress }: Decision, finished: boolean): Partial<Transition> {
+  const { row, state } = held
+  const leaves =
+    finished ||
+    progress.status === 'stuck' ||
+    (progress.direction === 'backward' && state.progress.direction === 'forward')
+  const waiting = leaves && [...state.marks.values()].some((known) => known.state === 'waiting')
+  return {
+    ...(waiting && { unwait: true }),
+    ...(finished && row.parent !== undefined && { parent: row.parent }),
+    ...(finished && row.lock !== undefined && { lock: row.lock }),
+  }
+}
+
+/**
+ * Whether the store accepted this write. Its token is there until the next write, which under the same fence can only be
+ * a cancel, and a cancel leaves no record: so a record of the rev that the write would have made tells as well.
+ */
+export function isIn(row: SagaRow, { fence, rev, token, record }: Transition): boolean {
+  if (row.fence !== fence) return false
+  if (row.token === token) return true
+
+  const made = row.records.find(({ seq }) => seq === rev + 1)
+  return (
+    made !== undefined &&
+    made.name === record?.name &&
+    made.kind === record.kind &&
+    made.outcome === record.outcome &&
+    made.attempt === record.attempt
+  )
+}
+
+export function emitNotices(emit: Emit, { row }: Held, { progress, record, notices, retryIn }: Decision): void {
+  for (const notice of notices) {
+    if (isStepNotice(notice)) {
+      const stored = record?.error ?? progress.problem
+      emit(notice, {
+        sagaId: row.id,
+        name: row.name,
+        step: record?.name ?? '',
+        attempt: record?.attempt ?? progress.attempt,
+        took: record?.took ?? 0,
+        ...(stored && { error: restoreError(stored) }),
+        ...(retryIn !== undefined && { delay: retryIn }),
+      })
+    } else {
+      const stored = notice === 'sagaStuck' ? progress.problem : progress.cause
+      emit(notice, {
+        sagaId: row.id,
+        name: row.name,
+        status: progress.status,
+        ...(stored && { error: restoreError(stored) }),
+      })
+    }
+  }
+}
