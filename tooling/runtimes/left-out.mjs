@@ -17,12 +17,21 @@ const graceOn =
   'timeout: with real timers does not time out what arrived while the event loop was blocked (nodeshift/opossum#580)'
 const graceOff = 'timeout: with real timers times it out with the grace turned off'
 const readme = 'starts the README’s example as a process'
+const memory = '*/src/{memory,footprint}.test.ts'
+const ofV8 = 'measures the heap as Node lets it: v8, --expose-gc, process.memoryUsage'
+const ownFetch = "Deno's own fetch takes no dispatcher of undici"
 const noNode = 'uses something of Node that a page has not'
 const oneCopy = 'a page keeps one copy of a module, and cannot be told to load another'
 
 /** @type {Record<string, readonly LeftOut[]>} By runtime; those without an entry leave out nothing. */
 export const leftOut = {
   bun: [
+    { file: memory, reason: ofV8 },
+    {
+      file: 'retry/src/opentelemetry.test.ts',
+      test: 'finds the span of each of many calls, whatever timer or socket they are woken by',
+      reason: 'composes interceptors of undici, as below',
+    },
     { file: undici, reason: 'Bun puts a fetch of its own in the place of undici, without interceptors' },
     {
       file: timeout,
@@ -36,6 +45,7 @@ export const leftOut = {
     },
   ],
   deno: [
+    { file: memory, reason: ofV8 },
     {
       file: timeout,
       test: graceOn,
@@ -44,10 +54,27 @@ export const leftOut = {
     {
       file: interceptor,
       test: "no permit is lost when a caller of Node's own fetch aborts, before the response or within it",
-      reason: "Deno's own fetch takes no dispatcher of undici",
+      reason: ownFetch,
+    },
+    {
+      file: 'retry/src/undici/retry-interceptor.test.ts',
+      test: 'retryInterceptor works for a pool, and under fetch of undici and of Node',
+      reason: ownFetch,
+    },
+    {
+      file: 'retry/src/undici/retry-interceptor.test.ts',
+      test: "retryInterceptor: waits end at once when a caller of Node's own fetch aborts, after a response and before any connection",
+      reason: ownFetch,
+    },
+    {
+      file: 'retry/src/undici/timeout-interceptor.test.ts',
+      test: "timeoutInterceptor fails Node's own fetch that is not answered in time, and aborts it",
+      reason: ownFetch,
     },
   ],
   chromium: [
+    { file: memory, reason: ofV8 },
+    { file: '*/src/grpc{.test.ts,/**}', reason: 'calls a gRPC server, which a page cannot' },
     { file: undici, reason: noNode },
     { file: '*/src/prometheus{.test.ts,/**}', reason: 'prom-client is a library of Node' },
     {
@@ -78,6 +105,16 @@ export const leftOut = {
       file: networkError,
       test: 'knows what this Node says of a URL that is none',
       reason: 'in a page every string is a URL, relative to its own',
+    },
+    {
+      file: 'circuit-breaker/src/circuit-breaker.test.ts',
+      test: 'what a caller or an operation may do wrong cannot make an unhandled rejection of an error whose code cannot be read',
+      reason: noNode,
+    },
+    {
+      file: 'circuit-breaker/src/circuit-breaker.test.ts',
+      test: 'what a caller or an operation may do wrong is told of by the runtime when nobody waits for a call that fails',
+      reason: noNode,
     },
     {
       file: 'circuit-breaker/src/bulkhead.test.ts',
