@@ -3,13 +3,14 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { build } from 'esbuild'
 import type { Role } from './actors.js'
+import type { OutboxRole } from './outbox-actors.js'
 
-/** Makes one file of the actors and all they need, since Node 20 runs no TypeScript. */
-export async function bundleActors(folder: string): Promise<string> {
+/** Makes one file of the actors in a module and all they need, since Node 20 runs no TypeScript. */
+export async function bundleActors(folder: string, module = 'actors'): Promise<string> {
   const outfile = join(folder, 'actors.cjs')
   await build({
     stdin: {
-      contents: "import { act } from './actors.ts'\nact(JSON.parse(process.argv[2]))",
+      contents: `import { act } from './${module}.ts'\nact(JSON.parse(process.argv[2]))`,
       resolveDir: fileURLToPath(new URL('.', import.meta.url)),
     },
     outfile,
@@ -23,7 +24,7 @@ export async function bundleActors(folder: string): Promise<string> {
   return outfile
 }
 
-export function startActor(script: string, role: Role): ChildProcess {
+export function startActor(script: string, role: Role | OutboxRole): ChildProcess {
   return spawn(process.execPath, ['--expose-gc', script, JSON.stringify(role)], {
     stdio: ['pipe', 'pipe', 'inherit'],
   })

@@ -28,10 +28,17 @@ export async function pgliteDatabase(): Promise<TestDatabase> {
 
 export const POSTGRES_OF_TESTS: string = process.env['DATABASE_URL'] ?? 'postgres://postgres@127.0.0.1:5432/postgres'
 
+/** A pool that survives the loss of its idle connections. */
+export function openPool(url: string, max: number): pg.Pool {
+  const pool = new pg.Pool({ connectionString: url, max, connectionTimeoutMillis: 3_000 })
+  pool.on('error', () => undefined)
+
+  return pool
+}
+
 /** Undefined when no server answers, unless MSX_REQUIRE_SERVICES says that it must. */
 export async function postgresDatabase(url: string = POSTGRES_OF_TESTS): Promise<TestDatabase | undefined> {
-  const pool = new pg.Pool({ connectionString: url, connectionTimeoutMillis: 3_000 })
-  pool.on('error', () => undefined)
+  const pool = openPool(url, 10)
   try {
     await pool.query('SELECT 1')
   } catch (error) {
