@@ -262,6 +262,35 @@ describe('an open circuit', () => {
     expect(breaker.metrics).toMatchObject({ rejected: 1, inFlight: 0, openedAt: 0 })
   })
 
+  it('rejects with a fresh error each time, of one line of stack, and leaves the stacks of others alone', async () => {
+    const breaker = breakerOf()
+    await fail(breaker, 2)
+    const limit = Error.stackTraceLimit
+
+    const [first, second] = [
+      await errorOf(breaker.execute(() => 1)),
+      await errorOf(breaker.execute(() => 1)),
+    ] as Error[]
+
+    expect(first).not.toBe(second)
+    expect(first?.stack?.split('\n')).toHaveLength(1)
+    expect(first?.stack).toContain('Circuit "inventory" is open')
+    expect(Error.stackTraceLimit).toBe(limit)
+    expect(new Error('other').stack?.split('\n').length).toBeGreaterThan(1)
+  })
+
+  it('rejects all the same where the depth of stacks is fixed', async () => {
+    const breaker = breakerOf()
+    await fail(breaker, 2)
+    const before = Object.getOwnPropertyDescriptor(Error, 'stackTraceLimit') as PropertyDescriptor
+    Object.defineProperty(Error, 'stackTraceLimit', { ...before, writable: false })
+
+    const error = await errorOf(breaker.execute(() => 1))
+
+    Object.defineProperty(Error, 'stackTraceLimit', before)
+    expect(isCircuitOpenError(error)).toBe(true)
+  })
+
   it('looks half-open once its time is over, however often the state is read, and still admits a trial', async () => {
     const breaker = breakerOf()
     await fail(breaker, 2)

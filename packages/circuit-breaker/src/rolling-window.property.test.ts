@@ -149,7 +149,7 @@ describe('a time window', () => {
           }
         },
       ),
-      { numRuns: 2_000 },
+      { numRuns: 500 },
     ))
 
   it('reads the clock once for four successes of a stream', () => {
