@@ -1,4 +1,6 @@
 import { defineConfig } from 'tsup'
 import { application } from '../tooling/tsup.js'
 
-export default defineConfig(application({ 'ground-floor': 'src/ground-floor/main.ts' }))
+export default defineConfig(
+  application({ 'ground-floor': 'src/ground-floor/main.ts', messaging: 'src/messaging/main.ts' }),
+)
