@@ -43,6 +43,11 @@ export interface OrderedOptions {
 export interface QueueOptions {
   /** Default: the group's name. The dead letters are in the queue of the same name with `.dlq` behind it. */
   readonly name?: string | undefined
+  /**
+   * It is there already, made by somebody else and perhaps with other options: it is taken as it is, and only bound. What
+   * its broker gives up on (expired, given out too often) goes where its owner arranged. Default false.
+   */
+  readonly existing?: boolean | undefined
 }
 
 /** Options with every default filled in. */
@@ -85,6 +90,10 @@ export function completeSettings(
   if (typeof deadLetter !== 'boolean') refuse(where, 'deadLetter', deadLetter, 'true or false')
   const name = queue?.name ?? group
   checkText(where, 'queue.name', name)
+  const existing = queue?.existing ?? false
+  if (typeof existing !== 'boolean') refuse(where, 'queue.existing', existing, 'true or false')
+  if (existing && ordered)
+    refuse(where, 'queue.existing', existing, "false with 'ordered', which has queues of its own")
 
   return {
     group,
@@ -93,6 +102,7 @@ export function completeSettings(
       patterns,
       deadLetterQueue: deadLetter ? deadLetterQueueOf(name) : undefined,
       ...(ordered && { partitions: ordered.partitions }),
+      ...(existing && { existing }),
     },
     concurrency,
     prefetch,

@@ -175,6 +175,22 @@ const CASES: Record<string, (bench: Bench) => Promise<void>> = {
     assert.equal(inbox.deliveries.length, 2)
   },
 
+  async 'takes a queue that somebody else made as it is, binds it, and makes none'({ word, connect }) {
+    const owner = await connect()
+    await owner.declare({ name: word, patterns: [] })
+    const connection = await connect()
+    const taken = { name: word, patterns: [`${word}.#`], deadLetterQueue: `${word}.dlq`, existing: true }
+
+    const inbox = await collect(connection, taken)
+    await connection.publish(message(`${word}.a`), { mandatory: true })
+
+    await inbox.atLeast(1)
+    inbox.deliveries[0]?.ack()
+    assert.equal(await connection.depth(`${word}.dlq`), 0)
+    const missing = { name: `${word}.missing`, patterns: [], existing: true }
+    await rejectsWith('MSX_QUEUE_NOT_FOUND', connection.declare(missing))
+  },
+
   async 'puts a rejected message into the dead letters'({ word, connect }) {
     const connection = await connect()
     const deadLetterQueue = `${word}.dlq`

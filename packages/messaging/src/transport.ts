@@ -85,6 +85,8 @@ export interface QueueSpec {
    * without that header to the first. Each has one consumer at a time, however many ask for it.
    */
   readonly partitions?: number | undefined
+  /** Somebody else made it: it is taken as it is, and only bound. Default false. */
+  readonly existing?: boolean | undefined
   /** Lives and dies with the connection that declared it. Default false: it outlives every connection. */
   readonly temporary?: boolean | undefined
 }

@@ -53,13 +53,19 @@ export class MemoryBroker implements QueueHost {
   }
 
   declare(spec: QueueSpec): Destination {
-    const queue = spec.partitions === undefined ? this.#queueFor(spec) : this.#partitionsFor(spec, spec.partitions)
+    const queue = this.#destinationFor(spec)
     if (spec.deadLetterQueue !== undefined) this.#queueFor({ name: spec.deadLetterQueue, patterns: [] })
 
     const known = new Set(this.#bindings.filter((binding) => binding.queue === queue).map(({ pattern }) => pattern))
     const added = [...new Set(spec.patterns)].filter((pattern) => !known.has(pattern))
     this.#bind([...this.#bindings, ...added.map((pattern) => ({ queue, pattern, matches: topicMatcher(pattern) }))])
     return queue
+  }
+
+  #destinationFor(spec: QueueSpec): Destination {
+    if (spec.existing === true) return this.find(spec.name)
+
+    return spec.partitions === undefined ? this.#queueFor(spec) : this.#partitionsFor(spec, spec.partitions)
   }
 
   delete(queue: MemoryQueue): void {

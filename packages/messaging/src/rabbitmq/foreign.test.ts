@@ -25,37 +25,68 @@ afterEach(async () => {
 afterAll(() => available?.close())
 
 describe.skipIf(available === undefined)('beside others on the same broker', { timeout: 20_000 }, () => {
-  test('takes over an exchange and a queue that somebody else made and publishes to', async () => {
+  test.each([
+    ['and declares the rest', {}, { existing: true }],
+    ['and leaves the rest to its owner', { topology: 'none' as const }, {}],
+  ])(
+    'takes over an exchange and a queue that somebody else made and publishes to, %s',
+    async (_, options, existing) => {
+      const exchange = `${broker.exchange}.orders`
+      const queue = broker.name('email-queue')
+      await onChannel(broker.admin, async (channel) => {
+        await channel.assertExchange(exchange, 'topic', { durable: true })
+        await channel.assertQueue(queue, { durable: true })
+        await channel.bindQueue(queue, exchange, 'order.*')
+      })
+      const bus = busOn({ exchange, ...options })
+      const got: unknown[] = []
+      bus.subscribe(
+        'emails',
+        'order.*',
+        ({ type, data, source }) => {
+          got.push({ type, data, source })
+        },
+        { queue: { name: queue, ...existing } },
+      )
+      await bus.start()
+
+      await publishRaw('order.created', '{"orderId":"1"}', {}, exchange)
+      await until(() => got.length === 1)
+      await bus.publish('order.created', { orderId: '2' })
+
+      await until(() => got.length === 2)
+      expect(got).toEqual([
+        { type: 'order.created', data: { orderId: '1' }, source: 'unknown' },
+        { type: 'order.created', data: { orderId: '2' }, source: 'tests' },
+      ])
+      await onChannel(broker.admin, (channel) => channel.deleteQueue(queue))
+    },
+  )
+
+  test('tries again later, and keeps as dead letters, what came through a queue it took over', async () => {
     const exchange = `${broker.exchange}.orders`
-    const queue = broker.name('email-queue')
-    await onChannel(broker.admin, async (channel) => {
-      await channel.assertExchange(exchange, 'topic', { durable: true })
-      await channel.assertQueue(queue, { durable: true })
-      await channel.bindQueue(queue, exchange, 'order.*')
-    })
-    const bus = busOn({ exchange, topology: 'none' })
-    const got: unknown[] = []
+    const queue = broker.name('taken')
+    await onChannel(broker.admin, (channel) => channel.assertQueue(queue, { durable: true }))
+    const bus = busOn({ exchange })
+    const attempts: number[] = []
+    const letters: string[] = []
+    bus.on('deadLetter', ({ code }) => letters.push(code))
     bus.subscribe(
       'emails',
       'order.*',
-      ({ type, data, source }) => {
-        got.push({ type, data, source })
+      ({ attempt }) => {
+        attempts.push(attempt)
+        throw new Error('no')
       },
-      { queue: { name: queue } },
+      { queue: { name: queue, existing: true }, retry: { immediate: 0, delays: [1] } },
     )
     await bus.start()
 
     await publishRaw('order.created', '{"orderId":"1"}', {}, exchange)
-    await until(() => got.length === 1)
-    await bus.publish('order.created', { orderId: '2' })
 
-    await until(() => got.length === 2)
-    expect(got).toEqual([
-      { type: 'order.created', data: { orderId: '1' }, source: 'unknown' },
-      { type: 'order.created', data: { orderId: '2' }, source: 'tests' },
-    ])
-    await bus.close()
-    await onChannel(broker.admin, (channel) => channel.deleteExchange(exchange))
+    await until(() => letters.length === 1)
+    expect(attempts).toEqual([1, 2])
+    await until(async () => (await bus.redrive('emails', { dryRun: true })).moved === 1)
   })
 
   test('publishes what others understand: a CloudEvent in binary mode, bare JSON, persistent also for classic queues', async () => {

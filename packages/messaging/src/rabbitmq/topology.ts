@@ -80,7 +80,7 @@ export class Topology {
       if (spec.temporary === true) return this.#assertTemporary(channel, spec)
       if (this.#mode === 'none') return
 
-      const { name, deadLetterQueue, patterns, partitions } = spec
+      const { name, deadLetterQueue, patterns, partitions, existing } = spec
       if (this.#mode === 'verify') {
         for (const queue of queuesOf(spec)) await channel.checkQueue(queue)
         if (deadLetterQueue !== undefined) await channel.checkQueue(deadLetterQueue)
@@ -88,7 +88,8 @@ export class Topology {
       }
       if (deadLetterQueue !== undefined) await this.#assertDeadLetters(channel, deadLetterQueue)
       if (partitions !== undefined) return this.#assertPartitions(channel, spec, partitions)
-      await this.#assertGroup(channel, name, deadLetterQueue)
+      if (existing === true) await channel.checkQueue(name)
+      else await this.#assertGroup(channel, name, deadLetterQueue)
       await this.#assertEvents(channel)
       await this.#assertWaysOut(channel, model)
       await channel.bindQueue(name, this.names.retry, name)
