@@ -62,6 +62,12 @@ const CALLERS_FAULT: ReadonlySet<unknown> = new Set([
   'UND_ERR_REQ_CONTENT_LENGTH_MISMATCH',
 ])
 
+/** What undici's `responseError` interceptor made of a response, whose status decides as it would without. */
+export function isAnswer(error: unknown, failing: ReadonlySet<number>): boolean {
+  const { code, statusCode } = Object(error)
+  return code === 'UND_ERR_RESPONSE' && !failing.has(statusCode)
+}
+
 export function isCallersFault(error: unknown): boolean {
   return CALLERS_FAULT.has(Object(error).code)
 }

@@ -1,7 +1,7 @@
 import { getEventListeners } from 'node:events'
 import { createServer as createTcpServer } from 'node:net'
 import { Readable } from 'node:stream'
-import { Agent, type Dispatcher, MockAgent, Pool, request, fetch as undiciFetch, upgrade } from 'undici'
+import { Agent, type Dispatcher, interceptors, MockAgent, Pool, request, fetch as undiciFetch, upgrade } from 'undici'
 import { describe, expect, it, vi } from 'vitest'
 import { constant } from '../backoff.js'
 import { isHttpStatusError } from '../errors.js'
@@ -388,7 +388,7 @@ describe('retryInterceptor: sockets', () => {
     const { get } = retrying()
 
     expect(await get(origin)).toEqual({ statusCode: 200, text: 'fine' })
-    await vi.waitFor(() => expect(seen.open).toBeLessThanOrEqual(1))
+    await vi.waitFor(() => expect(seen.open).toBeLessThanOrEqual(1), { timeout: 5_000 })
   })
 
   it('has nothing to read of a HEAD, whatever length it names', async () => {
@@ -427,6 +427,15 @@ describe('retryInterceptor: sockets', () => {
     for await (const chunk of body) bytes += chunk.length
     expect(bytes).toBe(size)
   })
+})
+
+it('retryInterceptor: judges what the responseError interceptor inside made of a response by its status', async () => {
+  const { origin, seen } = await answering(404, 503)
+  const { get } = agentWith(interceptors.responseError(), retryInterceptor({ backoff: constant(0) }))
+
+  expect(await errorOf(get(origin))).toMatchObject({ code: 'UND_ERR_RESPONSE', statusCode: 404 })
+  expect(seen.requests).toBe(1)
+  expect(await get(origin)).toMatchObject({ statusCode: 200 })
 })
 
 describe('retryInterceptor: handlers', () => {

@@ -13,7 +13,7 @@ import type { Outcome } from '../policy.js'
 import { type RetryOptions, retrySettings } from '../retry.js'
 import { Drain } from './drain.js'
 import { type Controller, type Handler, modern, RequestController } from './handler.js'
-import { hasIdempotencyKey, isCallersFault, isReplayable, responseHead } from './request.js'
+import { hasIdempotencyKey, isAnswer, isCallersFault, isReplayable, responseHead } from './request.js'
 
 /** Those of {@link retry}, and which requests and which responses are worth another attempt. */
 export interface RetryInterceptorOptions extends Omit<RetryOptions, 'discard'> {
@@ -273,9 +273,9 @@ class Attempt implements Handler {
     this.#drain?.end()
     if (this.#state === 'over') return
 
-    const delivering = this.#state === 'delivering'
     this.#state = 'over'
-    if (delivering || exchange.over || exchange.controller.aborted || isCallersFault(error)) exchange.giveUp(error)
+    const ours = exchange.over || exchange.controller.aborted || isCallersFault(error)
+    if (ours || isAnswer(error, exchange.failing)) exchange.giveUp(error)
     else if (exchange.keeps({ ok: false, error })) exchange.handler.onResponseError?.(exchange.controller, error)
   }
 

@@ -39,7 +39,7 @@ describe('timeoutInterceptor', () => {
 
     expect(isTimeoutError(error)).toBe(true)
     expect(error).toMatchObject({ code: 'MSX_TIMEOUT', timeout: 1_000, policy: 'stock' })
-    await expect.poll(() => seen.open).toBe(0)
+    await expect.poll(() => seen.open, { timeout: 5_000 }).toBe(0)
   })
 
   it('lets through what begins in time, however long its body takes, and leaves no timer', async () => {
@@ -84,7 +84,7 @@ describe('timeoutInterceptor', () => {
 
     caller.abort()
     await first
-    await expect.poll(() => seen.open).toBe(0)
+    await expect.poll(() => seen.open, { timeout: 5_000 }).toBe(0)
     expect(seen.requests).toBe(1)
   })
 
@@ -154,7 +154,7 @@ describe('timeoutInterceptor next to other interceptors', () => {
 
     expect(await get(origin)).toEqual({ statusCode: 200, text: 'at last' })
     expect(seen.requests).toBe(3)
-    await expect.poll(() => seen.open).toBeLessThanOrEqual(1)
+    await expect.poll(() => seen.open, { timeout: 5_000 }).toBeLessThanOrEqual(1)
   })
 
   it('around a retry bounds all attempts and the waits between them', async () => {
