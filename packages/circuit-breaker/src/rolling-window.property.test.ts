@@ -152,6 +152,19 @@ describe('a time window', () => {
       { numRuns: 500 },
     ))
 
+  it('looks at the clock for every call that is no part of a stream', () => {
+    const clock = new VirtualClock()
+    const window = new RollingWindow(4, 10, clock)
+
+    for (let call = 0; call < 4; call++) {
+      clock.advance(20)
+      window.record(false, false)
+    }
+
+    // Two of the four are older than the window.
+    expect(read(window)).toEqual({ calls: 2, failures: 0, slow: 0 })
+  })
+
   it('reads the clock once for four successes of a stream', () => {
     const clock = new VirtualClock()
     let reads = 0
