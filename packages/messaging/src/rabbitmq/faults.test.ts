@@ -54,6 +54,26 @@ describe.skipIf(available === undefined)('rabbitmq', { timeout: 20_000 }, () => 
       expect(await drain(queue)).toEqual(range(20).map((n) => `m-${n}`))
     })
 
+    test('sends again what was not confirmed before what was published since', async () => {
+      const proxy = await proxied()
+      const queue = await queueOf('before')
+      const connection = await connected({ url: proxy.url })
+
+      proxy.mute()
+      const before = range(5).map((n) => connection.publish(message(queue, `a-${n}`), { mandatory: true }))
+      await until(async () => (await depth(queue)) === 5)
+      proxy.refuse(true)
+      proxy.cut()
+      await until(async () => connection.health() === 'down')
+      const since = range(5).map((n) => connection.publish(message(queue, `b-${n}`), { mandatory: true }))
+      proxy.refuse(false)
+      await Promise.all([...before, ...since])
+
+      const ids = await drain(queue)
+      const first = range(5).map((n) => `a-${n}`)
+      expect(ids).toEqual([...first, ...first, ...range(5).map((n) => `b-${n}`)])
+    })
+
     test('rejects what it could not confirm in time, saying whether the broker may have it', async () => {
       const proxy = await proxied()
       const queue = await queueOf('lost')
@@ -297,6 +317,36 @@ describe.skipIf(available === undefined)('rabbitmq', { timeout: 20_000 }, () => 
 
       await until(async () => got.length === 1)
       expect(got).toEqual(['after'])
+    })
+
+    test('consumes again on another channel when the broker closes the one it had, and keeps the connection', async () => {
+      const proxy = await proxied()
+      const bus = busOn({ url: proxy.url })
+      const got: number[] = []
+      const gate = gateKeeper()
+      bus.subscribe(
+        broker.name('channel'),
+        'thing.done',
+        async ({ data }) => {
+          got.push(data.n)
+          if (got.length === 1) await gate.opened
+        },
+        { concurrency: 1, prefetch: 1 },
+      )
+      await bus.publish('thing.done', { n: 1 })
+      await until(async () => got.length === 1)
+
+      proxy.breakConsumers()
+      // The one in the middle of its handler comes again, over the new channel; settling it on the old one does nothing.
+      await until(async () => bus.health().status === 'degraded')
+      await until(async () => bus.health().status === 'up')
+      gate.open()
+      await bus.publish('thing.done', { n: 2 })
+      await until(async () => got.length === 3)
+      await wait(50)
+
+      expect(got).toEqual([1, 1, 2])
+      expect(proxy.made).toBe(2)
     })
 
     test('declares a deleted exchange again, binds its queues, and publishes to it', async () => {

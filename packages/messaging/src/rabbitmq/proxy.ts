@@ -7,6 +7,8 @@ export interface BreakableLine {
   readonly made: number
   /** Breaks every connection, as a pulled plug does. */
   cut(): void
+  /** Makes the broker close each channel that consumes, and nothing else: it is told something in the client's name. */
+  breakConsumers(): void
   /** Breaks every connection in the middle of the next thing that is said on it, by either side. */
   tear(): void
   /** From now on nothing the broker says comes through, on the connections that there are. */
@@ -23,6 +25,8 @@ interface Pair {
   readonly server: Socket
   isMuted: boolean
   isTearing: boolean
+  /** Channels that a consumer was asked for on. */
+  readonly consuming: Set<number>
 }
 
 export async function proxyTo(url: string): Promise<BreakableLine> {
@@ -40,7 +44,7 @@ export async function proxyTo(url: string): Promise<BreakableLine> {
 
     made += 1
     const server = connect(Number(target.port || 5672), target.hostname)
-    const pair: Pair = { client, server, isMuted: false, isTearing: false }
+    const pair: Pair = { client, server, isMuted: false, isTearing: false, consuming: new Set() }
     pairs.add(pair)
     server.on('error', () => {})
     const pass = (to: Socket, data: Buffer): void => {
@@ -51,7 +55,13 @@ export async function proxyTo(url: string): Promise<BreakableLine> {
     server.on('data', (data) => {
       if (!pair.isMuted) pass(client, data)
     })
-    client.on('data', (data) => pass(server, data))
+    const listen = frameReader(({ channel, classId, methodId }) => {
+      if (classId === BASIC_CLASS && methodId === BASIC_CONSUME) pair.consuming.add(channel)
+    })
+    client.on('data', (data) => {
+      listen(data)
+      pass(server, data)
+    })
     client.on('close', () => {
       pairs.delete(pair)
       server.destroy()
@@ -71,6 +81,12 @@ export async function proxyTo(url: string): Promise<BreakableLine> {
     },
     cut() {
       for (const pair of pairs) reset(pair)
+    },
+    breakConsumers() {
+      for (const { server, consuming } of pairs) {
+        for (const channel of consuming) server.write(ackFrame(channel, NO_SUCH_TAG))
+        consuming.clear()
+      }
     },
     tear() {
       for (const pair of pairs) pair.isTearing = true
@@ -96,22 +112,67 @@ function reset({ client, server }: Pair): void {
   server.resetAndDestroy()
 }
 
+const BASIC_CLASS = 60
+const BASIC_CONSUME = 20
+const BASIC_ACK = 80
+const METHOD_FRAME = 1
+
+/** A delivery that was never made: settling it is an error of the channel. */
+const NO_SUCH_TAG = 1_000_000_000n
+
+interface Method {
+  readonly channel: number
+  readonly classId: number
+  readonly methodId: number
+}
+
+/** Finds the methods in what a client says, which begins with eight bytes that are no frame. */
+function frameReader(onMethod: (method: Method) => void): (data: Buffer) => void {
+  let rest = Buffer.alloc(0)
+  let isGreeted = false
+
+  return (data) => {
+    rest = Buffer.concat([rest, data])
+    if (!isGreeted && rest.length >= 8) {
+      rest = rest.subarray(8)
+      isGreeted = true
+    }
+    for (;;) {
+      const end = isGreeted && rest.length >= 7 ? 8 + rest.readUInt32BE(3) : Number.POSITIVE_INFINITY
+      if (rest.length < end) return
+
+      if (rest.readUInt8(0) === METHOD_FRAME) {
+        onMethod({ channel: rest.readUInt16BE(1), classId: rest.readUInt16BE(7), methodId: rest.readUInt16BE(9) })
+      }
+      rest = rest.subarray(end)
+    }
+  }
+}
+
+function ackFrame(channel: number, tag: bigint): Uint8Array {
+  const fields = Buffer.alloc(9)
+  fields.writeBigUInt64BE(tag)
+
+  return methodFrame(channel, BASIC_CLASS, BASIC_ACK, fields)
+}
+
 /** connection.blocked and connection.unblocked, as in RabbitMQ's extension of AMQP 0-9-1. */
 export function blockedFrame(reason: string): Uint8Array {
-  return methodFrame(60, Buffer.concat([Buffer.from([reason.length]), Buffer.from(reason)]))
+  return methodFrame(0, CONNECTION_CLASS, 60, Buffer.concat([Buffer.from([reason.length]), Buffer.from(reason)]))
 }
 
 export function unblockedFrame(): Uint8Array {
-  return methodFrame(61, Buffer.alloc(0))
+  return methodFrame(0, CONNECTION_CLASS, 61, Buffer.alloc(0))
 }
 
 const CONNECTION_CLASS = 10
 
-function methodFrame(method: number, fields: Buffer): Uint8Array {
+function methodFrame(channel: number, classId: number, method: number, fields: Buffer): Uint8Array {
   const head = Buffer.alloc(11)
-  head.writeUInt8(1, 0)
+  head.writeUInt8(METHOD_FRAME, 0)
+  head.writeUInt16BE(channel, 1)
   head.writeUInt32BE(4 + fields.length, 3)
-  head.writeUInt16BE(CONNECTION_CLASS, 7)
+  head.writeUInt16BE(classId, 7)
   head.writeUInt16BE(method, 9)
 
   return Buffer.concat([head, fields, Buffer.from([0xce])])
