@@ -30,6 +30,16 @@ export const HEADER = {
   redriven: 'msx-redriven',
 } as const
 
+/** An attribute as a header, in the two ways that the binding allows. */
+const SPELLINGS = {
+  id: [HEADER.id, 'cloudEvents:id'],
+  source: [HEADER.source, 'cloudEvents:source'],
+  time: [HEADER.time, 'cloudEvents:time'],
+  partitionkey: [HEADER.key, 'cloudEvents:partitionkey'],
+} as const
+
+type AttributeName = keyof typeof SPELLINGS
+
 /** An envelope as it was read. The data is not validated yet. */
 export interface Envelope {
   readonly id: string | undefined
@@ -53,7 +63,9 @@ export function isReserved(header: string): boolean {
 
 /** Reads the envelope of any publisher: ours, a CloudEvent in either mode, or a plain JSON message. */
 export function readEnvelope(wire: WireMessage, json: unknown): Envelope {
-  const attribute = isStructured(wire) ? bodyAttributes(json) : headerAttributes(wire.headers)
+  const isInBody = isStructured(wire)
+  const attribute = (name: AttributeName): string | undefined =>
+    isInBody ? bodyAttribute(json, name) : headerAttribute(wire.headers, name)
 
   return {
     id: attribute('id') ?? wire.id,
@@ -69,10 +81,10 @@ export function readEnvelope(wire: WireMessage, json: unknown): Envelope {
 
 /** The id its publisher gave it, without reading the body of a message that has none in there. */
 export function readId(wire: WireMessage): string | undefined {
-  if (!isStructured(wire)) return headerAttributes(wire.headers)('id') ?? wire.id
+  if (!isStructured(wire)) return headerAttribute(wire.headers, 'id') ?? wire.id
 
   try {
-    return bodyAttributes(parseBody(wire))('id') ?? wire.id
+    return bodyAttribute(parseBody(wire), 'id') ?? wire.id
   } catch {
     return wire.id
   }
@@ -85,9 +97,10 @@ export function readData(wire: WireMessage, json: unknown): unknown {
 
 /** Throws a SyntaxError for a body that is no JSON. */
 export function parseBody(wire: WireMessage): unknown {
-  const { buffer, byteOffset, byteLength } = wire.body
+  const { body } = wire
+  const bytes = Buffer.isBuffer(body) ? body : Buffer.from(body.buffer, body.byteOffset, body.byteLength)
 
-  return JSON.parse(Buffer.from(buffer, byteOffset, byteLength).toString())
+  return JSON.parse(bytes.toString())
 }
 
 export function readText(headers: WireHeaders, name: string): string | undefined {
@@ -106,12 +119,14 @@ function isStructured(wire: WireMessage): boolean {
   return wire.contentType?.startsWith(STRUCTURED) ?? false
 }
 
-function headerAttributes(headers: WireHeaders): (name: string) => string | undefined {
-  return (name) => readText(headers, `cloudEvents_${name}`) ?? readText(headers, `cloudEvents:${name}`)
+function headerAttribute(headers: WireHeaders, name: AttributeName): string | undefined {
+  const [usual, other] = SPELLINGS[name]
+
+  return readText(headers, usual) ?? readText(headers, other)
 }
 
-function bodyAttributes(json: unknown): (name: string) => string | undefined {
-  return (name) => (typeof json === 'object' && json !== null ? readText(json as WireHeaders, name) : undefined)
+function bodyAttribute(json: unknown, name: AttributeName): string | undefined {
+  return typeof json === 'object' && json !== null ? readText(json as WireHeaders, name) : undefined
 }
 
 function readTime(iso: string | undefined, timestamp: number | undefined): Date {

@@ -293,7 +293,9 @@ type IdentifiedMessage = WireMessage & { readonly id: string }
 
 /** A foreign message may lack an id; it keeps the one it is given here through all its retries. */
 function withId(wire: WireMessage): IdentifiedMessage {
-  return { ...wire, id: readId(wire) ?? randomUUID() }
+  const id = readId(wire) ?? randomUUID()
+
+  return id === wire.id ? (wire as IdentifiedMessage) : { ...wire, id }
 }
 
 function attemptsOf({ attempt, handled }: FailedAttempt): number {

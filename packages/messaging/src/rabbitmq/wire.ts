@@ -9,6 +9,9 @@ import type { Names } from './names.js'
 /** Carries the type of a message whose routing key is the queue it was sent to. */
 const TYPE = 'msx-type'
 
+/** Where the broker writes why it moved a message. */
+const DEATHS = 'x-death'
+
 /** Timestamps count seconds. Whoever writes milliseconds means no year above 5000. */
 const LATEST_SECOND = 99_999_999_999
 
@@ -50,15 +53,14 @@ type Undefinable<T> = { [K in keyof T]?: T[K] | undefined }
 
 /** A message as the broker gave it. The broker's own dead letters get the story of their failure written on them. */
 export function fromAmqp({ content, fields, properties }: Message, names: Names): WireMessage {
-  const { [TYPE]: type, 'x-death': deaths, ...headers } = (properties.headers ?? {}) as Record<string, unknown>
-  // The latest comes first. Time spent in a wait queue is no death.
-  const death = (deaths as readonly XDeath[] | undefined)?.[0]
-  const firstKey = (deaths as readonly XDeath[] | undefined)?.at(-1)?.['routing-keys'][0]
+  const raw = (properties.headers ?? {}) as Record<string, unknown>
+  const death = latestDeath(raw)
 
   const message: WireMessage = {
-    type: typeof type === 'string' ? type : (firstKey ?? fields.routingKey),
+    type: typeOf(raw, fields.routingKey),
     body: content,
-    headers,
+    // Most messages have neither, and their headers are nobody else's.
+    headers: TYPE in raw || DEATHS in raw ? withoutOurs(raw) : raw,
     id: textOr(properties.messageId),
     contentType: textOr(properties.contentType),
     timestamp: readTimestamp(properties.timestamp),
@@ -66,13 +68,29 @@ export function fromAmqp({ content, fields, properties }: Message, names: Names)
     replyTo: textOr(properties.replyTo),
     ttl: properties.expiration === undefined ? undefined : Number(properties.expiration),
   }
-  if (death === undefined || names.isWait(death.queue) || readText(headers, HEADER.errorCode) !== undefined) {
+  if (death === undefined || names.isWait(death.queue) || readText(message.headers, HEADER.errorCode) !== undefined) {
     return message
   }
 
   const [code, reason] = WHY[death.reason] ?? ['MSX_REJECTED', `dead-lettered by the broker: ${death.reason}`]
-  const attempts = readCount(headers, HEADER.attempts) ?? 0
+  const attempts = readCount(message.headers, HEADER.attempts) ?? 0
   return withFailure(message, { group: death.queue, code, reason, attempts, at: new Date(death.time.value * 1_000) })
+}
+
+/** The latest comes first. Time spent in a wait queue is no death. */
+function latestDeath(headers: WireMessage['headers']): XDeath | undefined {
+  return (headers[DEATHS] as readonly XDeath[] | undefined)?.[0]
+}
+
+function typeOf(headers: WireMessage['headers'], routingKey: string): string {
+  const type = headers[TYPE]
+  if (typeof type === 'string') return type
+
+  return (headers[DEATHS] as readonly XDeath[] | undefined)?.at(-1)?.['routing-keys'][0] ?? routingKey
+}
+
+function withoutOurs({ [TYPE]: _type, [DEATHS]: _deaths, ...headers }: WireMessage['headers']): WireMessage['headers'] {
+  return headers
 }
 
 function readTimestamp(value: unknown): number | undefined {
