@@ -43,11 +43,6 @@ export const leftOut = {
       test: graceOff,
       reason: 'Bun reads from sockets before it looks at timers: nothing is late there',
     },
-    {
-      file: networkError,
-      test: 'knows what this Node says of a refused connection',
-      reason: "DEFECT: Bun puts the code on the error itself, not on its cause; `retry` doesn't repeat it",
-    },
   ],
   deno: [
     { file: memory, reason: ofV8 },

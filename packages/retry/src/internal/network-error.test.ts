@@ -8,6 +8,7 @@ it.each([
   ['terminated', undefined],
   ['NetworkError when attempting to fetch resource.', undefined],
   ['Load failed', undefined],
+  ['error reading a body from connection', undefined],
   ['fetch failed', { code: 'ECONNRESET' }],
   ['fetch failed', { code: 'EAI_AGAIN' }],
   ['fetch failed', { code: 'UND_ERR_SOCKET' }],
@@ -22,6 +23,14 @@ it.each([
   ['fetch failed', { code: 'UND_ERR_INVALID_ARG' }],
 ])('knows %j with the cause %o for a mistake', (message, cause) => {
   expect(isNetworkError(new TypeError(message, { cause }))).toBe(false)
+})
+
+it('looks at the code of the error itself where there is no cause', () => {
+  const refused = Object.assign(new TypeError('Unable to connect'), { code: 'ECONNREFUSED' })
+  const mistaken = Object.assign(new TypeError('fetch failed'), { code: 'ERR_INVALID_ARG_TYPE' })
+
+  expect(isNetworkError(refused)).toBe(true)
+  expect(isNetworkError(mistaken)).toBe(false)
 })
 
 it('knows what this Node says of a refused connection', async () => {
