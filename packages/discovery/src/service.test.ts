@@ -120,7 +120,7 @@ describe('snapshot', () => {
     expect(service.snapshot.endpoints[0]?.tags).toEqual(['blue', 'green'])
   })
 
-  it.each(['999.1.1.1', 'a b', 'a/b', 'users.1', 'xn--a', ''])('does not list an endpoint at %j', (host) => {
+  it.each(['999.1.1.1', 'a b', 'a/b', 'users.1', 'a%zz', ''])('does not list an endpoint at %j', (host) => {
     source.sink.update([endpoint('a'), endpoint('b', { host })])
 
     expect(ids()).toEqual(['a'])
