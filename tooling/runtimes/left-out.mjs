@@ -32,11 +32,6 @@ export const leftOut = {
       test: 'finds the span of each of many calls, whatever timer or socket they are woken by',
       reason: 'composes interceptors of undici, as below',
     },
-    {
-      file: 'circuit-breaker/src/circuit-breaker.test.ts',
-      test: 'an open circuit rejects with a fresh error each time, of one line of stack, and leaves the stacks of others alone',
-      reason: 'asked for no frames, Bun gives an error no `stack` at all, where V8 keeps the line with the message',
-    },
     { file: undici, reason: 'Bun puts a fetch of its own in the place of undici, without interceptors' },
     {
       file: timeout,

@@ -52,11 +52,14 @@ export class CircuitOpenError extends Rejection {
  * Makes an error without the frames of its stack: to capture them costs more than all else that a rejection does, and a
  * rejection comes in thousands. The limit is put back before anybody else can run; where it is fixed, the frames stay.
  */
-export function withoutFrames<E>(make: () => E): E {
+export function withoutFrames<E extends Error>(make: () => E): E {
   const limit = Error.stackTraceLimit
   Reflect.set(Error, 'stackTraceLimit', 0)
   try {
-    return make()
+    const error = make()
+    // Bun then leaves the stack out altogether, and whoever logs an error expects text there.
+    if (!('stack' in error)) Reflect.set(error, 'stack', String(error))
+    return error
   } finally {
     Reflect.set(Error, 'stackTraceLimit', limit)
   }
