@@ -1,5 +1,7 @@
 import type { ChildProcess } from 'node:child_process'
+import { once } from 'node:events'
 import { setTimeout as wait } from 'node:timers/promises'
+import { rabbitmq } from '../rabbitmq.js'
 import { openPool } from '../testing/databases.js'
 import { LEDGER_GROUPS, ledgerOutbox, prepareLedger } from './outbox-actors.js'
 import type { OwnBroker } from './own-broker.js'
@@ -33,6 +35,8 @@ export interface EffectReport {
   readonly misordered: number
   /** Rows left in the outbox. */
   readonly left: number
+  /** In the dead letters of all groups. */
+  readonly deadLetters: number
   readonly troubles: number
   /** Transactions of the writers that had to be repeated. */
   readonly repeated: number
@@ -65,8 +69,10 @@ export async function proveOneEffect(
   const pool = openPool(postgres.url, 12)
   const outbox = ledgerOutbox(pool)
   await prepareLedger(pool)
-  const relays = [start('relay'), start('relay')]
   const consumers = [start('consume'), start('consume')]
+  // Every group has its queues before the first event comes: one that comes later is not owed what came before.
+  await Promise.all(consumers.map((consumer) => once(consumer.stdout as NonNullable<typeof consumer.stdout>, 'data')))
+  const relays = [start('relay'), start('relay')]
   const startedAt = performance.now()
   const total = terms.events * LEDGER_GROUPS.length
   let written = 0
@@ -76,7 +82,7 @@ export async function proveOneEffect(
 
   const write = async (account: string, first: number, count: number): Promise<void> => {
     const ns = Array.from({ length: count }, (_, n) => first + n)
-    for (;;) {
+    while (!isOver) {
       try {
         await outbox.transaction(async (tx) => {
           const values = [account, ns]
@@ -103,7 +109,8 @@ export async function proveOneEffect(
     const perAccount = terms.events / terms.accounts
     for (let n = 0; n < perAccount; n += PER_TRANSACTION) {
       for (let account = number; account < terms.accounts; account += WRITERS) {
-        while (written > effects / LEDGER_GROUPS.length + AHEAD) await wait(10)
+        while (written > effects / LEDGER_GROUPS.length + AHEAD && !isOver) await wait(10)
+        if (isOver) return
         const count = Math.min(PER_TRANSACTION, perAccount - n)
         await write(`a-${account}`, n, count)
         written += count
@@ -132,7 +139,7 @@ export async function proveOneEffect(
       effects = await countEffects(pool).catch(() => effects)
       if (effects !== before) movedAt = performance.now()
       const { ready } = await outbox.stats().catch(() => ({ ready: 1 }))
-      if (effects >= total && ready === 0 && written >= terms.events) return
+      if (effects >= total && ready === 0 && made === terms.troubles.length) return
       if (performance.now() - movedAt > terms.patience) return
 
       const trouble = terms.troubles[made]
@@ -150,11 +157,19 @@ export async function proveOneEffect(
     const writing = Promise.all(Array.from({ length: WRITERS }, (_, number) => writer(number)))
     await Promise.race([watch(), writing.then(() => new Promise<never>(() => {}))])
     const seconds = Math.round((performance.now() - startedAt) / 100) / 10
-    isOver = true
 
-    return { ...(await judge(pool, terms, total)), written, troubles: terms.troubles.length, repeated, seconds }
+    await Promise.all([...relays, ...consumers].map(kill))
+    const deadLetters = await countDeadLetters(broker.url, say)
+    return {
+      ...(await judge(pool, terms, total, say)),
+      deadLetters,
+      written,
+      troubles: terms.troubles.length,
+      repeated,
+      seconds,
+    }
   } finally {
-    if (!isOver) written = terms.events
+    isOver = true
     await Promise.all([...relays, ...consumers].map(kill))
     await pool.end()
   }
@@ -166,7 +181,35 @@ async function countEffects(pool: Pool): Promise<number> {
   return (await pool.query('SELECT count(*)::int AS n FROM effect')).rows[0].n as number
 }
 
-async function judge(pool: Pool, { events }: EffectTerms, total: number) {
+async function countDeadLetters(url: string, say: (line: string) => void): Promise<number> {
+  const connection = await rabbitmq({ url }).connect({ name: 'soak-judge' })
+  let count = 0
+  for (const group of LEDGER_GROUPS) {
+    for (const partition of [0, 1]) {
+      const depth = await connection.depth(`${group}.${partition}`)
+      if (depth > 0) say(`  left in ${group}.${partition}: ${depth}`)
+    }
+    const queue = `${group}.dlq`
+    for (let letter = await connection.get(queue); letter !== undefined; letter = await connection.get(queue)) {
+      count += 1
+      const { headers, body } = letter.message
+      say(
+        `  dead letter of ${group}: ${Buffer.from(body)} ${headers['msx-error-code']} ${headers['msx-error-message']}`,
+      )
+    }
+  }
+  await connection.close()
+  return count
+}
+
+async function judge(pool: Pool, { events }: EffectTerms, total: number, say: (line: string) => void) {
+  const { rows } = await pool.query(
+    `SELECT g.name, m.account, m.n, (SELECT count(*) FROM msx_messaging.inbox i WHERE i.group_name = g.name) AS handled
+     FROM movement m CROSS JOIN unnest($1::text[]) AS g (name)
+     WHERE NOT EXISTS (SELECT 1 FROM effect e WHERE e.group_name = g.name AND e.account = m.account AND e.n = m.n) LIMIT 20`,
+    [LEDGER_GROUPS],
+  )
+  for (const row of rows) say(`  missing: ${JSON.stringify(row)}`)
   const one = async (sql: string): Promise<number> => (await pool.query(`SELECT (${sql})::int AS n`)).rows[0].n
   const distinct = await one('SELECT count(*) FROM (SELECT DISTINCT group_name, account, n FROM effect) AS e')
 

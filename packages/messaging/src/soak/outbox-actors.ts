@@ -44,6 +44,7 @@ export async function act({ role, database, broker }: OutboxRole): Promise<void>
   })
   if (role === 'consume') consume(bus)
   await started(bus)
+  console.log('ready')
   if (role === 'relay') ledgerOutbox(pool).relay(bus, { reconnect: () => 100 })
 }
 

@@ -70,6 +70,13 @@ describe.skipIf(missing !== undefined)('on servers of our own', { timeout: isLon
     const report = await proveOneEffect(terms, { postgres, broker, start }, say)
     say(`exactly one effect: ${terms.events} events, 3 groups\n${effectTable(report)}`)
 
-    expect(report).toMatchObject({ written: terms.events, missing: 0, doubled: 0, misordered: 0, left: 0 })
+    expect(report).toMatchObject({
+      written: terms.events,
+      missing: 0,
+      doubled: 0,
+      misordered: 0,
+      left: 0,
+      deadLetters: 0,
+    })
   })
 })
