@@ -5,6 +5,7 @@ import type { Agent, Dispatcher } from 'undici'
 import { clientAddress, type TrustConfig, trustsPeer } from './address.js'
 import { authenticate } from './authenticate.js'
 import type { Verify } from './claims.js'
+import { answerClientError } from './client-error.js'
 import { after, type Clock, systemClock } from './clock.js'
 import { type GatewayConfig, type RateLimitPolicy, type RouteConfig, routeId, withDefaults } from './config.js'
 import { checkConfig } from './config-check.js'
@@ -280,6 +281,7 @@ export function createGateway<R = never>(config: GatewayConfig, deps: GatewayDep
       const server = createServer((req, res) => handler(req, res, () => problem(res, 404)))
       // Node hands these to nobody else, and would hang up without a word.
       server.on('connect', (_req, socket) => socket.end(connectRefusal))
+      server.on('clientError', answerClientError)
       servers.add(server)
       await new Promise<void>((resolve, reject) => {
         server.once('error', reject)

@@ -101,3 +101,26 @@ test('what is routed is what is forwarded', async () => {
 
   expect(seen).toEqual(['/admin?q=%61'])
 })
+
+describe('what never becomes a request', () => {
+  const lines = (count: number) => Array.from({ length: count }, (_, index) => `X-${index}: ${'a'.repeat(1_000)}`)
+
+  test.each([
+    ['bytes of another protocol', '\x16\x03\x01\x02\x00\x01', 400],
+    ['a bare LF', 'GET / HTTP/1.1\nHost: a\n\n', 400],
+    ['an obsolete line fold', 'GET / HTTP/1.1\r\nHost: a\r\nX: 1\r\n 2\r\n\r\n', 400],
+    ['more headers than fit', get('/', ...lines(40)), 431],
+  ])('%s: a problem document, and the connection is closed', async (_, request, status) => {
+    const gateway = createGateway({ routes: [] })
+    const server = await gateway.listen(0, '127.0.0.1')
+
+    const answer = await raw((server.address() as { port: number }).port, request)
+    await gateway.close()
+
+    const [head, body] = answer.split('\r\n\r\n')
+    expect(head).toMatch(new RegExp(`^HTTP/1\\.1 ${status} `))
+    expect(head).toMatch(/connection: close/i)
+    expect(head).toMatch(/content-type: application\/problem\+json/i)
+    expect(JSON.parse(body!)).toMatchObject({ status })
+  })
+})

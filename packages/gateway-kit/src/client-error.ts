@@ -1,0 +1,40 @@
+import { STATUS_CODES } from 'node:http'
+import type { Duplex } from 'node:stream'
+
+/** What Node's parser refuses before there is a request, by the code of its error. Everything else is a 400. */
+const STATUS: Readonly<Record<string, number>> = {
+  HPE_HEADER_OVERFLOW: 431,
+  HPE_CHUNK_EXTENSIONS_OVERFLOW: 413,
+  ERR_HTTP_REQUEST_TIMEOUT: 408,
+}
+
+const DETAIL: Readonly<Record<number, string>> = {
+  400: 'This is not a request as HTTP/1.1 has them.',
+  408: 'The request did not arrive in time.',
+  413: 'The chunk extensions are too large.',
+  431: 'The header fields are too large.',
+}
+
+/**
+ * Answers bytes that never became a request with the same kind of document as everything else, and hangs up. A client
+ * that is gone, or that has had the head of an answer, gets nothing: more bytes would look like the answer's body.
+ */
+export function answerClientError(error: NodeJS.ErrnoException, socket: Duplex): void {
+  const answer = (socket as { readonly _httpMessage?: { readonly headersSent?: boolean } })._httpMessage
+  if (error.code === 'ECONNRESET' || !socket.writable || answer?.headersSent === true) {
+    socket.destroy()
+    return
+  }
+
+  const status = STATUS[error.code ?? ''] ?? 400
+  const title = STATUS_CODES[status]!
+  const body = JSON.stringify({ type: 'about:blank', title, status, detail: DETAIL[status] })
+  const head = [
+    `HTTP/1.1 ${status} ${title}`,
+    'Connection: close',
+    'Content-Type: application/problem+json',
+    'Cache-Control: no-store',
+    `Content-Length: ${Buffer.byteLength(body)}`,
+  ]
+  socket.end(`${head.join('\r\n')}\r\n\r\n${body}`, () => socket.destroy())
+}
