@@ -1,7 +1,14 @@
 import type { Options } from 'tsup'
 import { library } from '../../tooling/tsup.js'
 
-const options = library({ index: 'src/index.ts', postgres: 'src/postgres.ts', testing: 'src/testing.ts' })
+const options = library({
+  index: 'src/index.ts',
+  postgres: 'src/postgres.ts',
+  prometheus: 'src/prometheus.ts',
+  opentelemetry: 'src/opentelemetry.ts',
+  testing: 'src/testing.ts',
+  cli: 'src/cli.ts',
+})
 
 const config: Options = {
   ...options,

@@ -37,7 +37,7 @@ const microtasks = async (): Promise<void> => {
 
 test('sends a lone transition at once', async () => {
   const store = slowStore()
-  void new Committer(store).commit(write('a'), false)
+  void new Committer(store, () => 0).commit(write('a'), false)
 
   await microtasks()
 
@@ -46,7 +46,7 @@ test('sends a lone transition at once', async () => {
 
 test('gathers what comes while statements are under way, and answers each its own', async () => {
   const store = slowStore()
-  const committer = new Committer(store)
+  const committer = new Committer(store, () => 0)
   void committer.commit(write('a'), false)
   await microtasks()
   void committer.commit(write('b'), false)
@@ -65,7 +65,7 @@ test('gathers what comes while statements are under way, and answers each its ow
 
 test('puts no saga twice into one statement', async () => {
   const store = slowStore()
-  const committer = new Committer(store)
+  const committer = new Committer(store, () => 0)
   for (const id of ['a', 'a', 'b']) void committer.commit(write(id), false)
 
   await microtasks()
@@ -75,7 +75,7 @@ test('puts no saga twice into one statement', async () => {
 
 test('keeps a statement below its limits', async () => {
   const store = slowStore()
-  const committer = new Committer(store)
+  const committer = new Committer(store, () => 0)
   const huge = 'x'.repeat(900_000)
   for (const id of ['a', 'b']) void committer.commit(write(id, huge), false)
   await microtasks()
@@ -90,7 +90,7 @@ test('keeps a statement below its limits', async () => {
 
 test('tells all of a batch that it failed, and sends alone who comes again', async () => {
   const store = slowStore()
-  const committer = new Committer(store)
+  const committer = new Committer(store, () => 0)
   const both = Promise.allSettled(['a', 'b'].map((id) => committer.commit(write(id), false)))
   await microtasks()
   store.answers[0]?.(new Error('poison'))

@@ -22,9 +22,17 @@ export class Committer {
   #queue: Waiting[] = []
   #lanes = 0
   #planned = false
+  readonly #onBatch: (rows: number, took: number) => void
+  readonly #now: () => number
 
-  constructor(store: Pick<Store<unknown>, 'commit'>) {
+  constructor(
+    store: Pick<Store<unknown>, 'commit'>,
+    now: () => number,
+    onBatch: (rows: number, took: number) => void = () => undefined,
+  ) {
     this.#store = store
+    this.#now = now
+    this.#onBatch = onBatch
   }
 
   /**
@@ -54,9 +62,11 @@ export class Committer {
 
   async #send(): Promise<void> {
     const batch = this.#take()
+    const began = this.#now()
     this.#lanes++
     try {
       const accepted = await this.#store.commit(batch.map(({ transition }) => transition))
+      this.#onBatch(batch.length, this.#now() - began)
       for (const { transition, resolve } of batch) resolve(accepted.has(transition.id))
     } catch (error) {
       for (const { reject } of batch) reject(error)

@@ -603,6 +603,7 @@ describe.each(['memory', 'PGlite', 'PostgreSQL'])('a saga on %s', (kind) => {
       load: (...args: Parameters<typeof store.load>) => store.load(...args),
       enlist: (...args: Parameters<typeof store.enlist>) => store.enlist(...args),
       leave: (...args: Parameters<typeof store.leave>) => store.leave(...args),
+      describe: (...args: Parameters<typeof store.describe>) => store.describe(...args),
     })
     const first = await engineFor([order], { store: stalled, lease: { ttl: 200 } })
     const handle = await first.start(order, null)
@@ -678,7 +679,7 @@ describe.each(['memory', 'PGlite', 'PostgreSQL'])('a saga on %s', (kind) => {
         return accepted
       },
     })
-    for (const verb of ['create', 'claim', 'load', 'enlist', 'beat', 'sweep', 'leave'] as const)
+    for (const verb of ['create', 'claim', 'load', 'describe', 'enlist', 'beat', 'sweep', 'leave'] as const)
       Object.assign(lossy, { [verb]: (store[verb] as (...a: never[]) => unknown).bind(store) })
     const engine = await engineFor([order], { store: lossy })
     const errors = vi.fn()

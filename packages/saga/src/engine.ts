@@ -18,11 +18,13 @@ import { timersOf } from './internal/timers.js'
 import { risingIds } from './internal/uuid.js'
 import { type CancelAnswer, cancelAnswer, type Resume } from './intervene.js'
 import type { Decision } from './moves.js'
+import { planFromOutline } from './outline.js'
 import { LONGEST, type Plan } from './plan.js'
 import type { Clock, Queryable, Stored } from './shapes.js'
 import { currentStep, FRESH, isAtRest, isFinished } from './state.js'
 import type { EventType } from './step.js'
 import type { Delivered, NewSaga, SagaRow, SagaStatus, Store, Tags, Transition } from './store.js'
+import type { Telemetry } from './telemetry.js'
 import { type Page, recordOf, type SagaView, type StepRecord, timelineOf, viewOf } from './view.js'
 import { planKey, Worker } from './worker.js'
 
@@ -38,6 +40,8 @@ export interface SagaEngineOptions<Tx> {
   readonly clock?: Clock | undefined
   /** Characters of JSON that the result of a step may have; a longer one fails its step. Default 1 000 000. */
   readonly maxStepBytes?: number | undefined
+  /** Told of what the engine does: `openTelemetry()` of `@msx/saga/opentelemetry`. */
+  readonly telemetry?: Telemetry | undefined
   /** For the jitter of back-offs and polls. Default Math.random. */
   readonly random?: (() => number) | undefined
 }
@@ -127,6 +131,8 @@ export interface SagaEngine<Tx = Queryable> extends AsyncDisposable {
   /** No new claims; running steps may finish within `timeout` milliseconds (default 10 000); the lease is given up. */
   close(options?: { readonly timeout?: number | undefined }): Promise<void>
   on<E extends keyof SagaEvents>(event: E, listener: (payload: SagaEvents[E]) => void): () => void
+  /** What this process does now. */
+  snapshot(): { readonly running: number; readonly concurrency: number }
 }
 
 /** Polls for a saga that runs elsewhere: from `first`, doubling up to `last`, in milliseconds. */
@@ -160,8 +166,10 @@ export function createSagaEngine<Tx>(options: SagaEngineOptions<Tx>): SagaEngine
 
   const nextId = risingIds()
   const { on, emit } = emitter()
+  const outlines = new Map<string, Plan>()
   const waiting = new Map<string, Set<(row?: SagaRow) => void>>()
   const maxStepBytes = count('createSagaEngine: maxStepBytes', options.maxStepBytes, 1_000_000)
+  const { telemetry } = options
   const worker = new Worker({
     store,
     timers,
@@ -172,6 +180,7 @@ export function createSagaEngine<Tx>(options: SagaEngineOptions<Tx>): SagaEngine
     ttl,
     nextId,
     maxStepBytes,
+    telemetry,
     onRelease: released,
     cancel: (id, reason) => cancel(id, reason),
     recall: (row, plan, cause) => {
@@ -199,14 +208,26 @@ export function createSagaEngine<Tx>(options: SagaEngineOptions<Tx>): SagaEngine
     return row
   }
 
-  function planFor(row: SagaRow): Plan {
-    const plan = plans.get(planKey(row.name, row.version))
-    if (!plan)
-      throw new SagaConflictError(row.id, `saga '${row.name}' version ${row.version} is not among this engine's sagas`)
+  /** What is known of a saga's steps, be it only their outline; undefined when no engine ever had its definition. */
+  async function planOrOutline({ name, version }: SagaRow): Promise<Plan | undefined> {
+    const key = planKey(name, version)
+    const known = plans.get(key) ?? outlines.get(key)
+    if (known) return known
+
+    const outline = await store.outline(name, version)
+    const plan = outline === undefined ? undefined : planFromOutline(outline)
+    if (plan) outlines.set(key, plan)
     return plan
   }
 
-  const view = (row: SagaRow): SagaView => viewOf(row, plans.get(planKey(row.name, row.version)))
+  async function planFor(row: SagaRow): Promise<Plan> {
+    const plan = await planOrOutline(row)
+    if (!plan)
+      throw new SagaConflictError(row.id, `no engine on this store had saga '${row.name}' version ${row.version} yet`)
+    return plan
+  }
+
+  const view = async (row: SagaRow): Promise<SagaView> => viewOf(row, await planOrOutline(row))
 
   /** Writes what somebody outside the run decided; undefined when the saga changed meanwhile. */
   async function intervene(held: Held, decision: Decision, claims: number): Promise<Held | undefined> {
@@ -238,7 +259,7 @@ export function createSagaEngine<Tx>(options: SagaEngineOptions<Tx>): SagaEngine
   async function cancel(id: string, reason: string): Promise<CancelAnswer> {
     for (;;) {
       const row = await found(id)
-      const plan = planFor(row)
+      const plan = await planFor(row)
       const held = hold(row, timers)
       const mayBeRunning = row.worker !== undefined || row.claims > 0
       const answer = cancelAnswer(plan, held.state, mayBeRunning)
@@ -316,6 +337,7 @@ export function createSagaEngine<Tx>(options: SagaEngineOptions<Tx>): SagaEngine
 
   const engine: SagaEngine<Tx> = {
     on,
+    snapshot: () => ({ running: worker.running, concurrency }),
 
     async run() {
       alive()
@@ -335,8 +357,10 @@ export function createSagaEngine<Tx>(options: SagaEngineOptions<Tx>): SagaEngine
       const wait = duration('start: delay', delay, 0, 0, LONGEST)
       const free = tx === undefined && wait === 0 && lock === undefined && plan.maxRunning === undefined
       const home = free ? worker.home : undefined
+      const id = nextId()
+      const span = telemetry?.start({ sagaId: id, name: plan.name, version: plan.version })
       const given: NewSaga = {
-        id: nextId(),
+        id,
         name: plan.name,
         version: plan.version,
         shape: plan.shape,
@@ -348,9 +372,16 @@ export function createSagaEngine<Tx>(options: SagaEngineOptions<Tx>): SagaEngine
         worker: home,
         progress: wait > 0 || lock !== undefined ? { ...FRESH, status: 'waiting' } : FRESH,
         lock,
+        trace: span?.carrier,
       }
       const create = () => store.create(given, tx)
-      const { saga: row, created } = home === undefined ? await create() : await worker.bear(given.id, create)
+      const { saga: row, created } = await (home === undefined ? create() : worker.bear(given.id, create)).catch(
+        (error: unknown) => {
+          span?.end({ error })
+          throw error
+        },
+      )
+      span?.end()
 
       if (created) {
         emit('sagaStarted', { sagaId: row.id, name: row.name, status: row.progress.status })
@@ -385,7 +416,7 @@ export function createSagaEngine<Tx>(options: SagaEngineOptions<Tx>): SagaEngine
         below: page.after,
         limit: limit + 1,
       })
-      const items = rows.slice(0, limit).map(view)
+      const items = await Promise.all(rows.slice(0, limit).map(view))
       return { items, next: rows.length > limit ? items.at(-1)?.id : undefined }
     },
 
@@ -428,7 +459,7 @@ export function createSagaEngine<Tx>(options: SagaEngineOptions<Tx>): SagaEngine
     async resume(id, decision) {
       checkResume(decision)
       const row = await found(id)
-      const plan = planFor(row)
+      const plan = await planFor(row)
       const held = hold(row, timers)
       if (row.rev !== decision.rev)
         throw new SagaConflictError(id, `saga ${id} is at rev ${row.rev}, not at ${decision.rev}: look at it again`)

@@ -41,6 +41,8 @@ export interface SagaEvents {
   stepInDoubt: StepEvent
   stepUndone: StepEvent
   stepUndoFailed: StepEvent
+  /** One statement wrote the checkpoints of so many sagas, in so many milliseconds. */
+  batch: { readonly rows: number; readonly took: number }
   /** This worker's lease was taken away: its running steps are aborted, another worker carries on. */
   leaseLost: { readonly error?: unknown }
   /** The store failed in the background; the engine tries again. */

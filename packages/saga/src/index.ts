@@ -75,6 +75,7 @@ export type {
   ClaimRequest,
   Counter,
   Delivered,
+  Described,
   Guard,
   Lanes,
   ListQuery,
@@ -92,4 +93,5 @@ export type {
   Transition,
   Wait,
 } from './store.js'
+export type { RunTelemetry, Telemetry, TracedAttempt, TracedSaga } from './telemetry.js'
 export type { Page, SagaView, StepRecord } from './view.js'

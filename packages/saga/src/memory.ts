@@ -6,6 +6,7 @@ import { isFinished } from './state.js'
 import type {
   ClaimRequest,
   Delivered,
+  Described,
   Guard,
   ListQuery,
   Mail,
@@ -66,6 +67,7 @@ class MemoryStore implements Store<Queryable> {
   readonly #boxes = new Map<string, Mailbox>()
   /** Sagas that something was delivered to which they have not taken. */
   readonly #mailed = new Set<string>()
+  readonly #outlines = new Map<string, string>()
   /** Which saga holds a resource. */
   readonly #held = new Map<string, string>()
   readonly #epoch = Date.now()
@@ -332,6 +334,14 @@ class MemoryStore implements Store<Queryable> {
       .sort((a, b) => (a.id < b.id ? 1 : -1))
       .slice(0, query.limit)
       .map((row) => ({ ...this.#row(row), records: [] }))
+  }
+
+  async describe(definitions: readonly Described[]): Promise<void> {
+    for (const { name, version, outline } of definitions) this.#outlines.set(`${name}/${version}`, outline)
+  }
+
+  async outline(name: string, version: number): Promise<string | undefined> {
+    return this.#outlines.get(`${name}/${version}`)
   }
 
   async enlist(worker: string, ttl: number): Promise<void> {

@@ -51,6 +51,7 @@ test('migrates once, however many processes do it at the same time', async ({ sk
   expect((await database.pool.query(`SELECT version FROM ${schema}.migration_done`)).rows).toEqual([
     { version: 1 },
     { version: 2 },
+    { version: 3 },
   ])
 })
 

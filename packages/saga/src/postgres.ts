@@ -18,6 +18,7 @@ export interface PostgresStoreOptions {
 }
 
 export interface PostgresStore extends Store<Queryable> {
+  readonly schema: string
   /** Creates the schema (when it is missing) and the tables. Safe to repeat, and from several processes at once. */
   migrate(): Promise<void>
 }
@@ -129,6 +130,7 @@ export function postgresStore(options: PostgresStoreOptions): PostgresStore {
 
   return {
     transactional: true,
+    schema,
     create,
     migrate: () => transact((tx) => migrateSchema(tx, schema)),
 
@@ -211,6 +213,14 @@ export function postgresStore(options: PostgresStoreOptions): PostgresStore {
         below ?? null,
         limit,
       ])
+    },
+
+    async describe(definitions) {
+      await pool.query(sql.describe, [JSON.stringify(definitions)])
+    },
+
+    async outline(name, version) {
+      return (await pool.query(sql.outline, [name, version])).rows[0]?.outline as string | undefined
     },
 
     async enlist(worker, ttl) {

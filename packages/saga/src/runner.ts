@@ -33,8 +33,9 @@ import { Scope } from './internal/scope.js'
 import type { Timers } from './internal/timers.js'
 import type { Decision } from './moves.js'
 import type { Plan, PlannedChild, PlannedStep, PlannedWait } from './plan.js'
-import { counterOf, FRESH, isAtRest, isFinished, isTurning, isWaiting } from './state.js'
+import { counterOf, FRESH, isAtRest, isFinished, isTurning, isWaiting, type State } from './state.js'
 import type { NewSaga, SagaRow, Store, Transition, Wait } from './store.js'
+import type { RunTelemetry, Telemetry } from './telemetry.js'
 
 export interface RunnerParts {
   readonly store: Store<unknown>
@@ -53,6 +54,7 @@ export interface RunnerParts {
   readonly onSpawn: () => void
   /** Cancels another saga. */
   readonly cancel: (id: string, reason: string) => Promise<unknown>
+  readonly telemetry: Telemetry | undefined
   /** Takes a completed child back. */
   readonly recall: (row: SagaRow, plan: Plan, cause: StoredError) => Promise<unknown>
 }
@@ -87,6 +89,7 @@ export class Run {
   #unanswered: Written[] = []
   /** Branches of a group write one after the other, and a transaction of one is alone. */
   #turn: Promise<unknown> | undefined
+  #telemetry: RunTelemetry | undefined
 
   constructor(parts: RunnerParts, plan: Plan, row: SagaRow) {
     this.id = row.id
@@ -101,11 +104,16 @@ export class Run {
   }
 
   async go(): Promise<void> {
+    const { row } = this.#held
+    const traced = { sagaId: row.id, name: row.name, version: row.version }
+    this.#telemetry = this.#parts.telemetry?.run(traced, row.trace)
     try {
       let owned = await this.#write(lookAgain(this.#held))
       while (owned && !this.owner.aborted && !this.#parts.isClosing()) owned = await this.#advance()
     } catch (error) {
       if (!this.owner.aborted) throw error
+    } finally {
+      this.#telemetry?.end(this.#held.state.progress.status)
     }
   }
 
@@ -461,8 +469,15 @@ export class Run {
     const left = remaining(this.#held, state.progress, timers)
     if (left !== undefined && !step.pivot) limits.push({ ms: left, reason: () => new SagaDeadlineError(this.id) })
 
-    return runAttempt(timers, this.owner, limits, async (scope) => {
-      if (!forward) {
+    const work = () => this.#run(step, state, tx, limits)
+    if (!this.#telemetry) return work()
+    const attempt = counterOf(state.progress, step).attempt + 1
+    return this.#telemetry.attempt({ step: step.name, attempt, direction: state.progress.direction }, work)
+  }
+
+  #run(step: PlannedStep, state: State, tx: unknown, limits: readonly Limit[]): Promise<string | undefined> {
+    return runAttempt(this.#parts.timers, this.owner, limits, async (scope) => {
+      if (state.progress.direction === 'backward') {
         await step.compensate?.(tx, compensateContext(this.#plan, state, step, scope))
         return undefined
       }

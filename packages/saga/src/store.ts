@@ -189,6 +189,12 @@ export interface Mail {
 
 export type Delivered = 'delivered' | 'buffered' | 'duplicate'
 
+/** A definition without its code. */
+export interface Described extends Support {
+  /** JSON text. */
+  readonly outline: string
+}
+
 export interface PruneQuery {
   /** Epoch milliseconds. */
   readonly finishedBefore: number
@@ -269,6 +275,10 @@ export interface Store<Tx> {
   prune(query: PruneQuery): Promise<number>
   load(id: string): Promise<SagaRow | undefined>
   list(query: ListQuery): Promise<SagaRow[]>
+
+  /** Keeps the outlines of definitions, for those who look at sagas without having the definitions. */
+  describe(definitions: readonly Described[]): Promise<void>
+  outline(name: string, version: number): Promise<string | undefined>
 
   enlist(worker: string, ttl: number): Promise<void>
   /** Renews the lease; false when it was taken away. */

@@ -3,9 +3,11 @@ import { isSagaConflictError, LeaseLostError } from './errors.js'
 import type { Emit } from './events.js'
 import { MAX_DURATION } from './internal/check.js'
 import type { Timers } from './internal/timers.js'
+import { outlineOf } from './outline.js'
 import type { Plan } from './plan.js'
 import { Run, type RunnerParts } from './runner.js'
 import type { SagaRow, Store } from './store.js'
+import type { Telemetry } from './telemetry.js'
 
 export interface WorkerParts {
   readonly store: Store<unknown>
@@ -20,6 +22,7 @@ export interface WorkerParts {
   readonly maxStepBytes: number
   readonly cancel: RunnerParts['cancel']
   readonly recall: RunnerParts['recall']
+  readonly telemetry: Telemetry | undefined
 }
 
 /** Idle polls start at `first` and double up to `last`, in milliseconds. */
@@ -69,7 +72,7 @@ export class Worker {
     this.#parts = parts
     this.#runner = {
       ...parts,
-      committer: new Committer(parts.store),
+      committer: new Committer(parts.store, parts.timers.now, (rows, took) => parts.emit('batch', { rows, took })),
       isClosing: () => this.isClosing,
       onSpawn: () => this.poke(0),
     }
@@ -104,8 +107,15 @@ export class Worker {
 
     this.#state = 'running'
     try {
+      const { store, plans } = this.#parts
+      const described = [...plans.values()].map((plan) => ({
+        name: plan.name,
+        version: plan.version,
+        outline: outlineOf(plan),
+      }))
+      if (described.length > 0) await store.describe(described)
       await this.#enlist()
-      await this.#parts.store.sweep()
+      await store.sweep()
     } catch (error) {
       this.#state = 'new'
       throw error
@@ -172,6 +182,11 @@ export class Worker {
         if (this.#going.size === 0) for (const wake of this.#idleWaiters.splice(0)) wake()
       })
     this.#going.add(going)
+  }
+
+  /** Sagas that run in this process. */
+  get running(): number {
+    return this.#runs.size
   }
 
   /** Whether this process runs the saga. */

@@ -8,6 +8,7 @@ import type { Queryable } from '../shapes.js'
  * saga_mail    events, those that nobody waited for and those that were delivered; kept for as long as duplicates may come.
  * saga_wait    which step of which saga is down for the next event of a mailbox.
  * saga_lock    which saga holds a resource.
+ * saga_definition  the steps of each definition that some engine had, for operators who have none.
  *
  * A mailbox is an event's name and key. Whoever reads or changes what is in it holds its advisory lock, so that no event
  * comes between the look of a saga and its decision to wait. Locks are taken in the order: saga, mailbox, or mailbox, saga
@@ -97,6 +98,14 @@ const VERSIONS: readonly (readonly string[])[] = [
     )`,
     'CREATE INDEX saga_wait_box ON $schema.saga_wait (event, key, at)',
     'CREATE TABLE $schema.saga_lock (resource text PRIMARY KEY, saga_id uuid NOT NULL)',
+  ],
+  [
+    `CREATE TABLE $schema.saga_definition (
+      name text NOT NULL,
+      version int NOT NULL,
+      outline json NOT NULL,
+      PRIMARY KEY (name, version)
+    )`,
   ],
 ]
 

@@ -24,6 +24,8 @@ export interface Statements {
   readonly pruneMail: string
   readonly load: string
   readonly list: string
+  readonly describe: string
+  readonly outline: string
   readonly enlist: string
   readonly beat: string
   readonly sweep: string
@@ -236,6 +238,14 @@ export function statementsFor(schema: string): Statements {
         AND ($5::float8 IS NULL OR s.created_at < to_timestamp($5::float8 / 1000))
         AND ($6::text IS NULL OR s.id < $6::text::uuid)
       ORDER BY s.id DESC LIMIT $7::int`,
+
+    describe: `
+      INSERT INTO ${at}.saga_definition AS d (name, version, outline)
+      SELECT name, version, outline::json FROM json_to_recordset($1::text::json) AS x(name text, version int, outline text)
+      ORDER BY name, version
+      ON CONFLICT (name, version) DO UPDATE SET outline = EXCLUDED.outline WHERE d.outline::text <> EXCLUDED.outline::text`,
+
+    outline: `SELECT outline::text AS outline FROM ${at}.saga_definition WHERE name = $1 AND version = $2::int`,
 
     enlist: `INSERT INTO ${at}.saga_worker (id, expires_at) VALUES ($1::text::uuid, ${now} + $2::float8 * interval '1 ms')`,
 

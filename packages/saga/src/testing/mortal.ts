@@ -17,12 +17,17 @@ const VERBS = [
   'deliver',
   'prune',
   'load',
+  'describe',
+  'outline',
   'list',
   'enlist',
   'beat',
   'sweep',
   'leave',
 ] as const
+
+/** What is asked again and again, or changes no saga. */
+const HOUSEKEEPING: ReadonlySet<string> = new Set(['beat', 'sweep', 'load', 'list', 'describe', 'outline'])
 
 /**
  * A store as a process sees it that dies at one of its calls: from then on nothing it asks is answered, and nothing
@@ -48,7 +53,7 @@ export function mortal<Tx>(
     wrapped[verb] = async (...args: never[]) => {
       if (isDead) return NEVER
       // Housekeeping would make the count depend on time.
-      const counted = verb !== 'beat' && verb !== 'sweep' && verb !== 'load'
+      const counted = !HOUSEKEEPING.has(verb)
       const dies = counted && death?.call === ++calls
       if (dies && death.side === 'before') {
         kill()
