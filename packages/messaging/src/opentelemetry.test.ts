@@ -211,8 +211,13 @@ describe('a trace', () => {
     await bus.start()
     const foreign = await broker.connect({ name: 'foreign' })
     const headers = { traceparent, tracestate: '=,=;;\u0000' }
+    const wire = { type: 'order.created', body: Buffer.from('{"orderId":"1"}'), headers }
 
-    await foreign.publish({ type: 'order.created', body: Buffer.from('{"orderId":"1"}'), headers }, { mandatory: true })
+    // In the same process, so that there is a trace it could be taken into by mistake.
+    await tracer.startActiveSpan('elsewhere', async (elsewhere) => {
+      await foreign.publish(wire, { mandatory: true })
+      elsewhere.end()
+    })
     await broker.drain()
 
     expect(handled).toBe(1)
@@ -235,6 +240,28 @@ describe('a trace', () => {
       'messaging.destination.template': 'unknown',
       'error.type': 'MSX_UNKNOWN_EVENT',
     })
+  })
+
+  test('shows a propagator only text, and only what is a header', async () => {
+    const seen: unknown[] = []
+    const curious = {
+      fields: () => [],
+      inject: () => {},
+      extract(given: never, carrier: unknown, getter: { get(c: unknown, name: string): unknown }) {
+        seen.push(...['text', 'number', 'nested', 'toString'].map((name) => getter.get(carrier, name)))
+        return given
+      },
+    }
+    const { bus, broker } = fixture({ telemetry: openTelemetry({ tracer, propagator: curious }) })
+    bus.subscribe('g', 'order.created', () => {})
+    await bus.start()
+    const foreign = await broker.connect({ name: 'foreign' })
+
+    const headers = { text: 'x', number: 1, nested: { a: 1 } }
+    await foreign.publish({ type: 'order.created', body: Buffer.from('{"orderId":"1"}'), headers }, { mandatory: true })
+    await broker.drain()
+
+    expect(seen).toEqual(['x', undefined, undefined, undefined])
   })
 
   test('travels as the given propagator has it, or the registered one', async () => {
