@@ -18,6 +18,8 @@ export interface EventSpec<S extends StandardSchemaV1 = StandardSchemaV1> {
   readonly optional?: boolean | undefined
   /** How long the event may wait in a queue, in ms; after that it is a dead letter. Default: for ever. */
   readonly ttl?: number | undefined
+  /** JSON Schema (draft 7) of what travels, for `asyncapi`. Default: what the schema says of itself, if it can. */
+  readonly jsonSchema?: object | undefined
 }
 
 /** The events of a system, as {@link defineEvents} makes it. */
@@ -89,4 +91,8 @@ function checkSpec(name: string, spec: EventSpec): void {
   }
   if (key !== undefined && typeof key !== 'function') refuse(where, 'key', key, 'a function')
   checkDuration(where, 'ttl', ttl)
+  const { jsonSchema } = spec
+  if (jsonSchema !== undefined && (typeof jsonSchema !== 'object' || jsonSchema === null)) {
+    refuse(where, 'jsonSchema', jsonSchema, 'a JSON Schema')
+  }
 }

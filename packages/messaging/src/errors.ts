@@ -16,6 +16,7 @@ export type MessagingErrorCode =
   | 'MSX_KEY_PARKED'
   | 'MSX_NACKED'
   | 'MSX_NON_RETRYABLE'
+  | 'MSX_NO_JSON_SCHEMA'
   | 'MSX_NOT_JSON'
   | 'MSX_PEER_MISSING'
   | 'MSX_QUEUE_NOT_FOUND'

@@ -1,6 +1,13 @@
 /// <reference lib="esnext.disposable" preserve="true" />
 
 export {
+  type AsyncApiChannel,
+  type AsyncApiDocument,
+  type AsyncApiInfo,
+  type AsyncApiMessage,
+  asyncapi,
+} from './asyncapi.js'
+export {
   type Bus,
   type BusOptions,
   type CloseOptions,
@@ -53,7 +60,7 @@ export type {
 export type { RedriveOptions, RedriveResult } from './redrive.js'
 export type { RetryPlan } from './retry-plan.js'
 export type { Queryable } from './shapes.js'
-export type { QueueOptions, SubscribeOptions } from './subscribe-options.js'
+export type { OrderedOptions, QueueOptions, SubscribeOptions } from './subscribe-options.js'
 export type { Subscription, SubscriptionHealth } from './subscription.js'
 export type { ProcessedMessage, Sending, SentMessage, Telemetry } from './telemetry.js'
 export type {
