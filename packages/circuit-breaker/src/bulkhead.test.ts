@@ -210,4 +210,24 @@ describe("the caller's abort", () => {
     await endOne()
     await waiting
   })
+
+  it.each([[null], [{}], ['now']])('loses no slot to a signal that is none: %j', async (signal) => {
+    const { slots, endOne } = fullBulkhead({ concurrency: 1, queue: 2 })
+
+    const odd = slots.execute(() => 1, { signal: signal as never }).catch(() => 0)
+    await endOne()
+    await odd
+
+    expect(slots.metrics).toMatchObject({ inFlight: 0, queued: 0 })
+    expect(await slots.execute(() => 'next')).toBe('next')
+  })
+
+  it('takes null for no signal', async () => {
+    const { slots, endOne } = fullBulkhead({ concurrency: 1, queue: 1 })
+
+    const waiting = slots.execute(() => 'ran', { signal: null as never })
+    await endOne()
+
+    expect(await waiting).toBe('ran')
+  })
 })

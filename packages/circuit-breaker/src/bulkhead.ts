@@ -205,9 +205,7 @@ class Slots implements Bulkhead {
         leave()
         resolve()
       }
-      this.#queue.add(start)
-
-      if (signal !== undefined) {
+      if (signal) {
         stopListening = this.#aborts.add(signal, () => {
           leave()
           reject(signal.reason)
@@ -219,6 +217,8 @@ class Slots implements Bulkhead {
           reject(this.#full(timeout))
         })
       }
+      // Last: whoever is in the queue will be given a slot, and must be here to take it.
+      this.#queue.add(start)
     })
   }
 

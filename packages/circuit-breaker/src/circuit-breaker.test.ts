@@ -1,4 +1,6 @@
 import { beforeEach, describe, expect, it } from 'vitest'
+import { adaptiveThrottle } from './adaptive-throttle.js'
+import { bulkhead } from './bulkhead.js'
 import { type CircuitBreaker, circuitBreaker } from './circuit-breaker.js'
 import { CircuitOpenError, isCircuitOpenError } from './errors.js'
 import type { CircuitEvents } from './events.js'
@@ -857,6 +859,33 @@ describe('events', () => {
     clock.advance(1_000)
 
     expect(await errorOf(breaker.execute(() => 'never'))).toMatchObject({ state: 'isolated' })
+  })
+})
+
+describe('odd arguments', () => {
+  const policies = {
+    'a circuit': () => breakerOf(),
+    'a bulkhead': () => bulkhead({ concurrency: 1 }),
+    'an adaptive bulkhead': () => bulkhead({ concurrency: 'adaptive', adaptive: { max: 1 } }),
+    'a throttle': () => adaptiveThrottle(),
+  }
+
+  it.each(Object.entries(policies))('%s gets its place back from a promise whose then throws', async (_, make) => {
+    const policy = make()
+    const boom = new Error('boom')
+    const odd = Object.assign(Promise.resolve(1), {
+      then() {
+        throw boom
+      },
+    })
+
+    expect(await errorOf(policy.execute(() => odd))).toBe(boom)
+    expect(policy.metrics.inFlight).toBe(0)
+  })
+
+  it.each(Object.entries(policies))('%s takes null for no options and for no signal', async (_, make) => {
+    expect(await make().execute(() => 1, null as never)).toBe(1)
+    expect(await make().execute(({ signal }) => signal.aborted, { signal: null as never })).toBe(false)
   })
 })
 

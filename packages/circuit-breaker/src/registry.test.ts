@@ -76,6 +76,21 @@ it('stays at its size under keys without end', () => {
   expect(registry.size).toBe(100)
 })
 
+it('has a circuit by the time it tells of it', () => {
+  let made = 0
+  const circuits = circuitRegistry((name) => {
+    made++
+    return circuitBreaker({ name })
+  })
+  const told: unknown[] = []
+  circuits.on('added', ({ key }) => told.push(circuits.get(key)))
+
+  const circuit = circuits.get('a')
+
+  expect(told).toEqual([circuit])
+  expect(made).toBe(1)
+})
+
 it('tells of the circuits it makes and drops', () => {
   const circuits = circuitRegistry((name) => circuitBreaker({ name }), { max: 2 })
   const told: string[] = []

@@ -90,11 +90,13 @@ export function boundedCircuits(
         circuit = create(key)
         makeRoom(knowsNothing)
         if (sparesNoRoom) makeRoom(isIdle)
+        circuits.set(key, circuit)
+        // Last: a listener may ask for this very circuit.
         listeners.added.emit({ key, circuit })
       } else {
         circuits.delete(key)
+        circuits.set(key, circuit)
       }
-      circuits.set(key, circuit)
       return circuit
     },
     get size() {

@@ -23,8 +23,9 @@ export class AbortListeners {
     }
     const entry = { runs, listener }
 
-    this.#waiting.set(signal, entry)
+    // First, because it throws for what is no signal.
     signal.addEventListener('abort', listener, { once: true })
+    this.#waiting.set(signal, entry)
     return entry
   }
 

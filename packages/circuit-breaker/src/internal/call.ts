@@ -4,9 +4,10 @@ import type { Operation, PolicyContext } from '../policy.js'
 export function call<T, C extends PolicyContext>(operation: Operation<T, C>, context: C): Promise<T> {
   try {
     const result = operation(context)
-    // What Promise.resolve does with a promise, only faster.
-    if (result instanceof Promise && result.constructor === Promise) return result
-    return Promise.resolve(result)
+    if (!(result instanceof Promise)) return Promise.resolve(result)
+    // What Promise.resolve does with a promise, only faster; and a promise with a `then` of its own may throw from it.
+    if (result.constructor === Promise && result.then === Promise.prototype.then) return result
+    return new Promise((resolve) => resolve(result))
   } catch (error) {
     return Promise.reject(error)
   }

@@ -14,10 +14,11 @@ export interface CallContext extends PolicyContext {
  * an AbortController per policy and call.
  */
 export function contextOf(options: ExecuteOptions | undefined): CallContext {
-  if (options === undefined) return new OwnContext(undefined)
+  // Untyped callers say null for "none", also for the signal, as fetch lets them.
+  if (!options) return new OwnContext(undefined)
   if (isContext(options)) return options
 
-  const context = new OwnContext(options.signal)
+  const context = new OwnContext(options.signal ?? undefined)
   for (const key of Object.keys(options)) {
     if (!(key in context)) Object.assign(context, { [key]: options[key as keyof ExecuteOptions] })
   }
