@@ -25,16 +25,24 @@ const STATES = ['closed', 'open', 'half-open', 'isolated', 'disabled']
 
 /** A snapshot comes from a file or a cache: it is checked like any other input. */
 export function checkSnapshot(snapshot: CircuitSnapshot): CircuitSnapshot {
-  const { version, state, takenAt, openings, openedAt = 0, openUntil = 0, window } = object('initialState', snapshot)
+  const { version, state, takenAt, openings, openedAt = 0, openUntil, window } = object('initialState', snapshot)
   if (version !== 1) throw wrong('initialState.version', version, '1')
   if (!STATES.includes(state)) throw wrong('initialState.state', state, STATES.join(', '))
   const { width, counts } = object('initialState.window', window)
   if (!Array.isArray(counts) || counts.length % FIELDS > 0)
     throw wrong('initialState.window.counts', counts, 'an array of three numbers per bucket')
 
-  for (const [key, value] of Object.entries({ takenAt, openings, openedAt, openUntil })) {
+  for (const [key, value] of Object.entries({ takenAt, openings, openedAt })) {
     integer(`initialState.${key}`, value, 0, Number.MAX_SAFE_INTEGER)
   }
+  if (openUntil !== undefined) {
+    if (state === 'closed' || state === 'disabled')
+      throw wrong('initialState.state', state, 'open, or openUntil left out')
+    integer('initialState.openUntil', openUntil, 0, takenAt + MAX_DURATION)
+  } else if (state === 'open' || state === 'half-open') {
+    throw wrong('initialState.openUntil', openUntil, `a time, because the circuit is ${state}`)
+  }
+
   within('initialState.window.width', width, 'a number', 0, MAX_DURATION)
   const most = width > 0 ? MAX_IN_BUCKET : 1
   counts.forEach((count, index) => {

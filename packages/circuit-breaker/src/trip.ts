@@ -61,6 +61,8 @@ export function createJudge(trip: TripRule, slowCall: number | undefined, clock:
     minimumCalls,
   } = object('trip', trip) as Partial<ConsecutiveTrip & RateTrip>
   if (failures !== undefined) {
+    if (Object.entries(trip).some(([key, value]) => key !== 'failures' && value !== undefined))
+      throw wrong('trip', trip, '{ failures } alone, or { window } and rates')
     const size = integer('trip.failures', failures, 1)
     const inARow = new RollingWindow(size, 0, clock)
     return { window: inARow, failureRate: 1, slowRate: Infinity, minimumCalls: size, consecutive: true }
@@ -74,6 +76,8 @@ export function createJudge(trip: TripRule, slowCall: number | undefined, clock:
     duration,
     buckets = DEFAULT_BUCKETS,
   } = object('trip.window', window) as Partial<CountWindowOptions & TimeWindowOptions>
+  if (calls !== undefined && Object.keys(window).length > 1)
+    throw wrong('trip.window', window, '{ calls } alone, or { duration }')
   const size = calls === undefined ? integer('trip.window.buckets', buckets, 1) : integer('trip.window.calls', calls, 1)
   const width = calls === undefined ? milliseconds('trip.window.duration', duration, 1) / size : 0
   const most = width > 0 ? MAX_COUNT : size
@@ -82,7 +86,12 @@ export function createJudge(trip: TripRule, slowCall: number | undefined, clock:
     window: new RollingWindow(size, width, clock),
     failureRate: share('trip.failureRate', failureRate),
     slowRate: slowRate === undefined ? Infinity : share('trip.slowRate', slowRate),
-    minimumCalls: integer('trip.minimumCalls', minimumCalls ?? Math.min(DEFAULT_MINIMUM_CALLS, most), 1, most),
+    minimumCalls: integer(
+      'trip.minimumCalls',
+      minimumCalls === undefined ? Math.min(DEFAULT_MINIMUM_CALLS, most) : minimumCalls,
+      1,
+      most,
+    ),
     consecutive: false,
   }
 }
