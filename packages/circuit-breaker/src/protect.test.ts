@@ -117,6 +117,7 @@ describe('a wrapped function', () => {
 
     expect(await counter.times(21)).toBe(42)
     expect(counter.times.name).toBe('times')
+    expect(counter.times).toHaveLength(1)
     expect(breaker.metrics.calls).toBe(1)
   })
 

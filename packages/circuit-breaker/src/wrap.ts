@@ -4,9 +4,10 @@ type AnyFunction = (this: unknown, ...args: unknown[]) => unknown
 
 /** A function of the same name that runs `fn` under the policy, with its own `this` and arguments. */
 export function wrapFunction(policy: Policy, fn: AnyFunction): AnyFunction {
-  return named(fn.name, function (this: unknown, ...args) {
+  const wrapped = named(fn.name, function (this: unknown, ...args) {
     return policy.execute(() => fn.apply(this, args))
   })
+  return Object.defineProperty(wrapped, 'length', { value: fn.length, configurable: true })
 }
 
 /** The function under another name: stack traces should tell what was guarded. */

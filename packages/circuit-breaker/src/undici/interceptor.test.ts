@@ -2,7 +2,7 @@ import { createServer, type RequestListener, type Server } from 'node:http'
 import type { AddressInfo, createServer as createTcpServer, Socket } from 'node:net'
 import { Readable } from 'node:stream'
 import { Agent, type Dispatcher, interceptors, Pool, request, fetch as undiciFetch, upgrade } from 'undici'
-import { afterEach, describe, expect, it } from 'vitest'
+import { afterEach, describe, expect, it, vi } from 'vitest'
 import type { CircuitBreaker } from '../circuit-breaker.js'
 import { isCircuitOpenError } from '../errors.js'
 import { errorOf, VirtualClock } from '../test-support.js'
@@ -182,6 +182,31 @@ describe('circuitBreakerInterceptor', () => {
     retryAfter = new Date(Date.now() + 300_000).toUTCString()
     await get(origin)
     expect(circuits.get(origin).metrics.retryAfter).toBeGreaterThan(290_000)
+  })
+
+  it.each([
+    ['-5', 0],
+    ['soon 2099', 0],
+    ['5 apples', 0],
+    ['Sun, 06 Nov 2094 08:49:37 +0000', Date.UTC(2094, 10, 6, 8, 49, 37)],
+    ['Sunday, 06-Nov-94 08:49:37 GMT', 0],
+    // The asctime form names no zone: it is GMT.
+    [
+      new Date(Date.now() + 600_000).toUTCString().replace(/(...), (..) (...) (....) (\S+) GMT/, '$1 $3 $2 $5 $4'),
+      600_000,
+    ],
+  ])('reads the Retry-After %s', async (value, expected) => {
+    vi.stubEnv('TZ', 'Asia/Tokyo')
+    cleanups.push(() => vi.unstubAllEnvs())
+    const { origin } = await serve((_, response) => response.writeHead(503, { 'retry-after': value }).end())
+    const { get, circuits } = guardedAgent({ trip: { failures: 1 }, openDuration: 0 })
+
+    await get(origin)
+
+    const { retryAfter } = circuits.get(origin).metrics
+    if (expected === 0) expect(retryAfter).toBe(0)
+    else if (expected > 2 ** 31) expect(retryAfter).toBe(2 ** 31 - 1)
+    else expect(Math.abs(retryAfter - expected)).toBeLessThan(5_000)
   })
 
   it('groups by the key it is given', async () => {

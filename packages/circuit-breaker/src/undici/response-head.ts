@@ -24,8 +24,12 @@ export function retryAfterOf(outcome: Outcome): number | undefined {
   return isNumber(value) ? Number(value) * 1_000 : untilDate(value)
 }
 
+/** All three forms begin with the name of a day; `Date.parse` alone would also take "soon 2099" for a date. */
 function untilDate(value: string): number | undefined {
-  const delay = Date.parse(value) - Date.now()
+  if (!/^(mon|tue|wed|thu|fri|sat|sun)/i.test(value)) return undefined
+
+  // The asctime form ends with its year: it carries no zone, and is in GMT by definition.
+  const delay = Date.parse(/:\d\d \d{4}$/.test(value) ? `${value} GMT` : value) - Date.now()
   return Number.isNaN(delay) ? undefined : Math.max(0, delay)
 }
 
