@@ -79,6 +79,31 @@ test('brings a schema of the first version forward, with what is in it', { timeo
   expect((await engine.settled(id)).output).toBe(2)
 })
 
+test('has a clock for tests that moves for all who use the schema', { timeout: 60_000 }, async () => {
+  const database = await pgliteDatabase()
+  onTestFinished(() => database.close())
+  const store = postgresStore({ pool: database.pool, testClock: true })
+  await store.migrate()
+  await store.migrate()
+  const order = saga<null>('order')
+    .sleep('week', 7 * 86_400_000)
+    .returns(() => 'awake')
+  const engine = createSagaEngine({ store, sagas: [order], lease: { ttl: 100_000_000 } })
+  onTestFinished(() => engine.close())
+  await engine.run()
+  const { id } = await engine.start(order, null)
+  await vi.waitFor(async () => expect((await engine.get(id))?.status).toBe('waiting'), { timeout: 5_000 })
+
+  await store.advance?.(6 * 86_400_000)
+  await new Promise((resolve) => setTimeout(resolve, 50))
+  expect((await engine.get(id))?.status).toBe('waiting')
+  await store.advance?.(86_400_000)
+
+  expect((await engine.settled(id, { timeout: 20_000 })).output).toBe('awake')
+  expect(postgresStore({ pool: database.pool }).advance).toBeUndefined()
+  await expect(store.advance?.(-1)).rejects.toThrow('advance must be milliseconds')
+})
+
 const twoSteps = saga<null>('order')
   .step('a', () => 1)
   .step('b', ({ results }) => results.a + 1)

@@ -1,9 +1,10 @@
-import { MAX_DURATION, shown } from './internal/check.js'
+import { duration, MAX_DURATION, shown } from './internal/check.js'
 import { sagaConflict } from './internal/conflict.js'
 import { canonical } from './internal/json.js'
+import { LONGEST } from './plan.js'
 import { transactOf } from './postgres/database.js'
 import { rowOf, type SagaColumns, wireOf } from './postgres/rows.js'
-import { migrateSchema } from './postgres/schema.js'
+import { installTestClock, migrateSchema } from './postgres/schema.js'
 import { statementsFor } from './postgres/statements.js'
 import type { Database, Queryable } from './shapes.js'
 import type { ClaimRequest, Delivered, Mail, NewSaga, SagaRow, Store, Support, Transition } from './store.js'
@@ -15,12 +16,16 @@ export interface PostgresStoreOptions {
   readonly pool: Database
   /** The schema that the tables live in. Default 'msx_saga'. */
   readonly schema?: string | undefined
+  /** For tests: `migrate` installs a clock that `advance` moves. A schema that has one keeps it. Default false. */
+  readonly testClock?: boolean | undefined
 }
 
 export interface PostgresStore extends Store<Queryable> {
   readonly schema: string
   /** Creates the schema (when it is missing) and the tables. Safe to repeat, and from several processes at once. */
   migrate(): Promise<void>
+  /** With `testClock`: moves the clock of this schema on by so many milliseconds, for all who use it. */
+  advance?(ms: number): Promise<void>
 }
 
 const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i
@@ -34,7 +39,7 @@ const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i
  * await store.migrate()
  */
 export function postgresStore(options: PostgresStoreOptions): PostgresStore {
-  const { pool, schema = 'msx_saga' } = options
+  const { pool, schema = 'msx_saga', testClock = false } = options
   if (typeof schema !== 'string' || !/^[a-z_][a-z0-9_]{0,62}$/.test(schema))
     throw new TypeError(`postgresStore: schema must be a name of a-z, 0-9 and _, not ${shown(schema)}`)
 
@@ -132,7 +137,17 @@ export function postgresStore(options: PostgresStoreOptions): PostgresStore {
     transactional: true,
     schema,
     create,
-    migrate: () => transact((tx) => migrateSchema(tx, schema)),
+    ...(testClock && {
+      async advance(ms: number): Promise<void> {
+        duration('advance', ms, Number.NaN, 0, LONGEST)
+        await pool.query(sql.advance, [ms])
+      },
+    }),
+    migrate: () =>
+      transact(async (tx) => {
+        await migrateSchema(tx, schema)
+        if (testClock) await installTestClock(tx, schema)
+      }),
 
     async claim(request) {
       const free = request.can.filter(({ maxRunning }) => maxRunning === undefined)

@@ -137,3 +137,21 @@ export async function migrateSchema(tx: Queryable, schema: string, upTo: number 
     await tx.query(`INSERT INTO ${quoted}.migration_done VALUES ($1, ${quoted}.now())`, [index + 1])
   }
 }
+
+/** A clock that tests move: the real one, and what it is ahead of it. Any number of processes may call it at the same time. */
+export async function installTestClock(tx: Queryable, schema: string): Promise<void> {
+  const quoted = `"${schema}"`
+  const known = await tx.query(
+    `SELECT 1 FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+     WHERE n.nspname = $1 AND c.relname = 'saga_test_clock'`,
+    [schema],
+  )
+  if (known.rows.length > 0) return
+
+  await tx.query(`CREATE TABLE ${quoted}.saga_test_clock (ahead interval NOT NULL)`)
+  await tx.query(`INSERT INTO ${quoted}.saga_test_clock VALUES (interval '0')`)
+  await tx.query(
+    `CREATE OR REPLACE FUNCTION ${quoted}.now() RETURNS timestamptz LANGUAGE sql VOLATILE
+     AS 'SELECT clock_timestamp() + (SELECT ahead FROM ${quoted}.saga_test_clock)'`,
+  )
+}

@@ -31,6 +31,7 @@ export interface Statements {
   readonly sweep: string
   readonly leave: string
   readonly quit: string
+  readonly advance: string
 }
 
 export function statementsFor(schema: string): Statements {
@@ -268,5 +269,7 @@ export function statementsFor(schema: string): Statements {
         SELECT id FROM ${at}.saga WHERE worker = $1::text::uuid FOR UPDATE SKIP LOCKED)`,
 
     quit: `DELETE FROM ${at}.saga_worker WHERE id = $1::text::uuid`,
+
+    advance: `UPDATE ${at}.saga_test_clock SET ahead = ahead + $1::float8 * interval '1 ms'`,
   }
 }

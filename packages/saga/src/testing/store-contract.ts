@@ -204,10 +204,11 @@ export function storeContract<Tx>(make: () => Promise<Store<Tx>> | Store<Tx>): r
 
   it('frees what a worker owned when its lease has run out, and refuses everything it writes then', async (store) => {
     const zombie = crypto.randomUUID()
-    await store.enlist(zombie, 40)
+    await store.enlist(zombie, TTL)
     const { saga } = await store.create(newSaga({ worker: zombie }))
     assert.equal(saga.worker, zombie)
     assert.equal(await store.sweep(), 0)
+    await store.beat(zombie, 1)
 
     await eventually(async () => ((await store.sweep()) > 0 ? [1] : []))
     assert.equal((await store.commit([transition(saga, { record: record({}) })])).size, 0, 'freed, not yet claimed')
@@ -221,11 +222,11 @@ export function storeContract<Tx>(make: () => Promise<Store<Tx>> | Store<Tx>): r
 
   it('keeps a lease that is renewed', async (store) => {
     const worker = crypto.randomUUID()
-    await store.enlist(worker, 100)
+    await store.enlist(worker, 400)
     const { saga } = await store.create(newSaga({ worker }))
 
     assert.equal(await store.beat(worker, TTL), true)
-    await pause(120)
+    await pause(420)
 
     assert.equal(await store.sweep(), 0)
     assert.equal((await store.load(saga.id))?.worker, worker)
