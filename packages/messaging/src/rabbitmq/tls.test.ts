@@ -128,10 +128,12 @@ async function tlsTo(url: string, credentials: { key: Buffer; cert: Buffer; ca: 
   }
 }
 
+const PROGRAM = 'openssl'
+
 /** A CA, and a certificate of it for each end. */
 function makeCertificates(folder: string): void {
   const openssl = (...args: string[]): void => {
-    execFileSync('openssl', args, { cwd: folder, stdio: 'pipe' })
+    execFileSync(PROGRAM, args, { cwd: folder, stdio: 'pipe' })
   }
   const key = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes']
   openssl('req', '-x509', ...key, '-keyout', 'ca.key', '-out', 'ca.crt', '-days', '2', '-subj', '/CN=tests-ca')

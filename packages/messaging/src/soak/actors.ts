@@ -30,6 +30,11 @@ export interface FloodReport {
   readonly done: boolean
 }
 
+/**
+ * Plays its part until it is done or killed.
+ *
+ * @public by name, in the file that bundleActors makes
+ */
 export function act(role: Role): Promise<void> {
   return role.role === 'consume' ? consume(role) : flood(role)
 }

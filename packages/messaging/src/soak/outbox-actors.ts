@@ -34,6 +34,11 @@ export async function prepareLedger(pool: Database): Promise<void> {
   await pool.query('CREATE TABLE effect (id bigserial PRIMARY KEY, group_name text, account text, n int)')
 }
 
+/**
+ * Plays its part until it is done or killed.
+ *
+ * @public by name, in the file that bundleActors makes
+ */
 export async function act({ role, database, broker }: OutboxRole): Promise<void> {
   const pool = openPool(database, 30)
   const bus = createBus({

@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os'
 import { delimiter, join } from 'node:path'
 import { setTimeout as wait } from 'node:timers/promises'
 import { promisify } from 'node:util'
-import { connect } from 'amqplib'
+import { rabbitmq } from '../rabbitmq.js'
 
 /** A RabbitMQ node that nobody else uses, so that it may be restarted, starved and killed. */
 export interface OwnBroker {
@@ -131,9 +131,10 @@ async function answering(url: string, server: ChildProcess): Promise<void> {
   for (;;) {
     if (server.exitCode !== null) throw new Error(`the own RabbitMQ ended with code ${server.exitCode}`)
     try {
-      const model = await connect(url, { timeout: 2_000 })
-      model.on('error', () => {})
-      return await model.close()
+      const connection = await rabbitmq({ url, topology: 'none', socket: { timeout: 2_000 } }).connect({
+        name: 'tests',
+      })
+      return await connection.close()
     } catch (cause) {
       if (performance.now() > deadline) throw new Error(`the own RabbitMQ does not answer at ${url}`, { cause })
       await wait(100)
