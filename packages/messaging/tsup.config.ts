@@ -2,6 +2,7 @@ import type { Options } from 'tsup'
 import { library } from '../../tooling/tsup.js'
 
 const options = library({
+  cli: 'src/cli.ts',
   index: 'src/index.ts',
   opentelemetry: 'src/opentelemetry.ts',
   postgres: 'src/postgres.ts',
