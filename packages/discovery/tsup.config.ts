@@ -5,6 +5,7 @@ const options = library({
   index: 'src/index.ts',
   undici: 'src/undici.ts',
   consul: 'src/consul.ts',
+  node: 'src/node.ts',
   testing: 'src/testing.ts',
 })
 
