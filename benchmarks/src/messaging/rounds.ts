@@ -3,13 +3,18 @@ import type { Place } from './place.js'
 
 /** How much a comparison may take. */
 export interface Plan {
-  /** How often each subject has its turn, after one turn to warm up. */
+  /** How often each subject has its turn, after some turns to warm up. */
   readonly rounds: number
+  /** No round begins later than so many ms after the first one, however few there were. */
+  readonly limit: number
   /** How long a turn of publishing is, in ms. */
   readonly ms: number
   /** How many messages a turn of consuming is. */
   readonly count: number
 }
+
+/** V8 has seen enough of each subject after so many turns. */
+const WARM_UP = 2
 
 /** What a subject did in each round, by its name. */
 export type Flows<Name extends string> = ReadonlyMap<Name, readonly Flow[]>
@@ -21,7 +26,7 @@ export type Flows<Name extends string> = ReadonlyMap<Name, readonly Flow[]>
 export async function inTurns<Name extends string, T extends { close(): Promise<void> }>(
   subjects: Readonly<Record<Name, (place: Place) => Promise<T>>>,
   place: Place,
-  rounds: number,
+  { rounds, limit }: Plan,
   turn: (subject: T) => Promise<Flow>,
 ): Promise<Flows<Name>> {
   const opened: [Name, T][] = []
@@ -31,12 +36,14 @@ export async function inTurns<Name extends string, T extends { close(): Promise<
       opened.push([name, await subjects[name](place)])
       flows.set(name, [])
     }
-    for (let round = 0; round <= rounds; round += 1) {
+    const startedAt = performance.now()
+    for (let round = 0; round < WARM_UP + rounds; round += 1) {
+      if (round > WARM_UP && performance.now() - startedAt > limit) break
       for (const index of opened.keys()) {
         const [name, subject] = opened[(index + round) % opened.length]!
         globalThis.gc?.()
         const flow = await turn(subject)
-        if (round > 0) flows.get(name)!.push(flow)
+        if (round >= WARM_UP) flows.get(name)!.push(flow)
       }
     }
   } finally {
