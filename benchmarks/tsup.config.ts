@@ -2,5 +2,9 @@ import { defineConfig } from 'tsup'
 import { application } from '../tooling/tsup.js'
 
 export default defineConfig(
-  application({ 'ground-floor': 'src/ground-floor/main.ts', messaging: 'src/messaging/main.ts' }),
+  application({
+    'ground-floor': 'src/ground-floor/main.ts',
+    messaging: 'src/messaging/main.ts',
+    'messaging-outbox': 'src/messaging-outbox.ts',
+  }),
 )
