@@ -1,5 +1,5 @@
+import { Fifo } from '../internal/fifo.js'
 import type { QueueSpec, WireMessage } from '../transport.js'
-import { Backlog } from './backlog.js'
 import type { MemoryConsumer } from './consumer.js'
 
 /** A message in one queue. Each queue has its own entry; the message itself never changes. */
@@ -27,7 +27,7 @@ export interface QueueHost {
 export class MemoryQueue {
   readonly spec: QueueSpec
   readonly #host: QueueHost
-  readonly #ready = new Backlog<Entry>()
+  readonly #ready = new Fifo<Entry>()
   readonly #consumers: MemoryConsumer[] = []
   #arrivals = 0
   #turn = 0
@@ -75,7 +75,7 @@ export class MemoryQueue {
   }
 
   putBack(entry: Entry): void {
-    this.#ready.putBack(entry)
+    this.#ready.insertBehind(entry, (other) => other.place < entry.place)
   }
 
   discard(entry: Entry): void {

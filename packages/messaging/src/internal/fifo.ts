@@ -1,9 +1,10 @@
 /** Fewer items than these may stay in front of the head. */
 const WORTH_A_COPY = 64
 
-/** First in, first out, without a copy for each that leaves. */
+/** First in, first out, without a copy for each that leaves, and with a way back in. */
 export class Fifo<T> {
   #items: T[] = []
+  /** What has left stays in front of it until it is as much as the rest. */
   #head = 0
 
   get size(): number {
@@ -33,10 +34,21 @@ export class Fifo<T> {
     return item
   }
 
+  *[Symbol.iterator](): Iterator<T> {
+    for (let at = this.#head; at < this.#items.length; at += 1) yield this.#items[at] as T
+  }
+
   /** In front of everything, in their order. */
   unshift(items: readonly T[]): void {
     this.#items = [...items, ...this.#items.slice(this.#head)]
     this.#head = 0
+  }
+
+  /** Behind the first ones, those that hold. What comes back came from the front, so the search starts there. */
+  insertBehind(item: T, holds: (other: T) => boolean): void {
+    let at = this.#head
+    while (at < this.#items.length && holds(this.#items[at] as T)) at += 1
+    this.#items.splice(at, 0, item)
   }
 
   /** Takes out what does not hold. */
