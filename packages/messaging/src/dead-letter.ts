@@ -74,6 +74,24 @@ export function withFailure(wire: WireMessage, failure: Failure): WireMessage {
   }
 }
 
+/** In bytes, about. */
+const LARGE_HEADER = 1_024
+
+/** A dead letter of a foreign publisher whose headers leave no room for the story of its failure. */
+export function withoutLargeHeaders(letter: WireMessage): WireMessage {
+  const small = Object.entries(letter.headers).filter(([, value]) => sizeOf(value) <= LARGE_HEADER)
+
+  return { ...letter, headers: Object.fromEntries(small) }
+}
+
+function sizeOf(value: unknown): number {
+  if (typeof value === 'string') return Buffer.byteLength(value)
+  if (value instanceof Uint8Array) return value.length
+  if (typeof value !== 'object' || value === null) return 8
+
+  return Object.entries(value).reduce((sum, [name, part]) => sum + name.length + sizeOf(part), 0)
+}
+
 /** The message as it was before it failed, to be handled as if for the first time. */
 export function withoutFailure(wire: WireMessage): WireMessage {
   const headers: Record<string, unknown> = { ...wire.headers }

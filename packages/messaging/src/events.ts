@@ -19,7 +19,10 @@ export interface BusEvents {
     readonly attempt: number
     readonly duration: number
   }
-  /** An attempt failed after `duration` and another follows after `delay`; `attempt` is the one that failed. */
+  /**
+   * An attempt failed after `duration` and another follows after `delay`; `attempt` is the one that failed. Also told, with
+   * the broker's refusal as `error`, each time the broker takes neither the retry nor the dead letter.
+   */
   retry: {
     readonly group: string
     readonly type: string

@@ -173,6 +173,8 @@ describe('retries', () => {
     }
     const bus = createBus({ events, transport: flaky, source: 'tests' })
     const seen: unknown[] = []
+    const told: unknown[] = []
+    bus.on('retry', ({ delay, error }) => told.push([delay, (error as Error).message]))
     bus.subscribe(
       'g',
       'order.created',
@@ -186,6 +188,7 @@ describe('retries', () => {
     await bus.publish('order.created', { orderId: '1' })
     await clock.advance(999)
     expect(seen).toEqual([[1, false]])
+    expect(told).toEqual([[1_000, 'no broker']])
     isBroken = false
     await clock.advance(1)
     await broker.drain()

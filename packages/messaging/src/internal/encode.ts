@@ -191,7 +191,13 @@ function checkPublishOptions(type: string, options: PublishOptions): void {
 
 function checkHeaders(where: string, headers: MessageHeaders): void {
   for (const [name, value] of Object.entries(headers)) {
-    if (isReserved(name)) refuse(where, 'header name', name, 'outside of msx-*, cloudEvents*, CC and BCC')
+    if (isReserved(name))
+      refuse(
+        where,
+        'header name',
+        name,
+        'outside of msx-*, cloudEvents*, CC, BCC and what RabbitMQ writes, such as x-death',
+      )
     const isPlain = typeof value === 'string' || typeof value === 'boolean' || Number.isFinite(value)
     if (!isPlain) refuse(where, `header '${name}'`, value, 'a string, a finite number or a boolean')
   }

@@ -54,8 +54,11 @@ export interface Envelope {
 
 const STRUCTURED = 'application/cloudevents+json'
 
-/** The envelope's own; `cloudEvents:` is the other spelling the binding allows. RabbitMQ routes by CC and BCC. */
-const RESERVED = /^(msx-|cloudEvents[_:]|B?CC$)/
+/**
+ * The envelope's own; `cloudEvents:` is the other spelling the binding allows. RabbitMQ routes by CC and BCC, and keeps
+ * its own account of a message in `x-death` and the like.
+ */
+const RESERVED = /^(msx-|cloudEvents[_:]|x-(death|delivery-count|acquired-count)$|x-(first|last)-death-|B?CC$)/
 
 export function isReserved(header: string): boolean {
   return RESERVED.test(header)

@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import type { Schemas } from '../catalogue.js'
 import { sleep, type Timekeeper } from '../clock.js'
-import { describeError, withFailure } from '../dead-letter.js'
+import { describeError, withFailure, withoutLargeHeaders } from '../dead-letter.js'
 import { isMessagingError, MessagingError } from '../errors.js'
 import type { BusEvents } from '../events.js'
 import { topicMatcher } from '../match.js'
@@ -197,10 +197,12 @@ export class Processor {
     const again = { ...wire, headers, ttl: undefined }
 
     const sent = connection.send(settings.queue.name, again, { delay })
-    const end = await this.#handOver(sent, delivery)
+    const end = await this.#handOver(sent, delivery, wire, failed)
+    // With its story on it the message would never fit.
+    if (end === 'too large') return this.#giveUp(wire, failed, delivery, connection)
     if (end === 'moved') {
       events.emit('retry', { group: settings.group, type: wire.type, id: wire.id, attempt, duration, delay, error })
-    } else if (end === 'rejected') this.#tellDeadLetter(wire, failed)
+    }
   }
 
   async #giveUp(
@@ -220,11 +222,17 @@ export class Processor {
         ...describeError(failed.error),
         attempts: attemptsOf(failed),
       })
-      const send = (): Promise<void> => connection.send(deadLetterQueue, letter)
+      const send = (): Promise<void> =>
+        connection.send(deadLetterQueue, letter).catch((error) => {
+          if (!isTooLarge(error)) throw error
+          return connection.send(deadLetterQueue, withoutLargeHeaders(letter))
+        })
       const end = await (settings.ordered === undefined
-        ? this.#handOver(send(), delivery)
-        : this.#insist(send, delivery))
+        ? this.#handOver(send(), delivery, wire, failed)
+        : this.#insist(send, delivery, wire, failed))
       if (end === 'released') return
+      // The broker puts it away as it is.
+      if (end === 'too large') delivery.reject()
     }
     parked?.add(wire, !isMessagingError(failed.error) || failed.error.code !== 'MSX_KEY_PARKED')
     this.#tellDeadLetter(wire, failed)
@@ -248,40 +256,60 @@ export class Processor {
   }
 
   /** Keeps the message until the broker has the copy: back in its queue it would come after the rest of its key. */
-  async #insist(send: () => Promise<void>, delivery: Delivery): Promise<'moved' | 'rejected' | 'released'> {
+  async #insist(
+    send: () => Promise<void>,
+    delivery: Delivery,
+    wire: IdentifiedMessage,
+    failed: FailedAttempt,
+  ): Promise<HandOver> {
     for (;;) {
       try {
         await send()
         delivery.ack()
         return 'moved'
       } catch (error) {
-        if (isMessagingError(error) && error.code === 'MSX_TOO_LARGE') {
-          delivery.reject()
-          return 'rejected'
-        }
+        if (isTooLarge(error)) return 'too large'
+
+        this.#tellHeld(wire, failed, error)
         if (!(await this.#waitInPlace(HOLD, delivery))) return 'released'
       }
     }
   }
 
   /** First the broker has the copy, then the original goes: a crash in between leaves two messages, never none. */
-  async #handOver(sent: Promise<void>, delivery: Delivery): Promise<'moved' | 'rejected' | 'released'> {
+  async #handOver(
+    sent: Promise<void>,
+    delivery: Delivery,
+    wire: IdentifiedMessage,
+    failed: FailedAttempt,
+  ): Promise<HandOver> {
     try {
       await sent
       delivery.ack()
       return 'moved'
     } catch (error) {
-      if (isMessagingError(error) && error.code === 'MSX_TOO_LARGE') {
-        // With what is to be written on it the message would never fit. The broker puts it away as it is.
-        delivery.reject()
-        return 'rejected'
-      }
+      if (isTooLarge(error)) return 'too large'
+
       // Back to the queue, but not in a circle as fast as the machine can run.
+      this.#tellHeld(wire, failed, error)
       if (!this.#abandoned) await sleep(this.#parts.time, HOLD)
       delivery.release()
       return 'released'
     }
   }
+
+  /** What goes round here is seen from outside, and why. */
+  #tellHeld({ type, id }: IdentifiedMessage, { attempt, duration }: FailedAttempt, error: unknown): void {
+    const { settings, events } = this.#parts
+    events.emit('retry', { group: settings.group, type, id, attempt, duration, delay: HOLD, error })
+  }
+}
+
+/** `released`: the broker took neither the retry nor the dead letter. */
+type HandOver = 'moved' | 'too large' | 'released'
+
+function isTooLarge(error: unknown): boolean {
+  return isMessagingError(error) && error.code === 'MSX_TOO_LARGE'
 }
 
 /** A dead letter finds back to its partition. */

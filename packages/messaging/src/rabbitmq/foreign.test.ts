@@ -153,10 +153,10 @@ describe.skipIf(available === undefined)('beside others on the same broker', { t
     expect(letters).toEqual([{ code: 'MSX_UNKNOWN_EVENT', attempt: 0 }])
   })
 
-  test('puts away what is poison and has no room for its reason, and redrives the others around it', async () => {
+  test('puts away what is poison and has no room for its reason, without the header that is in the way', async () => {
     const { bus, group, letters } = await listening({ retry: { immediate: 0, delays: [1_000] } })
     // With one more header amqplib could not write it again.
-    const headers = { filler: 'x'.repeat(65_500) }
+    const headers = { filler: 'x'.repeat(65_500), tenant: 'acme' }
 
     await publishRaw('order.created', '{', { headers, messageId: 'fat' })
     await publishRaw('order.created', '{', { messageId: 'thin' })
@@ -166,15 +166,41 @@ describe.skipIf(available === undefined)('beside others on the same broker', { t
       { code: 'MSX_DECODE', attempt: 0 },
       { code: 'MSX_DECODE', attempt: 0 },
     ])
-    await until(async () => (await bus.redrive(group, { dryRun: true })).moved === 2)
     const found: unknown[] = []
-    await bus.redrive(group, { dryRun: true, filter: ({ id, code }) => found.push([id, code]) > 0 })
+    await bus.redrive(group, {
+      dryRun: true,
+      filter: ({ id, code, headers: kept }) => found.push([id, code, kept]) > 0,
+    })
     expect(found.sort()).toEqual([
-      ['fat', 'MSX_REJECTED'],
-      ['thin', 'MSX_DECODE'],
+      ['fat', 'MSX_DECODE', { tenant: 'acme' }],
+      ['thin', 'MSX_DECODE', {}],
     ])
+  })
+
+  test('puts away at once what has no room for the count of its attempts', async () => {
+    const { group, bus, letters } = await listening({ retry: { immediate: 0, delays: [1_000] } }, {}, () => {
+      throw new Error('no')
+    })
+
+    await publishRaw('order.created', '{"orderId":"1"}', { headers: { filler: 'x'.repeat(65_500) } })
+
+    await until(() => letters.length === 1)
+    expect(letters).toEqual([{ code: 'MSX_HANDLER_FAILED', attempt: 1 }])
+    expect(await bus.redrive(group, { dryRun: true })).toEqual({ moved: 1, left: 0 })
+  })
+
+  test('redrives around a dead letter of the broker that has no room for one header more', async () => {
+    const { group, bus, subscription, got } = await listening()
+    await subscription.pause()
+    await publishRaw('order.created', '{"orderId":"1"}', { headers: { filler: 'x'.repeat(65_500) }, expiration: '1' })
+    await publishRaw('order.created', '{"orderId":"2"}', { expiration: '1' })
+    await until(async () => (await bus.redrive(group, { dryRun: true })).moved === 2)
+    await subscription.resume()
+
     expect(await bus.redrive(group)).toEqual({ moved: 1, left: 1 })
-    await until(() => letters.length === 3)
+
+    await until(() => got.length === 1)
+    expect(got).toEqual(['2'])
   })
 
   test('says that a vhost is unknown, or a user may not use it', async () => {
@@ -207,24 +233,29 @@ describe.skipIf(available === undefined)('beside others on the same broker', { t
 })
 
 /** A group that handles every order, and what became of its messages. */
-async function listening(options: SubscribeOptions = {}, transport: Partial<RabbitmqOptions> = {}) {
+async function listening(
+  options: SubscribeOptions = {},
+  transport: Partial<RabbitmqOptions> = {},
+  handle: () => void = () => {},
+) {
   const group = broker.name(`g-${opened.length}-${Math.random().toString(36).slice(2, 8)}`)
   const bus = busOn({ ...transport, exchange: group })
   const got: string[] = []
   const letters: { code: string; attempt: number }[] = []
   bus.on('deadLetter', ({ code, attempt }) => letters.push({ code, attempt }))
-  bus.subscribe(
+  const subscription = bus.subscribe(
     group,
     'order.*',
     ({ data }) => {
       got.push(data.orderId)
+      handle()
     },
     { concurrency: 1, ...options },
   )
   await bus.start()
   lastExchange = group
 
-  return { bus, group, got, letters }
+  return { bus, group, subscription, got, letters }
 }
 
 let lastExchange = ''
