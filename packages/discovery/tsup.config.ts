@@ -6,6 +6,8 @@ const options = library({
   undici: 'src/undici.ts',
   consul: 'src/consul.ts',
   node: 'src/node.ts',
+  prometheus: 'src/prometheus.ts',
+  opentelemetry: 'src/opentelemetry.ts',
   testing: 'src/testing.ts',
 })
 

@@ -6,7 +6,7 @@ import type { DiscoveryEvents } from './events.js'
 import { Emitter } from './internal/emitter.js'
 import { checkDuration, checkFunction, wrongOption } from './internal/options.js'
 import { type OutlierOptions, type OutlierSettings, readOutlierOptions } from './outlier.js'
-import { type Service, WatchedService } from './service.js'
+import { type Service, type ServiceMetrics, WatchedService } from './service.js'
 import type { Source } from './source.js'
 
 export interface DiscoveryOptions {
@@ -34,16 +34,26 @@ export interface DiscoveryOptions {
    * that heeds weights. Not when all are new. Default: 0, at once.
    */
   readonly slowStart?: number | undefined
+  /** Where to report to, until the discovery is closed: what `openTelemetry()` or `prometheus()` made. Default: nowhere. */
+  readonly telemetry?: DiscoveryTelemetry | undefined
   /** Default: the process's monotonic clock. */
   readonly clock?: Clock | undefined
   /** A number from 0 up to but not including 1. Default: `Math.random`. */
   readonly random?: (() => number) | undefined
 }
 
+/** What a discovery reports to. */
+export interface DiscoveryTelemetry {
+  /** Reports on this discovery from now on. Returns what ends that. */
+  add(discovery: Discovery): () => void
+}
+
 /** Knows where services are and spreads requests over them. */
 export interface Discovery extends AsyncDisposable {
   /** The service of this name; the same name is the same object and one watch of the source, begun by the first call. */
   service(name: string): Service
+  /** Every service that is watched, as plain JSON. */
+  readonly metrics: readonly ServiceMetrics[]
   /** Listens; returns the function that stops listening. A listener that throws disturbs nobody. */
   on<Name extends keyof DiscoveryEvents>(event: Name, listener: (event: DiscoveryEvents[Name]) => void): () => void
   /** Ends all watches. Picks are refused from now on; leases that are out can still be ended. Can be called again. */
@@ -73,6 +83,7 @@ class ServiceDiscovery implements Discovery {
   readonly #slowStart: number
   readonly #services = new Map<string, WatchedService>()
   readonly #events = new Emitter<DiscoveryEvents>()
+  readonly #endTelemetry: (() => void) | undefined
   #closed = false
 
   constructor(options: DiscoveryOptions) {
@@ -85,6 +96,7 @@ class ServiceDiscovery implements Discovery {
       random,
       outlier,
       slowStart = 0,
+      telemetry,
     } = options ?? {}
 
     if (typeof source?.watch !== 'function') throw wrongOption('source', source, 'a Source, such as fixed({ … })')
@@ -92,12 +104,20 @@ class ServiceDiscovery implements Discovery {
     checkFunction('random', random)
     if (typeof clock?.now !== 'function') throw wrongOption('clock', clock, 'an object with now()')
     if (maxStale !== undefined) checkDuration('maxStale', maxStale)
+    if (telemetry !== undefined && typeof telemetry?.add !== 'function') {
+      throw wrongOption('telemetry', telemetry, 'what openTelemetry() or prometheus() made')
+    }
 
     this.#options = options
     this.#emptyGrace = checkDuration('emptyGrace', emptyGrace)
     this.#clock = clock
     this.#outlier = readOutlierOptions(outlier)
     this.#slowStart = checkDuration('slowStart', slowStart)
+    this.#endTelemetry = telemetry?.add(this)
+  }
+
+  get metrics(): readonly ServiceMetrics[] {
+    return [...this.#services.values()].map(({ metrics }) => metrics)
   }
 
   service(name: string): Service {
@@ -133,6 +153,7 @@ class ServiceDiscovery implements Discovery {
     if (this.#closed) return
 
     this.#closed = true
+    this.#endTelemetry?.()
     for (const service of this.#services.values()) service.close()
     this.#events.emit('close', { reason: 'closed' })
   }

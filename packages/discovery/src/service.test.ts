@@ -392,6 +392,10 @@ describe('a lease', () => {
       service: 'orders',
       version: 1,
       stale: false,
+      picked: 1,
+      failed: 1,
+      cancelled: 0,
+      refused: 0,
       endpoints: [
         { id: 'a', url: 'http://10.0.0.1:97', inflight: 0, picked: 1, failed: 1, cancelled: 0, ejected: false },
       ],

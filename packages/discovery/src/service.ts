@@ -41,6 +41,14 @@ export interface ServiceMetrics {
   readonly service: string
   readonly version: number
   readonly stale: boolean
+  /** Picks so far, also of endpoints that are gone by now. */
+  readonly picked: number
+  /** Of these, how many failed. */
+  readonly failed: number
+  /** Of these, how many were called off. */
+  readonly cancelled: number
+  /** How often there was nobody to pick. */
+  readonly refused: number
   readonly endpoints: readonly EndpointMetrics[]
 }
 
@@ -89,6 +97,7 @@ export class WatchedService implements Service {
   readonly #waiting = new Set<() => void>()
   readonly #retired = new Map<string, { node: TrackedNode; since: number }>()
   #snapshot: Snapshot
+  readonly #totals = { picked: 0, failed: 0, cancelled: 0, refused: 0 }
   #nodes = new Map<string, TrackedNode>()
   /** Everybody, and those among them who are not ejected: the same object while that is everybody. */
   #all: Tiers<TrackedNode> = []
@@ -126,6 +135,7 @@ export class WatchedService implements Service {
       service: this.name,
       version,
       stale,
+      ...this.#totals,
       endpoints: endpoints.map(({ id, url }) => {
         const node = this.#nodes.get(id)! // one node per endpoint of the snapshot
         const { inflight, picked, failed, cancelled } = node
@@ -178,9 +188,10 @@ export class WatchedService implements Service {
     const now = this.clock.now()
     const allowed = candidates(this.#admitted, options)
     const probe = this.#probe(now, options, allowed)
-    if (probe !== undefined) return new TrackedLease(probe, this, now, true)
+    const node = probe ?? this.#choose(allowed, options)
 
-    return new TrackedLease(this.#choose(allowed, options), this, now, false)
+    this.#totals.picked++
+    return new TrackedLease(node, this, now, probe !== undefined)
   }
 
   changes(signal?: AbortSignal): AsyncIterable<Snapshot> {
@@ -198,8 +209,12 @@ export class WatchedService implements Service {
 
   finished(node: TrackedNode, outcome: Outcome, probe: boolean): void {
     this.#ejections?.finished(node, outcome, probe, this.clock.now())
+    if (outcome === 'cancelled') this.#totals.cancelled++
+    if (outcome !== 'failure') return
+
+    this.#totals.failed++
     // Perhaps the endpoint is gone and the source knows better already.
-    if (outcome === 'failure') this.#refresh()
+    this.#refresh()
   }
 
   ejected({ endpoint }: TrackedNode, reason: EjectionReason, duration: number, times: number): void {
@@ -224,6 +239,7 @@ export class WatchedService implements Service {
     // With nobody else left, those who were ejected here are better than nobody. Whom the source leaves out stays out.
     const nodes = allowed.length > 0 ? allowed : candidates(this.#all, options)
     if (nodes.length === 0) {
+      this.#totals.refused++
       this.#refresh()
       throw this.#nobody()
     }
