@@ -1,3 +1,5 @@
+import { safely } from './internal/safely.js'
+
 /**
  * Error with a name, and with a brand by which its guard knows it also when it comes from another copy of the package.
  * Both are on the prototype. It takes a call, and not a static block, so that bundlers can drop the class nobody uses.
@@ -10,7 +12,7 @@ function branded(name: string, brand: symbol): new (message: string) => Error {
 }
 
 function isBranded(error: unknown, brand: symbol): boolean {
-  return typeof error === 'object' && error !== null && brand in error
+  return safely(() => typeof error === 'object' && error !== null && brand in error, false)
 }
 
 const TIMEOUT: unique symbol = Symbol.for('@msx/retry/TimeoutError')

@@ -3,7 +3,7 @@ import { BodyAborts } from './internal/body-aborts.js'
 import { OnceContext } from './internal/context.js'
 import { discardBody } from './internal/discard.js'
 import { RETRY_ON, type RequestFacts, requestFacts, statuses } from './internal/request-facts.js'
-import { functionOption, policyArgument } from './internal/validate.js'
+import { functionOption, optionsObject, policyArgument } from './internal/validate.js'
 import type { Policy, PolicyContext } from './policy.js'
 
 /** Any `fetch`: the global one, undici's, node-fetch's, or one of a test. */
@@ -45,9 +45,10 @@ export function resilientFetch(
   options: ResilientFetchOptions & { readonly fetch?: unknown } = {},
 ): unknown {
   policyArgument('resilientFetch: policy', policy)
+  optionsObject('resilientFetch', options)
   if (options.fetch !== undefined) functionOption('resilientFetch: fetch', options.fetch)
 
-  const retryOn = statuses('resilientFetch: retryOn', options.retryOn ?? RETRY_ON)
+  const retryOn = statuses('resilientFetch: retryOn', options.retryOn === undefined ? RETRY_ON : options.retryOn)
   const bodies = new BodyAborts()
   return function resilientFetch(input: unknown, init?: RequestInit): Promise<unknown> {
     // The global one is looked up at each call: others may replace it, msw for example.

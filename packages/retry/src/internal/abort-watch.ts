@@ -20,8 +20,9 @@ export class AbortWatch {
           for (const each of [...listeners]) each.aborted(signal.reason)
         },
       }
-      this.#groups.set(signal, group)
+      // First, because it throws for what is no signal.
       signal.addEventListener('abort', group, { once: true })
+      this.#groups.set(signal, group)
     }
 
     group.listeners.add(listener)
@@ -58,15 +59,16 @@ export abstract class CallerWatcher implements AbortListener {
 
   /** Instead of the signal followed before; at once for one that has aborted. */
   follow(signal: AbortSignal | undefined): void {
-    if (signal === undefined || signal === this.#signal) return
+    // Untyped callers say null for "none", as fetch lets them.
+    if (!signal || signal === this.#signal) return
     if (signal.aborted) {
       this.aborted(signal.reason)
       return
     }
 
     this.unfollow()
-    this.#signal = signal
     this.#watch.add(signal, this)
+    this.#signal = signal
   }
 
   unfollow(): void {

@@ -14,15 +14,39 @@ export function discardBody(response: unknown): void {
   if (hasMethods<WebStream>(body, 'getReader')) {
     if (!body.locked) void drain(body.getReader())
   } else if (hasMethods<NodeStream>(body, 'on', 'resume')) {
-    body.on('error', ignore)
-    body.resume()
+    readAway(body)
   }
 }
 
-async function drain(reader: Reader): Promise<void> {
-  const timer: unknown = setTimeout(() => void reader.cancel().catch(ignore), MAX_TIME)
+function readAway(body: NodeStream): void {
+  let bytes = 0
+  const cut = () => {
+    stop()
+    body.destroy?.()
+  }
+  const stop = cutLater(cut)
+
+  body.on('error', stop)
+  body.on('close', stop)
+  body.on('end', stop)
+  body.on('data', (chunk) => {
+    bytes += chunk?.length ?? 0
+    if (bytes > MAX_BYTES) cut()
+  })
+  body.resume()
+}
+
+/** Runs `cut` after {@link MAX_TIME}, unless what is returned is called before. */
+function cutLater(cut: () => void): () => void {
+  const timer: unknown = setTimeout(cut, MAX_TIME)
   // Outside Node a timer is a number.
   if (hasMethods<{ unref(): void }>(timer, 'unref')) timer.unref()
+
+  return () => clearTimeout(timer as never)
+}
+
+async function drain(reader: Reader): Promise<void> {
+  const stop = cutLater(() => void reader.cancel().catch(ignore))
 
   try {
     let bytes = 0
@@ -35,7 +59,7 @@ async function drain(reader: Reader): Promise<void> {
   } catch {
     // It failed while it was thrown away: it is gone, which is all we wanted.
   } finally {
-    clearTimeout(timer as never)
+    stop()
   }
 }
 
@@ -50,8 +74,9 @@ interface WebStream {
 }
 
 interface NodeStream {
-  on(event: 'error', listener: () => void): void
+  on(event: 'error' | 'close' | 'end' | 'data', listener: (chunk?: { readonly length?: number }) => void): void
   resume(): void
+  destroy?(): void
 }
 
 function ignore(): void {}

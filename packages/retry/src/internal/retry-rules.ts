@@ -3,6 +3,7 @@ import type { ExhaustedReason } from '../events.js'
 import type { Outcome } from '../policy.js'
 import { type HeadersLike, retryAfterOf } from '../retry-after.js'
 import { isNetworkError } from './network-error.js'
+import { safely } from './safely.js'
 import { duration } from './validate.js'
 
 /** When to try again, and how long to wait: the part of the options that decides. */
@@ -56,7 +57,7 @@ export function shouldRetryByDefault(outcome: Outcome): boolean {
 
 /** The program is wrong, which no repetition mends. */
 export function isMistake(error: unknown): boolean {
-  return error instanceof TypeError && !isNetworkError(error)
+  return safely(() => error instanceof TypeError && !isNetworkError(error), false)
 }
 
 const REFUSALS: readonly unknown[] = ['MSX_CIRCUIT_OPEN', 'MSX_BULKHEAD_FULL', 'MSX_THROTTLED']
@@ -66,15 +67,17 @@ const REFUSALS: readonly unknown[] = ['MSX_CIRCUIT_OPEN', 'MSX_BULKHEAD_FULL', '
  * Whether the time it names fits is up to {@link decide}.
  */
 export function isRefusal(error: unknown): boolean {
-  return REFUSALS.includes(Object(error).code)
+  return safely(() => REFUSALS.includes(Object(error).code), false)
 }
 
 /** `error.retryAfter`, else the header of the value or of `error.response`. */
 export function retryAfterByDefault(outcome: Outcome): number | undefined {
-  if (outcome.ok) return retryAfterOf(outcome.value as HeadersLike)
+  return safely(() => {
+    if (outcome.ok) return retryAfterOf(outcome.value as HeadersLike)
 
-  const { retryAfter, response } = Object(outcome.error)
-  return typeof retryAfter === 'number' ? retryAfter : retryAfterOf(response)
+    const { retryAfter, response } = Object(outcome.error)
+    return typeof retryAfter === 'number' ? retryAfter : retryAfterOf(response)
+  }, undefined)
 }
 
 /** What cannot be read, or is negative, is no hint. */

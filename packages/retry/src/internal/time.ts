@@ -20,7 +20,7 @@ export function afterPoll(run: () => void): void {
 }
 
 export function clockOption(option: string, clock: Clock = realClock): Clock {
-  if (hasMethods<Clock>(clock, 'now', ...(clock.after === undefined ? [] : (['after'] as const)))) return clock
+  if (hasMethods<Clock>(clock, 'now') && (clock.after === undefined || hasMethods<Clock>(clock, 'after'))) return clock
 
   throw wrong(option, clock, 'a clock, { now(), after?(ms, run) }')
 }
