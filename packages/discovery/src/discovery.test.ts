@@ -13,6 +13,7 @@ describe('createDiscovery', () => {
     ['emptyGrace', 2 ** 31],
     ['maxStale', Number.POSITIVE_INFINITY],
     ['maxStale', '1000'],
+    ['drainTimeout', -1],
     ['clock', {}],
     ['random', 0.5],
   ])('refuses a wrong %s (%o), naming it', (option, value) => {

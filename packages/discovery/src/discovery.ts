@@ -34,6 +34,12 @@ export interface DiscoveryOptions {
    * that heeds weights. Not when all are new. Default: 0, at once.
    */
   readonly slowStart?: number | undefined
+  /**
+   * How long, ms, requests in flight to an endpoint that is gone may take to end, with the dispatchers of
+   * `@msx/discovery/undici`: then they fail, and their connections are cut. New ones go elsewhere at once. Default: without
+   * limit.
+   */
+  readonly drainTimeout?: number | undefined
   /** Where to report to, until the discovery is closed: what `openTelemetry()` or `prometheus()` made. Default: nowhere. */
   readonly telemetry?: DiscoveryTelemetry | undefined
   /** Default: the process's monotonic clock. */
@@ -54,6 +60,10 @@ export interface Discovery extends AsyncDisposable {
   service(name: string): Service
   /** Every service that is watched, as plain JSON. */
   readonly metrics: readonly ServiceMetrics[]
+  /** The option, for whoever keeps connections to endpoints. */
+  readonly drainTimeout?: number | undefined
+  /** The option. */
+  readonly clock?: Clock | undefined
   /** Listens; returns the function that stops listening. A listener that throws disturbs nobody. */
   on<Name extends keyof DiscoveryEvents>(event: Name, listener: (event: DiscoveryEvents[Name]) => void): () => void
   /** Ends all watches. Picks are refused from now on; leases that are out can still be ended. Can be called again. */
@@ -78,7 +88,8 @@ export function createDiscovery(options: DiscoveryOptions): Discovery {
 class ServiceDiscovery implements Discovery {
   readonly #options: DiscoveryOptions
   readonly #emptyGrace: number
-  readonly #clock: Clock
+  readonly clock: Clock
+  readonly drainTimeout: number | undefined
   readonly #outlier: OutlierSettings | undefined
   readonly #slowStart: number
   readonly #services = new Map<string, WatchedService>()
@@ -96,6 +107,7 @@ class ServiceDiscovery implements Discovery {
       random,
       outlier,
       slowStart = 0,
+      drainTimeout,
       telemetry,
     } = options ?? {}
 
@@ -104,13 +116,15 @@ class ServiceDiscovery implements Discovery {
     checkFunction('random', random)
     if (typeof clock?.now !== 'function') throw wrongOption('clock', clock, 'an object with now()')
     if (maxStale !== undefined) checkDuration('maxStale', maxStale)
+    if (drainTimeout !== undefined) checkDuration('drainTimeout', drainTimeout)
     if (telemetry !== undefined && typeof telemetry?.add !== 'function') {
       throw wrongOption('telemetry', telemetry, 'what openTelemetry() or prometheus() made')
     }
 
     this.#options = options
     this.#emptyGrace = checkDuration('emptyGrace', emptyGrace)
-    this.#clock = clock
+    this.clock = clock
+    this.drainTimeout = drainTimeout
     this.#outlier = readOutlierOptions(outlier)
     this.#slowStart = checkDuration('slowStart', slowStart)
     this.#endTelemetry = telemetry?.add(this)
@@ -128,7 +142,7 @@ class ServiceDiscovery implements Discovery {
     if (known !== undefined) return known
 
     const { source, balancer = peakEwma(), random = Math.random, maxStale } = this.#options
-    const clock = this.#clock
+    const { clock } = this
     const service = new WatchedService(name, {
       source,
       balancer: balancer({ random, clock }),

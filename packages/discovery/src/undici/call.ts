@@ -1,5 +1,6 @@
 import type { IncomingHttpHeaders } from 'node:http'
 import type { Duplex } from 'node:stream'
+import type { RetryBudget } from '@msx/retry'
 import type { Dispatcher } from 'undici'
 import type { PickOptions } from '../balancer.js'
 import { isNoEndpointsError } from '../errors.js'
@@ -13,6 +14,8 @@ export interface RetryRules {
   readonly max: number
   /** Whether that holds for a request that may have arrived, too: it is idempotent and can be sent twice. */
   readonly repeatable: boolean
+  /** Pays for each of them. */
+  readonly budget: RetryBudget | undefined
 }
 
 /** What a call needs of its dispatcher. */
@@ -65,7 +68,8 @@ export class ServiceCall implements Dispatcher.DispatchHandler {
     this.#handler.onRequestStart?.(this.#controller, {})
     if (this.#ended) return true
 
-    const { service } = this.#options
+    const { service, retries } = this.#options
+    retries.budget?.deposit()
     if (service.snapshot.version > 0 || service.snapshot.error !== undefined) return this.#attempt()
 
     this.#waiting = new AbortController()
@@ -164,8 +168,9 @@ export class ServiceCall implements Dispatcher.DispatchHandler {
   }
 
   #mayRetry(): boolean {
-    const { max, repeatable } = this.#options.retries
-    return this.#attempts <= max && !this.#answered && (!this.#left || repeatable)
+    const { max, repeatable, budget } = this.#options.retries
+    const isAllowed = this.#attempts <= max && !this.#answered && (!this.#left || repeatable)
+    return isAllowed && (budget?.tryWithdraw() ?? true)
   }
 
   /** The end without a response. A lease that is still out was cut short by the caller. */

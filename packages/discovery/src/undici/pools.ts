@@ -1,16 +1,25 @@
-import { type Dispatcher, Pool } from 'undici'
+import { type Dispatcher, errors, Pool } from 'undici'
+import { type Clock, schedule, systemClock } from '../clock.js'
 import type { Endpoint } from '../endpoint.js'
+
+/** How long what is in flight to an endpoint that is gone may take, ms; undefined: as long as it likes. */
+export interface Draining {
+  readonly drainTimeout?: number | undefined
+  readonly clock?: Clock | undefined
+}
 
 /** The connections of a dispatcher: a pool per service and endpoint address. */
 export class Pools {
   readonly #options: Pool.Options
   readonly #onPool: (pool: Pool) => void
+  readonly #draining: Draining
   readonly #pools = new Map<string, Map<string, Pool>>()
   /** Of endpoints that are gone: what is in flight may end, nothing new begins. */
-  readonly #draining = new Set<Pool>()
+  readonly #leaving = new Set<Pool>()
 
-  constructor(options: Pool.Options, onPool: (pool: Pool) => void) {
+  constructor(options: Pool.Options, draining: Draining, onPool: (pool: Pool) => void) {
     this.#options = options
+    this.#draining = draining
     this.#onPool = onPool
   }
 
@@ -33,8 +42,7 @@ export class Pools {
       if (kept.has(origin)) continue
 
       pools.delete(origin)
-      this.#draining.add(pool)
-      pool.close(() => this.#draining.delete(pool))
+      this.#drain(pool, origin)
     }
   }
 
@@ -53,8 +61,23 @@ export class Pools {
     return pool
   }
 
+  #drain(pool: Pool, origin: string): void {
+    this.#leaving.add(pool)
+
+    const { drainTimeout, clock = systemClock } = this.#draining
+    const cut = () => {
+      const reason = `${origin} is gone, and this request to it was not over within the drainTimeout of ${drainTimeout} ms`
+      pool.destroy(new errors.SocketError(reason), () => {})
+    }
+    const cancel = drainTimeout === undefined ? undefined : schedule(clock, drainTimeout, cut)
+    pool.close(() => {
+      cancel?.()
+      this.#leaving.delete(pool)
+    })
+  }
+
   #all(): Pool[] {
-    return [...[...this.#pools.values()].flatMap((pools) => [...pools.values()]), ...this.#draining]
+    return [...[...this.#pools.values()].flatMap((pools) => [...pools.values()]), ...this.#leaving]
   }
 }
 

@@ -1,11 +1,12 @@
 import { once } from 'node:events'
 import { Readable, Writable } from 'node:stream'
+import { retryBudget } from '@msx/retry'
 import { Agent, Dispatcher, interceptors, request, type errors as undiciErrors } from 'undici'
 import { describe, expect, it, onTestFinished, vi } from 'vitest'
 import { consistentHash } from '../balancers/consistent-hash.js'
 import { createDiscovery, type Discovery } from '../discovery.js'
 import { fixed } from '../sources/fixed.js'
-import { ScriptedSource } from '../test-support.js'
+import { ScriptedSource, VirtualClock } from '../test-support.js'
 import { ServiceDispatcher, type ServiceDispatcherOptions } from './service-dispatcher.js'
 import { discover, leases, signalled, startServer, type TestServer } from './test-servers.js'
 
@@ -30,6 +31,7 @@ describe('ServiceDispatcher', () => {
     ['hashKey', discover, { hashKey: 'path' }],
     ['retries', discover, { retries: -1 }],
     ['retries', discover, { retries: 1.5 }],
+    ['budget', discover, { budget: 0.2 }],
   ])('refuses a wrong %s, naming it', (option, make, options) => {
     const create = () => new ServiceDispatcher(make?.([]) as Discovery, options as ServiceDispatcherOptions)
 
@@ -257,6 +259,42 @@ describe('ServiceDispatcher', () => {
   })
 })
 
+describe('the budget of retries', () => {
+  const dead = { url: 'http://127.0.0.1:9' }
+
+  it('is earned by requests: when it is spent, the first failure is what the caller hears', async () => {
+    const budget = retryBudget({ ratio: 0.5, minPerSecond: 0, clock: new VirtualClock() })
+    const discovery = discover([dead, { url: 'http://127.0.0.2:9' }], { outlier: false })
+    const dispatcher = dispatcherOf(discovery, { budget })
+
+    for (let i = 0; i < 6; i++)
+      await expect(request(url, { dispatcher })).rejects.toMatchObject({ code: 'ECONNREFUSED' })
+
+    expect(leases(discovery)).toMatchObject({ picked: 6 + 3, failed: 6 + 3, inflight: 0 })
+  })
+
+  it('is by default 20 % of the requests of a service, and 100 in 10 seconds besides', async () => {
+    const clock = new VirtualClock()
+    const discovery = discover([dead, { url: 'http://127.0.0.2:9' }], { outlier: false, clock })
+    const dispatcher = dispatcherOf(discovery)
+    const send = (service: string) => request(`http://${service}/`, { dispatcher }).catch(() => {})
+
+    for (let i = 0; i < 150; i++) await send('user-service')
+
+    // 150 requests, and as many retries as there were reserved or earned: 100 + 0.2 * requests.
+    expect(leases(discovery).picked).toBe(150 + 130)
+  })
+
+  it('can be left out', async () => {
+    const discovery = discover([dead, { url: 'http://127.0.0.2:9' }], { outlier: false, clock: new VirtualClock() })
+    const dispatcher = dispatcherOf(discovery, { budget: false })
+
+    for (let i = 0; i < 150; i++) await request(url, { dispatcher }).catch(() => {})
+
+    expect(leases(discovery).picked).toBe(300)
+  })
+})
+
 describe('services', () => {
   it('that are listed are services; other hosts go to a plain agent', async () => {
     const [service, other] = await Promise.all([
@@ -311,6 +349,53 @@ describe('an endpoint that is gone', () => {
 
     expect(await inFlight.body.text()).toBe('one two')
     await vi.waitFor(() => expect(leaving.open).toBe(0))
+  })
+
+  it('has drainTimeout for what is in flight; then that is cut, and tried elsewhere where it may be', async () => {
+    const cut = signalled()
+    const stuck = await startServer((req) => void req.socket.once('close', cut.fire))
+    const other = await startServer()
+    const source = new ScriptedSource()
+    const clock = new VirtualClock()
+    const discovery = createDiscovery({ source, clock, drainTimeout: 5_000 })
+    onTestFinished(() => discovery.close())
+    const dispatcher = dispatcherOf(discovery, { retries: 1 })
+    discovery.service('user-service')
+    source.sink.update([addressOf(stuck)])
+    const read = request(url, { dispatcher })
+    const written = request(url, { dispatcher, method: 'POST' }).catch((error: unknown) => error)
+    await vi.waitFor(() => expect(stuck.requests).toHaveLength(2))
+
+    source.sink.update([addressOf(other)])
+    clock.advance(4_999)
+    await request(url, { dispatcher })
+    expect(stuck.open).toBe(2)
+    clock.advance(1)
+
+    await cut.promise
+    expect((await read).statusCode).toBe(200)
+    expect(await written).toMatchObject({
+      code: 'UND_ERR_SOCKET',
+      message: expect.stringContaining('drainTimeout of 5000'),
+    })
+    expect(other.requests).toHaveLength(2)
+  })
+
+  it('calls the drainTimeout off when nothing is in flight any more', async () => {
+    const [first, second] = [await startServer(), await startServer()]
+    const source = new ScriptedSource()
+    const clock = new VirtualClock()
+    const discovery = createDiscovery({ source, clock, drainTimeout: 5_000, outlier: false })
+    onTestFinished(() => discovery.close())
+    const dispatcher = dispatcherOf(discovery)
+    discovery.service('user-service')
+    source.sink.update([addressOf(first)])
+    await (await request(url, { dispatcher })).body.text()
+
+    source.sink.update([addressOf(second)])
+
+    await vi.waitFor(() => expect(clock.pending).toBe(0))
+    expect(first.open).toBe(0)
   })
 
   it('is served again when it comes back', async () => {

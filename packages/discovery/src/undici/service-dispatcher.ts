@@ -1,3 +1,4 @@
+import { type RetryBudget, retryBudget } from '@msx/retry'
 import { Agent, Dispatcher, errors, type Pool } from 'undici'
 import type { PickOptions } from '../balancer.js'
 import type { Discovery } from '../discovery.js'
@@ -31,6 +32,11 @@ export interface ServiceDispatcherOptions {
    * connection broke before the response began. 0: never. Statuses are not retried.
    */
   readonly retries?: number | undefined
+  /**
+   * Keeps retries a fraction of the requests: a `retryBudget` of `@msx/retry`, shared by all services. When it is spent the
+   * failure is the caller's. `false`: none. Default: for each service 20 % of its requests, and 10 a second besides.
+   */
+  readonly budget?: RetryBudget | false | undefined
   /** Prefer endpoints of this zone, while there are any: usually the one this process is in. Default: none. */
   readonly zone?: string | undefined
   /**
@@ -62,6 +68,7 @@ export class ServiceDispatcher extends Dispatcher {
   readonly #serviceOf: (host: string) => string | undefined
   readonly #hostHeader: 'service' | 'endpoint'
   readonly #retries: number | undefined
+  readonly #budgetOf: (service: string) => RetryBudget | undefined
   readonly #zone: string | undefined
   readonly #hashKey: ServiceDispatcherOptions['hashKey']
   readonly #pools: Pools
@@ -74,7 +81,7 @@ export class ServiceDispatcher extends Dispatcher {
 
   constructor(discovery: Discovery, options: ServiceDispatcherOptions = {}) {
     super()
-    const { services, pool = {}, fallback, hostHeader = 'service', retries, zone, hashKey } = options
+    const { services, pool = {}, fallback, hostHeader = 'service', retries, budget, zone, hashKey } = options
 
     if (typeof discovery?.service !== 'function') throw wrongOption('discovery', discovery, 'a Discovery')
     if (!Array.isArray(services)) checkFunction('services', services)
@@ -86,6 +93,9 @@ export class ServiceDispatcher extends Dispatcher {
       throw wrongOption('hostHeader', hostHeader, "'service' or 'endpoint'")
     }
 
+    if (budget !== undefined && budget !== false && typeof budget?.tryWithdraw !== 'function') {
+      throw wrongOption('budget', budget, 'a retryBudget() of @msx/retry, or false')
+    }
     if (zone !== undefined && typeof zone !== 'string') throw wrongOption('zone', zone, 'the name of a zone')
     checkFunction('hashKey', hashKey)
 
@@ -93,9 +103,10 @@ export class ServiceDispatcher extends Dispatcher {
     this.#serviceOf = toServiceOf(services)
     this.#hostHeader = hostHeader
     this.#retries = retries === undefined ? undefined : checkCount('retries', retries)
+    this.#budgetOf = toBudgetOf(budget, discovery)
     this.#zone = zone
     this.#hashKey = hashKey
-    this.#pools = new Pools(pool, (opened) => this.#forward(opened))
+    this.#pools = new Pools(pool, discovery, (opened) => this.#forward(opened))
     this.#fallback = fallback
 
     const stopKeeping = discovery.on('change', (event) => this.#pools.keep(event.service, event.snapshot.endpoints))
@@ -169,7 +180,11 @@ export class ServiceDispatcher extends Dispatcher {
       pick: this.#narrow(options),
       handler,
       body: options.body,
-      retries: { max: this.#retries ?? 1, repeatable: this.#retries !== undefined && isRepeatable(options) },
+      retries: {
+        max: this.#retries ?? 1,
+        repeatable: this.#retries !== undefined && isRepeatable(options),
+        budget: this.#retries === 0 ? undefined : this.#budgetOf(name),
+      },
       send: (lease, attempt) => this.#send(name, lease, protocol, request, attempt),
     })
     return call.start()
@@ -234,6 +249,20 @@ function toServiceOf(services: ServiceDispatcherOptions['services']): (host: str
 
   const names = new Set(services)
   return (host) => (names.has(host) ? host : undefined)
+}
+
+function toBudgetOf(
+  budget: RetryBudget | false | undefined,
+  { clock }: Discovery,
+): (service: string) => RetryBudget | undefined {
+  if (budget !== undefined) return () => budget || undefined
+
+  const budgets = new Map<string, RetryBudget>()
+  return (service) => {
+    const own = budgets.get(service) ?? retryBudget({ clock })
+    budgets.set(service, own)
+    return own
+  }
 }
 
 function toUrl(origin: string | URL | undefined): URL {
