@@ -1,4 +1,4 @@
-import { afterAll, describe, expect, onTestFinished, test } from 'vitest'
+import { afterAll, describe, expect, onTestFinished, test, vi } from 'vitest'
 import { createBus } from '../bus.js'
 import { type MemoryTransport, memory } from '../memory/memory.js'
 import type { Handler } from '../message.js'
@@ -9,6 +9,7 @@ import { events, type OutboxSchemas, until } from './fixture.js'
 import { type Inbox, inbox } from './inbox.js'
 
 const databases: TestDatabase[] = [await pgliteDatabase(), await postgresDatabase()].filter((one) => one !== undefined)
+vi.setConfig({ testTimeout: 30_000 })
 afterAll(() => Promise.all(databases.map((database) => database.close())))
 
 interface InboxFixture {

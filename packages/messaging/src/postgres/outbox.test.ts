@@ -1,4 +1,4 @@
-import { afterAll, describe, expect, onTestFinished, test } from 'vitest'
+import { afterAll, describe, expect, onTestFinished, test, vi } from 'vitest'
 import { memory } from '../memory/memory.js'
 import type { Queryable } from '../shapes.js'
 import { pgliteDatabase, postgresDatabase, type TestDatabase } from '../testing/databases.js'
@@ -7,6 +7,7 @@ import { events, outboxFixture, until } from './fixture.js'
 import { createOutbox } from './outbox.js'
 
 const databases: TestDatabase[] = [await pgliteDatabase(), await postgresDatabase()].filter((one) => one !== undefined)
+vi.setConfig({ testTimeout: 30_000 })
 afterAll(() => Promise.all(databases.map((database) => database.close())))
 
 /** Counts statements. */
@@ -111,14 +112,14 @@ describe.each(databases.map((database) => [database.name, database] as const))('
 
     const startedAt = performance.now()
     await outbox.transaction(async (tx) => {
-      await outbox.publish(tx, 'order.created', { orderId: 'o-1', n: 1 }, { delay: 150 })
+      await outbox.publish(tx, 'order.created', { orderId: 'o-1', n: 1 }, { delay: 1_000 })
       await outbox.publish(tx, 'order.created', { orderId: 'o-1', n: 2 })
     })
 
-    await until(() => received.length === 1)
+    await until(() => received.length > 0)
     expect(received).toEqual(['o-1:2'])
     await until(() => received.length === 2)
-    expect(performance.now() - startedAt).toBeGreaterThan(145)
+    expect(performance.now() - startedAt).toBeGreaterThan(995)
   })
 
   test('parks what the broker refuses, with its reason, and the rest of its key behind it, until retry', async () => {
