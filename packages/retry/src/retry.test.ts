@@ -28,6 +28,22 @@ function failing(...errors: unknown[]) {
 
 const boom = new Error('boom')
 
+it.each([
+  ['after its attempts', {}],
+  ['without a retry', { attempts: 1 }],
+  ['when it judges values too', { attempts: 1, shouldRetry: () => false }],
+])('a failure that nobody awaits is an unhandled rejection, once, %s', async (_, options: RetryOptions) => {
+  const unhandled = vi.fn()
+  process.on('unhandledRejection', unhandled)
+
+  void retry({ backoff: constant(0), ...options }).execute(() => Promise.reject(boom))
+  // Told when the microtasks are done.
+  for (let turn = 0; turn < 3; turn++) await new Promise((resolve) => setImmediate(resolve))
+  process.off('unhandledRejection', unhandled)
+
+  expect(unhandled.mock.calls.map(([reason]) => reason)).toEqual([boom])
+})
+
 describe('retry', () => {
   it('calls once what succeeds', async () => {
     const { policy, events } = setup()

@@ -1,10 +1,11 @@
+import { createHook } from 'node:async_hooks'
 import { connect } from 'node:net'
 import { Worker } from 'node:worker_threads'
 import { afterEach, describe, expect, it, vi } from 'vitest'
 import { isTimeoutError, TimeoutError } from './errors.js'
 import { VirtualClock } from './internal/virtual-clock.js'
 import { pipeline } from './pipeline.js'
-import type { PolicyContext } from './policy.js'
+import type { Policy, PolicyContext } from './policy.js'
 import { type TimeoutOptions, timeout } from './timeout.js'
 
 function setup(ms: number | (() => number) = 100, options: TimeoutOptions = {}) {
@@ -337,6 +338,66 @@ describe('timeout: with real timers', () => {
     expect(timers()).toBe(before)
   })
 
+  it('keeps nothing alive either when it is used again and again', async () => {
+    const before = timers()
+    const policy = timeout(60_000)
+
+    for (let call = 0; call < 5; call++) {
+      await policy.execute(async () => 1)
+      expect(timers()).toBe(before)
+    }
+  })
+
+  it('sets a timer for the first call and one for all that follow it', async () => {
+    const policy = timeout(60_000)
+
+    const made = await timersMade(async () => {
+      for (let call = 0; call < 100; call++) await policy.execute(async () => 1)
+    })
+
+    expect(made).toBe(2)
+  })
+
+  it('lets the timer be gone that fires when nobody calls any more', async () => {
+    const policy = timeout(5)
+    await callThrice(policy)
+
+    const made = await timersMade(() => timeout(30).execute(never).catch(ignore))
+
+    expect(made).toBe(1)
+    await expect(policy.execute(never)).rejects.toThrow(TimeoutError)
+  })
+
+  it('wakes the timer that rests for a call that waits, and ends it not early', async () => {
+    const policy = timeout(50)
+    await callThrice(policy)
+    await timeout(20).execute(never).catch(ignore)
+
+    const before = timers()
+    const start = performance.now()
+    const call = policy.execute(never).catch((error: unknown) => error)
+    expect(timers()).toBe(before + 1)
+
+    expect(isTimeoutError(await call)).toBe(true)
+    // Timers count whole milliseconds.
+    expect(performance.now() - start).toBeGreaterThan(48)
+  })
+
+  function ignore(): void {}
+
+  async function timersMade(run: () => Promise<unknown>): Promise<number> {
+    let made = 0
+    const hook = createHook({
+      init(_id, type) {
+        if (type === 'Timeout') made++
+      },
+    })
+    hook.enable()
+    await run()
+    hook.disable()
+    return made
+  }
+
   function timers(): number {
     return process.getActiveResourcesInfo().filter((resource) => resource === 'Timeout').length
   }
@@ -361,7 +422,34 @@ describe('timeout: with fake timers of a test runner', () => {
     expect(isTimeoutError(await call)).toBe(true)
     expect(vi.getTimerCount()).toBe(0)
   })
+
+  it('follows them also when a timer of the host rests', async () => {
+    const policy = timeout(60_000)
+    await callThrice(policy)
+
+    vi.useFakeTimers()
+    await callThrice(policy)
+    expect(vi.getTimerCount()).toBe(0)
+    const call = policy.execute(never).catch((error: unknown) => error)
+    await vi.advanceTimersByTimeAsync(60_000)
+
+    expect(isTimeoutError(await call)).toBe(true)
+  })
+
+  it('follows those of the host again afterwards', async () => {
+    const policy = timeout(20)
+    vi.useFakeTimers()
+    await callThrice(policy)
+
+    vi.useRealTimers()
+
+    await expect(policy.execute(never)).rejects.toThrow(TimeoutError)
+  })
 })
+
+async function callThrice(policy: Policy): Promise<void> {
+  for (let call = 0; call < 3; call++) await policy.execute(async () => 1)
+}
 
 it('timeout: expires a call in time that made another under the same policy, late in its first turn', async () => {
   const clock = new VirtualClock()

@@ -46,6 +46,8 @@ class Timeout implements Policy {
   readonly watch: AbortWatch = new AbortWatch()
   readonly #duration: number | (() => number)
   readonly #queue: DeadlineQueue
+  /** See {@link RetrySettings.kept}. */
+  readonly kept: unknown
 
   constructor(ms: number | (() => number), options: TimeoutOptions) {
     this.#duration = typeof ms === 'function' ? ms : duration('timeout: ms', ms)
@@ -56,6 +58,8 @@ class Timeout implements Policy {
       booleanOption('timeout: loopGrace', options.loopGrace === undefined ? true : options.loopGrace) &&
       this.clock.after === undefined
     this.#queue = new DeadlineQueue(this.clock)
+    // As within a retry, whose context is of one more shape.
+    this.kept = new Race(this, this.#queue, 0, new CallContext(undefined, 1))
   }
 
   execute<T>(operation: Operation<T>, options?: ExecuteOptions): Promise<T> {
@@ -107,19 +111,21 @@ class Race<T> extends CallerWatcher implements Deadline, SignalOwner {
       // Before the operation, which may make calls under this very policy: the queue wants them in the order of their start.
       this.#queue.add(this)
       this.follow(CallContext.existingSignal(this.#caller))
-      const work = invoke(operation, this.#context)
-      work.then(this.#succeeded, this.#failed)
+      invoke(operation, this.#context).then(
+        (value) => this.#succeeded(value),
+        (error: unknown) => this.#failed(error),
+      )
     })
   }
 
-  readonly #succeeded = (value: T): void => {
+  #succeeded(value: T): void {
     if (this.#over) return
 
     this.#finish()
     this.#resolve(value)
   }
 
-  readonly #failed = (error: unknown): void => {
+  #failed(error: unknown): void {
     if (this.#over) return
 
     this.#finish()
@@ -127,15 +133,14 @@ class Race<T> extends CallerWatcher implements Deadline, SignalOwner {
   }
 
   expire(late: number): void {
-    if (this.#policy.loopGrace && late > BLOCKED) afterPoll(this.#timeOut)
+    if (this.#policy.loopGrace && late > BLOCKED) afterPoll(() => this.#timeOut())
     else this.#timeOut()
   }
 
-  readonly #timeOut = (): void => {
-    if (this.#over) return
+  #timeOut(): void {
+    const caller = this.#caller
     // The caller may have aborted before, through a context that nobody had to listen to.
-    const reason = isAborted(this.#caller) ? abortReason(this.#caller) : new TimeoutError(this.#ms, this.#policy.name)
-    this.aborted(reason)
+    this.aborted(isAborted(caller) ? abortReason(caller) : new TimeoutError(this.#ms, this.#policy.name))
   }
 
   override aborted(reason: unknown): void {

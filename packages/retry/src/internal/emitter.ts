@@ -21,8 +21,9 @@ export class Emitter<Events extends object> {
     }
   }
 
-  hasListeners(event: keyof Events): boolean {
-    return this.#listeners.get(event)!.size > 0
+  /** Those of an event, now and later. */
+  listeners(event: keyof Events): ReadonlySet<unknown> {
+    return this.#listeners.get(event)!
   }
 
   emit<E extends keyof Events>(event: E, payload: Events[E]): void {
