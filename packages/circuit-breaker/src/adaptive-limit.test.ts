@@ -172,6 +172,6 @@ describe("a bulkhead with concurrency 'adaptive'", () => {
     ['adaptive.slowCall', { concurrency: 'adaptive', adaptive: { slowCall: -1 } }],
     ['adaptive.classify', { concurrency: 'adaptive', adaptive: { classify: 1 } }],
   ])('refuses a wrong %s: %j', (option, options) => {
-    expect(() => bulkhead(options as never)).toThrow(new RegExp(`^${option} is `))
+    expect(() => bulkhead(options as never)).toThrow(new RegExp(`^${option} must be `))
   })
 })

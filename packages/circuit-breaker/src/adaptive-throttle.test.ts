@@ -166,7 +166,7 @@ it.each([
   ['random', { random: 0.5 }],
   ['name', { name: 1 }],
   ['clock', { clock: Date.now }],
-  ['options', null],
+  ['adaptiveThrottle options', null],
 ])('refuses a wrong %s: %j', (option, options) => {
-  expect(() => adaptiveThrottle(options as never)).toThrow(new RegExp(`^${option} is `))
+  expect(() => adaptiveThrottle(options as never)).toThrow(new RegExp(`^${option} must be `))
 })

@@ -96,7 +96,7 @@ const BUCKETS = 10
  * @throws {TypeError} an option is wrong
  */
 export function adaptiveThrottle(options: AdaptiveThrottleOptions = {}): AdaptiveThrottle {
-  return new Throttle(object('options', options))
+  return new Throttle(object('adaptiveThrottle options', options))
 }
 
 class Throttle implements AdaptiveThrottle {

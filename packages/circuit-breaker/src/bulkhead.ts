@@ -74,7 +74,7 @@ const DEFAULT_NAME = 'unnamed'
  * @throws {TypeError} an option is wrong
  */
 export function bulkhead(options: BulkheadOptions): Bulkhead {
-  return new Slots(object('options', options))
+  return new Slots(object('bulkhead options', options))
 }
 
 class Slots implements Bulkhead {

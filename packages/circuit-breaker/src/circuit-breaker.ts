@@ -111,7 +111,7 @@ const DEFAULT_TRIAL_TIMEOUT = 30_000
  * @throws {TypeError} an option is wrong
  */
 export function circuitBreaker(options: CircuitBreakerOptions = {}): CircuitBreaker {
-  return new Circuit(object('options', options))
+  return new Circuit(object('circuitBreaker options', options))
 }
 
 class Circuit implements CircuitBreaker {

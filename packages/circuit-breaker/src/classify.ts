@@ -29,5 +29,5 @@ function codeOf(error: unknown): unknown {
 export function verdictOf(outcome: Outcome, classify: (outcome: Outcome) => Verdict): Verdict {
   const verdict = classify(outcome)
   if (verdict === 'success' || verdict === 'failure' || verdict === 'ignore') return verdict
-  throw new TypeError(`classify answered ${String(verdict)}, expected 'success', 'failure' or 'ignore'`)
+  throw new TypeError(`classify must answer 'success', 'failure' or 'ignore', got ${String(verdict)}`)
 }

@@ -203,6 +203,6 @@ it('has the metrics that the README lists', async () => {
 })
 
 it('refuses wrong options, and what has no numbers', () => {
-  expect(() => openTelemetry(null as never)).toThrow('options is null, expected an object')
-  expect(() => openTelemetry().add({} as never)).toThrow('thing is an object, expected a circuit')
+  expect(() => openTelemetry(null as never)).toThrow('openTelemetry options must be an object, got null')
+  expect(() => openTelemetry().add({} as never)).toThrow('thing must be a circuit')
 })

@@ -33,7 +33,7 @@ const SCOPE = '@msx/circuit-breaker'
  * telemetry.add(inventory)
  */
 export function openTelemetry(options: OpenTelemetryOptions = {}): Telemetry {
-  const { meter = metrics.getMeter(SCOPE), tracer = trace.getTracer(SCOPE) } = object('options', options)
+  const { meter = metrics.getMeter(SCOPE), tracer = trace.getTracer(SCOPE) } = object('openTelemetry options', options)
 
   const calls = meter.createCounter('msx.circuit_breaker.calls', {
     description: 'Calls, by how they ended.',

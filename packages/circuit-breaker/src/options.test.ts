@@ -8,7 +8,7 @@ const window = { calls: 10 }
 const snapshot = circuitBreaker().snapshot()
 
 it.each<[option: string, options: unknown]>([
-  ['options', null],
+  ['circuitBreaker options', null],
   ['name', { name: 7 }],
   ['trip', { trip: null }],
   ['trip', { trip: { failureRate: 0.5 } }],
@@ -81,13 +81,13 @@ it.each<[option: string, options: unknown]>([
 ])('a circuit breaker refuses a wrong %s: %j', (option, options) => {
   expect(() => circuitBreaker(options as CircuitBreakerOptions)).toThrow(TypeError)
   expect(() => circuitBreaker(options as CircuitBreakerOptions)).toThrow(
-    new RegExp(`^${option.replaceAll('.', '\\.')} is `),
+    new RegExp(`^${option.replaceAll('.', '\\.')} must be `),
   )
 })
 
 it('a refusal says what the option was and what it should have been', () => {
   expect(() => circuitBreaker({ halfOpen: { trials: 2, successes: 3 } })).toThrow(
-    'halfOpen.successes is 3, expected an integer from 1 to 2',
+    'halfOpen.successes must be an integer from 1 to 2, got 3',
   )
 })
 
@@ -109,10 +109,10 @@ it.each([
   ['name', { concurrency: 1, name: 1 }],
   ['clock.now', { concurrency: 1, clock: {} }],
 ])('a bulkhead refuses a wrong %s: %j', (option, options) => {
-  expect(() => bulkhead(options as never)).toThrow(new RegExp(`^${option} is `))
+  expect(() => bulkhead(options as never)).toThrow(new RegExp(`^${option} must be `))
 })
 
 it('a registry refuses a wrong factory or max', () => {
-  expect(() => circuitRegistry(undefined as never)).toThrow('create is undefined, expected a function')
-  expect(() => circuitRegistry(() => circuitBreaker(), { max: 0 })).toThrow(/^max is 0/)
+  expect(() => circuitRegistry(undefined as never)).toThrow('create must be a function, got undefined')
+  expect(() => circuitRegistry(() => circuitBreaker(), { max: 0 })).toThrow(/^max must be .*, got 0$/)
 })

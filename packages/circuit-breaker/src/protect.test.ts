@@ -129,6 +129,6 @@ describe('a wrapped function', () => {
   })
 
   it('must be a function', () => {
-    expect(() => circuitBreaker().wrap(undefined as never)).toThrow('fn is undefined, expected a function')
+    expect(() => circuitBreaker().wrap(undefined as never)).toThrow('fn must be a function, got undefined')
   })
 })

@@ -98,7 +98,7 @@ it('a snapshot whose failures exceed its calls is refused', () => {
     [0, 0, 1],
   ]) {
     expect(() => circuitBreaker({ initialState: { ...rest, window: { ...window, counts } } })).toThrow(
-      /^initialState.window.counts is /,
+      /^initialState.window.counts must be /,
     )
   }
 })

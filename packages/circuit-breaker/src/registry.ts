@@ -49,7 +49,7 @@ export function circuitRegistry(
   options: CircuitRegistryOptions = {},
 ): CircuitRegistry {
   if (typeof create !== 'function') throw wrong('create', create, 'a function')
-  const { max = DEFAULT_MAX } = object('options', options)
+  const { max = DEFAULT_MAX } = object('circuitRegistry options', options)
   integer('max', max, 1)
 
   return boundedCircuits(create, max, false)

@@ -49,7 +49,7 @@ export function typed<T>(option: string, value: T, expected: string): NonNullabl
 
 /** The error every check throws: which option, what it was, what it should have been. */
 export function wrong(option: string, value: unknown, expected: string): TypeError {
-  return new TypeError(`${option} is ${shown(value)}, expected ${expected}`)
+  return new TypeError(`${option} must be ${expected}, got ${shown(value)}`)
 }
 
 function shown(value: unknown): string {

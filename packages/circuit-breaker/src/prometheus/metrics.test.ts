@@ -198,15 +198,15 @@ it('has the metrics that the README lists', async () => {
 })
 
 it.each([
-  ['options', undefined],
+  ['prometheus options', undefined],
   ['client', { registry: new Registry() }],
   ['prefix', { client, registry: new Registry(), prefix: 7 }],
 ])('refuses wrong %s', (option, options) => {
-  expect(() => prometheus(options as never)).toThrow(new RegExp(`^${option} is `))
+  expect(() => prometheus(options as never)).toThrow(new RegExp(`^${option} must be `))
 })
 
 it('refuses to add what has no numbers', () => {
   const { metrics } = measured()
-  expect(() => metrics.add({} as never)).toThrow('thing is an object, expected a circuit')
-  expect(() => metrics.add(undefined as never)).toThrow('thing is undefined')
+  expect(() => metrics.add({} as never)).toThrow('thing must be a circuit')
+  expect(() => metrics.add(undefined as never)).toThrow('thing must be an object, got undefined')
 })

@@ -65,7 +65,7 @@ export interface PrometheusMetrics {
  * @throws {TypeError} an option is wrong
  */
 export function prometheus<R>(options: PrometheusOptions<R>): PrometheusMetrics {
-  const { client, registry, prefix = '' } = object('options', options)
+  const { client, registry, prefix = '' } = object('prometheus options', options)
   object('client', client)
   typed('prefix', prefix, 'a string')
 

@@ -517,7 +517,7 @@ describe('memory', () => {
 })
 
 it.each([
-  ['options', null],
+  ['circuitBreakerInterceptor options', null],
   ['key', { key: 'origin' }],
   ['statusCodes', { statusCodes: 503 }],
   ['statusCodes', { statusCodes: [99] }],
@@ -525,7 +525,7 @@ it.each([
   ['trip.failures', { trip: { failures: 0 } }],
   ['classify', { classify: 1 }],
 ])('refuses a wrong %s: %j', (option, options) => {
-  expect(() => circuitBreakerInterceptor(options as never)).toThrow(new RegExp(`^${option} is `))
+  expect(() => circuitBreakerInterceptor(options as never)).toThrow(new RegExp(`^${option} must be `))
 })
 
 /** Waits for a request to arrive. */

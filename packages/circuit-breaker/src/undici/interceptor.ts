@@ -41,7 +41,12 @@ const DEFAULT_MAX = 1_000
  * @throws {TypeError} an option is wrong
  */
 export function circuitBreakerInterceptor(options: CircuitBreakerInterceptorOptions = {}): CircuitBreakerInterceptor {
-  const { key = originOf, statusCodes, max = DEFAULT_MAX, ...breaker } = object('options', options)
+  const {
+    key = originOf,
+    statusCodes,
+    max = DEFAULT_MAX,
+    ...breaker
+  } = object('circuitBreakerInterceptor options', options)
   callback('key', key)
   integer('max', max, 1)
   const failing = failingStatuses(statusCodes)
