@@ -8,7 +8,7 @@ import type { Registry, TtlCheck } from './registry.js'
 import type { Source } from './source.js'
 
 export type { ConsulClient } from './consul/client-api.js'
-export type { ConsulClientOptions, ConsulHttpOptions, ConsulOptions, ConsulTls } from './consul/options.js'
+export type { ConsulClientOptions, ConsulHttpOptions, ConsulOptions, ConsulTls, TokenSource } from './consul/options.js'
 
 /**
  * Consul, as a source of endpoints and as a registry of them.

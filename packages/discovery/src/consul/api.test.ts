@@ -62,7 +62,7 @@ describe.each<[string, (port: number, clock?: typeof systemClock) => ConsulApi]>
     })
     const answer = await api(port).health(question, signal)
 
-    expect(answer).toEqual({ index: '8', entries: [1] })
+    expect(answer).toEqual({ index: '8', entries: [1], filtered: false })
     const url = new URL(requests[0]?.url ?? '', 'http://consul')
     expect(url.pathname).toBe('/v1/health/service/users%20%26%20co%2F1')
     expect(url.searchParams.getAll('tag')).toEqual(['a', 'b'])

@@ -2,6 +2,8 @@
 export interface ConsulApi {
   /** The instances of a service. With an index, Consul answers when something changed since, or after `wait`. */
   health(question: HealthQuestion, signal: AbortSignal): Promise<HealthAnswer>
+  /** False: the token may not read the service, which Consul otherwise shows as one without instances. */
+  mayRead(service: string, signal: AbortSignal): Promise<boolean>
   register(service: ServiceDefinition): Promise<void>
   /** Resolves also for an instance that Consul does not know. */
   deregister(id: string): Promise<void>
@@ -28,6 +30,8 @@ export interface HealthAnswer {
   /** The header X-Consul-Index, as it came. */
   readonly index: string | undefined
   readonly entries: unknown
+  /** Consul left something out that the token may not read. Known since 1.12. */
+  readonly filtered?: boolean
 }
 
 /** The body of `/v1/agent/service/register`. */
@@ -66,4 +70,9 @@ export function goDuration(ms: number): string {
 /** Whether a refusal says that the agent has no such service or check. Before 1.11 its status is 500. */
 export function isUnknown(status: number | undefined, text: string): boolean {
   return status === 404 || (status === 500 && /unknown (service|check)|does not have associated TTL/i.test(text))
+}
+
+/** Whether an answer leaves out what the token may not read. */
+export function isFiltered(headers: Readonly<Record<string, unknown>>): boolean {
+  return headers['x-consul-results-filtered-by-acls'] === 'true'
 }

@@ -8,6 +8,7 @@ import {
   goDuration,
   type HealthAnswer,
   type HealthQuestion,
+  isFiltered,
   isUnknown,
   type ServiceDefinition,
 } from './api.js'
@@ -56,7 +57,13 @@ export class ClientApi implements ConsulApi {
     const answer = await this.#call((o) => this.#client.health.service(o), options, deadlineOf(question), signal)
 
     const [response, entries] = answer as [{ headers?: Record<string, string | undefined> } | undefined, unknown]
-    return { index: response?.headers?.['x-consul-index'], entries }
+    const headers = response?.headers ?? {}
+    return { index: headers['x-consul-index'], entries, filtered: isFiltered(headers) }
+  }
+
+  /** The client has no call for it; Consul 1.12 says so with each answer. */
+  async mayRead(): Promise<boolean> {
+    return true
   }
 
   async register(service: ServiceDefinition): Promise<void> {

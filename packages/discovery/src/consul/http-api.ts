@@ -9,10 +9,11 @@ import {
   goDuration,
   type HealthAnswer,
   type HealthQuestion,
+  isFiltered,
   isUnknown,
   type ServiceDefinition,
 } from './api.js'
-import type { ConsulTls } from './options.js'
+import { type ConsulTls, checkToken, type TokenSource } from './options.js'
 
 interface Call {
   readonly method: 'GET' | 'PUT'
@@ -26,14 +27,14 @@ interface Call {
 
 interface Reply {
   readonly status: number
-  readonly index: string | undefined
+  readonly headers: http.IncomingHttpHeaders
   readonly text: string
 }
 
 /** What identifies a Consul and how to be let in. */
 export interface HttpAddress {
   readonly url: URL
-  readonly token: string | undefined
+  readonly token: TokenSource | undefined
   readonly tls: ConsulTls | undefined
 }
 
@@ -46,7 +47,7 @@ export interface HttpAddress {
 export class HttpApi implements ConsulApi {
   readonly #base: string
   readonly #origin: string
-  readonly #headers: Readonly<Record<string, string>>
+  readonly #token: TokenSource | undefined
   readonly #transport: typeof http | typeof https
   readonly #agent: http.Agent
   readonly #clock: Clock
@@ -55,7 +56,7 @@ export class HttpApi implements ConsulApi {
     const secure = url.protocol === 'https:'
     this.#base = url.href.replace(/\/$/, '')
     this.#origin = url.origin
-    this.#headers = token === undefined ? {} : { 'x-consul-token': token }
+    this.#token = token
     this.#transport = secure ? https : http
     this.#agent = secure ? new https.Agent({ keepAlive: true, ...tls }) : new http.Agent({ keepAlive: true })
     this.#clock = clock
@@ -64,13 +65,22 @@ export class HttpApi implements ConsulApi {
   async health(question: HealthQuestion, signal: AbortSignal): Promise<HealthAnswer> {
     const path = `/v1/health/service/${encodeURIComponent(question.service)}?${queryOf(question)}`
     const call: Call = { method: 'GET', path, deadline: deadlineOf(question), signal, background: true }
-    const { index, text } = await this.#expectOk(call)
+    const { headers, text } = await this.#expectOk(call)
+    const index = headers['x-consul-index']
 
     try {
-      return { index, entries: JSON.parse(text) as unknown }
+      const entries = JSON.parse(text) as unknown
+      return { index: typeof index === 'string' ? index : undefined, entries, filtered: isFiltered(headers) }
     } catch (cause) {
       throw new RegistryError(`${this.#name(call)} answered with what is no JSON: ${excerpt(text)}`, { cause })
     }
+  }
+
+  async mayRead(service: string, signal: AbortSignal): Promise<boolean> {
+    // Unlike the list of instances, this is refused. Every other status, also that of an agent without it, is none.
+    const path = `/v1/agent/health/service/name/${encodeURIComponent(service)}?format=text`
+    const { status } = await this.#send({ method: 'GET', path, signal, background: true })
+    return status !== 403
   }
 
   async register(service: ServiceDefinition): Promise<void> {
@@ -108,16 +118,22 @@ export class HttpApi implements ConsulApi {
 
   async #send(call: Call): Promise<Reply> {
     try {
-      return await this.#sendOnce(call)
+      return await this.#sendOnce(call, await this.#authorisation())
     } catch (cause) {
       const reason = (cause as Error).message || (cause as NodeJS.ErrnoException).code
       throw new RegistryError(`${this.#name(call)} did not answer: ${reason}`, { cause })
     }
   }
 
-  #sendOnce(call: Call): Promise<Reply> {
+  /** A token may have a lease: a function is asked each time. */
+  async #authorisation(): Promise<Record<string, string>> {
+    const token = typeof this.#token === 'function' ? checkToken(await this.#token()) : this.#token
+    return token === undefined ? {} : { 'x-consul-token': token }
+  }
+
+  #sendOnce(call: Call, authorisation: Readonly<Record<string, string>>): Promise<Reply> {
     const { method, path, body, deadline = ANSWER_DEADLINE, signal, background = false } = call
-    const headers = body === undefined ? this.#headers : { ...this.#headers, 'content-type': 'application/json' }
+    const headers = body === undefined ? authorisation : { ...authorisation, 'content-type': 'application/json' }
 
     return new Promise((resolve, reject) => {
       signal?.throwIfAborted()
@@ -146,15 +162,14 @@ export class HttpApi implements ConsulApi {
         response.once('error', (error) => request.destroy(error))
         response.once('end', () => {
           settle()
-          const index = response.headers['x-consul-index']
-          resolve({ status: response.statusCode ?? 0, index: typeof index === 'string' ? index : undefined, text })
+          resolve({ status: response.statusCode ?? 0, headers: response.headers, text })
         })
       })
       request.once('error', (error: NodeJS.ErrnoException) => {
         settle()
         // An idle connection that Consul closed just as it was used again. Everything asked here can be asked twice.
         const wentStale = request.reusedSocket && (error.code === 'ECONNRESET' || error.code === 'EPIPE')
-        if (wentStale && fault === undefined) resolve(this.#sendOnce(call))
+        if (wentStale && fault === undefined) resolve(this.#sendOnce(call, authorisation))
         else reject(fault ?? error)
       })
       request.once('close', () => {

@@ -27,12 +27,15 @@ interface ConsulBaseOptions {
   readonly random?: (() => number) | undefined
 }
 
+/** An ACL token, or where it comes from. */
+export type TokenSource = string | (() => string | Promise<string>)
+
 /** Consul by its HTTP API. */
 export interface ConsulHttpOptions extends ConsulBaseOptions {
   /** The agent's address, with a path if it is behind a proxy. Default: `http://127.0.0.1:8500`. */
   readonly url?: string | URL | undefined
-  /** The ACL token. */
-  readonly token?: string | undefined
+  /** The ACL token, or a function that returns it before each request, for tokens with a lease. Default: none. */
+  readonly token?: TokenSource | undefined
   /** Certificates, for an https `url`. */
   readonly tls?: ConsulTls | undefined
   readonly client?: undefined
@@ -117,9 +120,12 @@ function readUrl(value: string | URL = 'http://127.0.0.1:8500'): URL {
   return url
 }
 
-function readToken(token: unknown): string | undefined {
-  if (token === undefined) return undefined
+function readToken(token: TokenSource | undefined): TokenSource | undefined {
+  return token === undefined || typeof token === 'function' ? token : checkToken(token)
+}
 
+/** Throws a TypeError, which does not have the token in it. */
+export function checkToken(token: unknown): string {
   const wrong = new TypeError('token must be a non-empty string that can be sent in a header') // without the secret
   if (!isName(token)) throw wrong
   try {

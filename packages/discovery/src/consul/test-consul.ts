@@ -168,19 +168,22 @@ export class CuttableLine {
 export class OwnConsul {
   readonly #program: string
   readonly #folder: string
+  readonly #aclToken: string | undefined
   readonly #ports: { readonly http: number; readonly dns: number; readonly lan: number; readonly rpc: number }
   #process: ChildProcess | undefined
 
-  private constructor(program: string, folder: string, ports: readonly number[]) {
+  private constructor(program: string, folder: string, ports: readonly number[], aclToken?: string) {
     const [http = 0, dns = 0, lan = 0, rpc = 0] = ports
     this.#program = program
     this.#folder = folder
+    this.#aclToken = aclToken
     this.#ports = { http, dns, lan, rpc }
   }
 
-  static async start(program: string): Promise<OwnConsul> {
+  /** @param aclToken With it nothing is allowed but to who has this token. */
+  static async start(program: string, aclToken?: string): Promise<OwnConsul> {
     const folder = await mkdtemp(join(tmpdir(), 'msx-discovery-consul-'))
-    const own = new OwnConsul(program, folder, await freePorts(4))
+    const own = new OwnConsul(program, folder, await freePorts(4), aclToken)
     await own.start()
     return own
   }
@@ -198,6 +201,7 @@ export class OwnConsul {
     const config = {
       ports: { http, dns, serf_lan: lan, serf_wan: -1, server: rpc, grpc: -1 },
       disable_update_check: true,
+      ...(this.#aclToken && { acl: { enabled: true, default_policy: 'deny', tokens: { master: this.#aclToken } } }),
     }
     const args = ['agent', '-dev', '-bind=127.0.0.1', '-log-level=err', '-node=own', `-hcl=${JSON.stringify(config)}`]
     this.#process = spawn(this.#program, args, { cwd: this.#folder, stdio: 'ignore' })

@@ -6,7 +6,7 @@ import { defineService } from './registration.js'
 import { Upkeep } from './upkeep.js'
 
 /** An agent that remembers, until it is made to forget or to be away. */
-class Agent implements Omit<ConsulApi, 'health'> {
+class Agent implements Omit<ConsulApi, 'health' | 'mayRead'> {
   readonly calls: string[] = []
   readonly known = new Set<string>()
   away = false

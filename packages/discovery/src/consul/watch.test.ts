@@ -12,6 +12,7 @@ class Bench {
   readonly updates: (readonly EndpointInit[])[] = []
   readonly failures: Error[] = []
   readonly end = new AbortController()
+  mayRead = true
   #settle: ((answer: HealthAnswer | Error) => void) | undefined
   readonly over: Promise<void>
 
@@ -23,6 +24,7 @@ class Bench {
           this.#settle = (answer) => (answer instanceof Error ? reject(answer) : resolve(answer))
         })
       },
+      mayRead: async () => this.mayRead,
     } as unknown as ConsulApi
     const sink = {
       update: (endpoints: readonly EndpointInit[]) => void this.updates.push(endpoints),
@@ -229,5 +231,45 @@ describe('watchService', () => {
     expect(bench.updates.length + bench.failures.length).toBe(told)
     expect(bench.clock.pending).toBe(0)
     expect(bench.questions).toHaveLength(1)
+  })
+})
+
+describe('what the token may not read', () => {
+  it('is a failure of the source, not a service without instances', async () => {
+    const bench = new Bench()
+    await bench.answer('7', 'a')
+    await bench.pass(100)
+    bench.mayRead = false
+
+    await bench.answer('8')
+
+    expect(bench.updates).toHaveLength(1)
+    expect(bench.failures).toMatchObject([
+      { code: 'MSX_REGISTRY', status: 403, message: expect.stringContaining('users') },
+    ])
+    bench.end.abort()
+  })
+
+  it('is said by newer versions themselves', async () => {
+    const bench = new Bench()
+
+    await bench.settle({ index: '7', entries: [], filtered: true })
+
+    expect(bench.updates).toEqual([])
+    expect(bench.failures).toMatchObject([{ status: 403 }])
+    bench.end.abort()
+  })
+
+  it('is asked for once while there is nobody', async () => {
+    const bench = new Bench()
+    await bench.answer('7')
+    bench.mayRead = false // would now be told, if it were asked
+
+    await bench.pass(100)
+    await bench.answer('8')
+
+    expect(bench.updates).toEqual([[], []])
+    expect(bench.failures).toEqual([])
+    bench.end.abort()
   })
 })

@@ -35,6 +35,8 @@ export async function watchService(
   let lastRead = clock.now()
   let failures = 0
   let pause = 0
+  /** That the token may read a service is asked once for each time that there is nobody. */
+  let permitted = false
 
   while (!signal.aborted) {
     const begun = clock.now()
@@ -47,6 +49,10 @@ export async function watchService(
       const answer = await api.health({ service, passing, tags, stale, dc, index, wait }, signal)
       answered = expectIndex(answer.index)
       endpoints = instances.read(answer.entries)
+      const isEmpty = Array.isArray(answer.entries) && answer.entries.length === 0
+      if (isEmpty && answer.filtered) throw denied(service)
+      if (isEmpty && !permitted && !(await api.mayRead(service, signal))) throw denied(service)
+      permitted = isEmpty
     } catch (error) {
       if (signal.aborted) return
 
@@ -66,6 +72,12 @@ export async function watchService(
     pause = 0
     await sleep(clock, Math.max(0, SHORTEST_ROUND - (clock.now() - begun)) + random() * DITHER, signal)
   }
+}
+
+/** Nobody is what Consul lists to who may not know. Believing it would take a service down. */
+function denied(service: string): RegistryError {
+  const problem = `Consul's ACL does not let this token read service "${service}": it needs service:read and node:read`
+  return new RegistryError(problem, { status: 403 })
 }
 
 function expectIndex(header: string | undefined): bigint {

@@ -1,4 +1,5 @@
-import { type Dispatcher, errors } from 'undici'
+import type { Dispatcher } from 'undici'
+import { undici } from './peer.js'
 
 /** The caller's hold on a call: the same object from the start to the end, whichever attempt is running. */
 export class CallController implements Dispatcher.DispatchController {
@@ -40,7 +41,7 @@ export class CallController implements Dispatcher.DispatchController {
   abort(reason: Error): void {
     if (this.#reason !== null) return
 
-    this.#reason = reason ?? new errors.RequestAbortedError()
+    this.#reason = reason ?? new undici.errors.RequestAbortedError()
     if (this.#attempt === undefined) this.#onAbort(this.#reason)
     else this.#attempt.abort(this.#reason)
   }

@@ -1,6 +1,7 @@
-import { type Dispatcher, errors, Pool } from 'undici'
+import type { Dispatcher, Pool } from 'undici'
 import { type Clock, schedule, systemClock } from '../clock.js'
 import type { Endpoint } from '../endpoint.js'
+import { undici } from './peer.js'
 
 /** How long what is in flight to an endpoint that is gone may take, ms; undefined: as long as it likes. */
 export interface Draining {
@@ -55,7 +56,7 @@ export class Pools {
   }
 
   #open(pools: Map<string, Pool>, origin: string): Pool {
-    const pool = new Pool(origin, this.#options)
+    const pool = new undici.Pool(origin, this.#options)
     this.#onPool(pool)
     pools.set(origin, pool)
     return pool
@@ -67,7 +68,7 @@ export class Pools {
     const { drainTimeout, clock = systemClock } = this.#draining
     const cut = () => {
       const reason = `${origin} is gone, and this request to it was not over within the drainTimeout of ${drainTimeout} ms`
-      pool.destroy(new errors.SocketError(reason), () => {})
+      pool.destroy(new undici.errors.SocketError(reason), () => {})
     }
     const cancel = drainTimeout === undefined ? undefined : schedule(clock, drainTimeout, cut)
     pool.close(() => {

@@ -1,5 +1,5 @@
 import { type RetryBudget, retryBudget } from '@msx/retry'
-import { Agent, Dispatcher, errors, type Pool } from 'undici'
+import type { Agent, Dispatcher, Pool } from 'undici'
 import type { PickOptions } from '../balancer.js'
 import type { Discovery } from '../discovery.js'
 import { DiscoveryClosedError } from '../errors.js'
@@ -9,6 +9,7 @@ import { ServiceCall } from './call.js'
 import { CallController } from './controller.js'
 import { withHost } from './host-header.js'
 import { toHandler } from './legacy-handler.js'
+import { undici } from './peer.js'
 import { Pools } from './pools.js'
 
 export interface ServiceDispatcherOptions {
@@ -51,6 +52,8 @@ export interface ServiceDispatcherOptions {
   readonly hashKey?: ((request: Dispatcher.DispatchOptions) => string | undefined) | undefined
 }
 
+const { errors } = undici
+
 const ANYBODY: PickOptions = {}
 
 /** Methods that may be sent twice (RFC 9110, 9.2.2). */
@@ -63,7 +66,7 @@ const IDEMPOTENT: ReadonlySet<string> = new Set(['GET', 'HEAD', 'PUT', 'DELETE',
  * Requests fail with NoEndpointsError when there is nobody to send them to. Closes itself when the discovery is closed.
  * Throws a TypeError for a wrong option.
  */
-export class ServiceDispatcher extends Dispatcher {
+export class ServiceDispatcher extends undici.Dispatcher {
   readonly #discovery: Discovery
   readonly #serviceOf: (host: string) => string | undefined
   readonly #hostHeader: 'service' | 'endpoint'
@@ -218,7 +221,7 @@ export class ServiceDispatcher extends Dispatcher {
   #fallbackDispatcher(): Dispatcher {
     if (this.#fallback !== undefined) return this.#fallback
 
-    this.#ownFallback ??= new Agent()
+    this.#ownFallback ??= new undici.Agent()
     return this.#ownFallback
   }
 

@@ -1,6 +1,7 @@
-import * as undici from 'undici'
+import type * as Undici from 'undici'
 import type { Discovery } from '../discovery.js'
 import { isDiscoveryClosedError, isNoEndpointsError } from '../errors.js'
+import { undici } from './peer.js'
 import { ServiceDispatcher, type ServiceDispatcherOptions } from './service-dispatcher.js'
 
 /**
@@ -20,7 +21,7 @@ export function serviceFetch(discovery: Discovery, options?: ServiceDispatcherOp
   const dispatcher = new ServiceDispatcher(discovery, options)
 
   return async function fetch(input: unknown, init?: unknown): Promise<Response> {
-    const [resource, settings] = toUndici(input, init as undici.RequestInit | undefined)
+    const [resource, settings] = toUndici(input, init as Undici.RequestInit | undefined)
 
     try {
       const response = await undici.fetch(resource, { ...settings, dispatcher })
@@ -38,20 +39,20 @@ function reasonOf(error: unknown): unknown {
 }
 
 /** undici's fetch knows its own Request and FormData only; those of Node's global fetch are other classes. */
-function toUndici(input: unknown, init: undici.RequestInit = {}): [undici.RequestInfo, undici.RequestInit] {
+function toUndici(input: unknown, init: Undici.RequestInit = {}): [Undici.RequestInfo, Undici.RequestInit] {
   const settings = init.body instanceof globalThis.FormData ? { ...init, body: toFormData(init.body) } : init
-  if (!isForeignRequest(input)) return [input as undici.RequestInfo, settings]
+  if (!isForeignRequest(input)) return [input as Undici.RequestInfo, settings]
 
   const { url, method, headers, body, redirect, signal, credentials, keepalive, integrity } = input
   const own = { method, headers, body, redirect, signal, credentials, keepalive, integrity, duplex: 'half' }
-  return [url, { ...(own as undici.RequestInit), ...settings }]
+  return [url, { ...(own as Undici.RequestInit), ...settings }]
 }
 
 function isForeignRequest(input: unknown): input is Request {
   return input instanceof globalThis.Request && !(input instanceof undici.Request)
 }
 
-function toFormData(form: FormData): undici.FormData {
+function toFormData(form: FormData): Undici.FormData {
   const copy = new undici.FormData()
   for (const [name, value] of form) {
     if (typeof value === 'string') copy.append(name, value)
