@@ -149,7 +149,7 @@ function judged<Name extends string>(
 function roundsOf(flows: Flows<string>): string {
   const [one = []] = flows.values()
 
-  return `${one.length} rounds`
+  return one.length === 1 ? '1 round' : `${one.length} rounds`
 }
 
 function amounts<Name extends string>(flows: Flows<Name>, name: Name, amount: (flow: Flow) => number): number[] {
