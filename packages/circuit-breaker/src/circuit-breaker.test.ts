@@ -152,14 +152,16 @@ describe('what a caller or an operation may do wrong', () => {
       const error = await errorOf(breaker.execute(op as never))
 
       expect(error).toBeInstanceOf(TypeError)
-      expect(String(error)).toMatch(/operation is .*, expected a function/)
+      expect(String(error)).toMatch(/operation must be a function, got .*/)
       expect(breaker.metrics).toMatchObject({ calls: 0, inFlight: 0 })
     },
   )
 
   it('is rejected when an event or a listener is none', () => {
-    expect(() => breakerOf().on('opened' as never, () => {})).toThrow('event is "opened", expected transition or')
-    expect(() => breakerOf().on('result', undefined as never)).toThrow('listener is undefined, expected a function')
+    expect(() => breakerOf().on('opened' as never, () => {})).toThrow(
+      'event must be transition or reject or result, got "opened"',
+    )
+    expect(() => breakerOf().on('result', undefined as never)).toThrow('listener must be a function, got undefined')
   })
 
   it('counts once when a thenable settles twice', async () => {
@@ -568,7 +570,7 @@ describe('what an outcome says', () => {
     const error = await errorOf(breaker.execute(() => 1))
 
     expect(error).toBeInstanceOf(TypeError)
-    expect(String(error)).toContain("classify answered true, expected 'success', 'failure' or 'ignore'")
+    expect(String(error)).toContain("classify must answer 'success', 'failure' or 'ignore', got true")
   })
 })
 
@@ -862,6 +864,33 @@ describe('events', () => {
   })
 })
 
+describe('the rate', () => {
+  it('opens the circuit with the call that makes it mean something, also when that one succeeds', async () => {
+    const breaker = breakerOf({ trip: { failureRate: 0.5, minimumCalls: 4, window: { calls: 10 } } })
+
+    await fail(breaker)
+    await succeed(breaker)
+    await fail(breaker)
+    expect(breaker.state).toBe('closed')
+    await succeed(breaker)
+
+    expect(breaker.metrics).toMatchObject({ calls: 4, failureRate: 0.5 })
+    expect(breaker.state).toBe('open')
+  })
+
+  it('opens it with a success, when the successes before have grown old', async () => {
+    const breaker = breakerOf({ trip: { failureRate: 0.5, minimumCalls: 3, window: { duration: 1_000 } } })
+    for (let call = 0; call < 20; call++) await succeed(breaker)
+    clock.advance(600)
+    await fail(breaker, 5)
+    expect(breaker.state).toBe('closed')
+    clock.advance(600)
+
+    await succeed(breaker)
+
+    expect(breaker.state).toBe('open')
+  })
+})
 describe('odd arguments', () => {
   const policies = {
     'a circuit': () => breakerOf(),

@@ -82,7 +82,7 @@ class Model {
     const failed = verdict === 'fail'
     if (period.kind === 'closed' && verdict !== 'ignore') {
       period.results.push({ at: this.#clock.now(), failed, slow })
-      if (this.#trips(failed)) this.open()
+      if (this.#trips()) this.open()
     }
     if (period.kind === 'half-open' && period.running.includes(call)) {
       period.running = period.running.filter((other) => other !== call)
@@ -125,7 +125,7 @@ class Model {
     )
   }
 
-  #trips(failed: boolean): boolean {
+  #trips(): boolean {
     const { trip } = this.#rules
     const window = this.remembered()
     const failures = window.filter((result) => result.failed).length
@@ -133,8 +133,7 @@ class Model {
 
     if (window.length < (trip.minimumCalls ?? 20)) return false
     const slow = window.filter((result) => result.slow).length
-    const judged = failed || trip.slowRate !== undefined
-    if (judged && failures > 0 && failures / window.length >= (trip.failureRate ?? 0.5)) return true
+    if (failures > 0 && failures / window.length >= (trip.failureRate ?? 0.5)) return true
     return trip.slowRate !== undefined && slow > 0 && slow / window.length >= trip.slowRate
   }
 }

@@ -184,7 +184,7 @@ export class CircuitMachine {
   #record(failed: boolean, slow: boolean, outcome: Outcome | undefined): void {
     this.judge.window.record(failed, slow)
 
-    const reason = reasonToOpen(this.judge, failed)
+    const reason = reasonToOpen(this.judge)
     if (reason !== undefined) this.#open(reason, outcome)
   }
 

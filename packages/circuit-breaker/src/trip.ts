@@ -97,10 +97,10 @@ export function createJudge(trip: TripRule, slowCall: number | undefined, clock:
 }
 
 /** Why the circuit should open now that a call was recorded; undefined when it should not. */
-export function reasonToOpen(judge: Judge, failed: boolean): TransitionReason | undefined {
+export function reasonToOpen(judge: Judge): TransitionReason | undefined {
   const { calls, failures, slow } = judge.window
-  // Without a slow rule a success can only bring the rate down.
-  if ((!failed && judge.slowRate > 1) || calls < judge.minimumCalls) return undefined
+  // Successes are judged too: one can be the call that makes the rate mean something, or come when others grew old.
+  if (calls < judge.minimumCalls) return undefined
 
   // Divide, never multiply: 55/100 is the double written 0.55, while 0.55 * 100 is more than 55.
   if (failures > 0 && failures / calls >= judge.failureRate) return judge.consecutive ? 'failures' : 'failure-rate'
