@@ -1,6 +1,7 @@
 import { afterAll, describe, expect, onTestFinished, test, vi } from 'vitest'
 import { memory } from '../memory/memory.js'
 import type { Queryable } from '../shapes.js'
+import type { Telemetry } from '../telemetry.js'
 import { pgliteDatabase, postgresDatabase, type TestDatabase } from '../testing/databases.js'
 import type { Transport } from '../transport.js'
 import { events, outboxFixture, until } from './fixture.js'
@@ -219,6 +220,35 @@ describe.each(databases.map((database) => [database.name, database] as const))('
     await until(async () => (await outbox.stats()).ready === 0)
     expect(received).toEqual(['a'])
     expect(relay.snapshot()).toMatchObject({ state: 'running', inFlight: 0, relayed: 1 })
+  })
+
+  test('keeps the trace that an event belongs to until it is published', async () => {
+    const ends: unknown[] = []
+    const seen: string[] = []
+    const telemetry: Telemetry = {
+      send({ system, destination, id }) {
+        seen.push(`${system} ${destination} ${id}`)
+        return { headers: { traceparent: `00-${id}-01` }, end: (failure) => ends.push(failure) }
+      },
+      process: (_, attempt) => attempt(),
+    }
+    const { outbox, bus, broker } = await outboxFixture(database, { telemetry })
+
+    await outbox.transaction((tx) =>
+      outbox.publishMany(tx, [
+        { type: 'note.made', data: { text: 'a' }, options: { id: 'm-1' } },
+        { type: 'note.made', data: { text: 'b' }, options: { id: 'm-2' } },
+      ]),
+    )
+    await using _ = outbox.relay(bus)
+    await until(() => broker.published.length === 2)
+
+    expect(broker.published.map(({ headers }) => headers)).toEqual([
+      { traceparent: '00-m-1-01' },
+      { traceparent: '00-m-2-01' },
+    ])
+    expect(seen).toEqual(['postgresql outbox m-1', 'postgresql outbox m-2'])
+    expect(ends).toEqual([undefined, undefined])
   })
 
   test('close waits for what is on its way and deletes it', async () => {
