@@ -18,8 +18,12 @@ export async function runAttempt<T>(
   work: (scope: Scope) => T | PromiseLike<T>,
 ): Promise<T> {
   const scope = new Scope()
-  const undo: (() => void)[] = []
+  if (owner.aborted) throw owner.reason
+  // What has its result at once needs no timer; what has ended cannot be aborted either.
+  const begun = work(scope)
+  if (!isPromise(begun)) return begun
 
+  const undo: (() => void)[] = []
   try {
     return await new Promise<T>((resolve, reject) => {
       const give = (reason: unknown): void => {
@@ -30,9 +34,13 @@ export async function runAttempt<T>(
       if (scope.aborted) return
 
       for (const { ms, reason } of limits) undo.push(timers.after(Math.max(0, ms), () => give(reason())))
-      new Promise<T>((settle) => settle(work(scope))).then(resolve, reject)
+      begun.then(resolve, reject)
     })
   } finally {
     for (const remove of undo) remove()
   }
+}
+
+export function isPromise<T>(value: T | PromiseLike<T>): value is PromiseLike<T> {
+  return typeof (value as { then?: unknown } | null | undefined)?.then === 'function'
 }

@@ -44,33 +44,47 @@ test('sends a lone transition at once', async () => {
   expect(store.batches).toEqual([['a']])
 })
 
-test('gathers what comes while statements are under way, and answers each its own', async () => {
+test('gathers what comes while a statement is under way, and answers each its own', async () => {
   const store = slowStore()
   const committer = new Committer(store, () => 0)
   void committer.commit(write('a'), false)
   await microtasks()
-  void committer.commit(write('b'), false)
-  await microtasks()
   const late = ['d', 'old', 'c'].map((id) => committer.commit(write(id), false))
   await microtasks()
-  expect(store.batches).toEqual([['a'], ['b']])
+  expect(store.batches).toEqual([['a']])
 
   store.answers[0]?.()
   await microtasks()
 
-  expect(store.batches[2]).toEqual(['c', 'd', 'old'])
-  store.answers[2]?.()
+  expect(store.batches[1]).toEqual(['c', 'd', 'old'])
+  store.answers[1]?.()
   expect(await Promise.all(late)).toEqual([true, false, true])
+})
+
+test('sends a second statement beside the first when it is worth one, and no third', async () => {
+  const store = slowStore()
+  const committer = new Committer(store, () => 0)
+  void committer.commit(write('a'), false)
+  await microtasks()
+  for (let i = 0; i < 160; i++) void committer.commit(write(`b${i}`), false)
+  await microtasks()
+  for (let i = 0; i < 160; i++) void committer.commit(write(`c${i}`), false)
+  await microtasks()
+
+  expect(store.batches.map(({ length }) => length)).toEqual([1, 160])
 })
 
 test('puts no saga twice into one statement', async () => {
   const store = slowStore()
   const committer = new Committer(store, () => 0)
   for (const id of ['a', 'a', 'b']) void committer.commit(write(id), false)
+  await microtasks()
+  expect(store.batches).toEqual([['a', 'b']])
 
+  store.answers[0]?.()
   await microtasks()
 
-  expect(store.batches).toEqual([['a', 'b'], ['a']])
+  expect(store.batches[1]).toEqual(['a'])
 })
 
 test('keeps a statement below its limits', async () => {
@@ -79,9 +93,13 @@ test('keeps a statement below its limits', async () => {
   const huge = 'x'.repeat(900_000)
   for (const id of ['a', 'b']) void committer.commit(write(id, huge), false)
   await microtasks()
+  store.answers[0]?.()
+  await microtasks()
   expect(store.batches).toEqual([['a'], ['b']])
 
   for (let i = 0; i < 501; i++) void committer.commit(write(`c${i}`), false)
+  for (const answer of store.answers) answer()
+  await microtasks()
   for (const answer of store.answers) answer()
   await microtasks()
 

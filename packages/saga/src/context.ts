@@ -13,10 +13,20 @@ export function stepContext(
   scope: Scope,
   kind: 'do' | 'undo',
 ): StepContext<unknown, unknown> {
+  const { marks } = state
+  let input: { readonly value: unknown } | undefined
+  let results: ReturnType<typeof resultsOf> | undefined
+  // Parsed when they are read: many steps read neither.
   return {
     sagaId: state.id,
-    input: fromJson(state.input) as never,
-    results: resultsOf(plan, state.marks),
+    get input() {
+      input ??= { value: fromJson(state.input) }
+      return input.value as never
+    },
+    get results() {
+      results ??= resultsOf(plan, marks, step)
+      return results
+    },
     attempt: counterOf(state.progress, step).attempt + 1,
     key: `${state.id}:${step.name}:${kind}`,
     get signal() {

@@ -41,6 +41,7 @@ import {
 import type { Budget, Group, Plan, PlannedStep } from './plan.js'
 import {
   counterOf,
+  FRESH,
   isAtRest,
   isTurning,
   isWaiting,
@@ -86,6 +87,8 @@ export const CLAIM_LIMIT = 10
 
 /** Of a step that is tried without end, the first failures are recorded, then one in a hundred. */
 const RECORDED_FAILURES = 20
+
+const DONE: readonly Notice[] = ['stepDone']
 
 /** What is to be done now. */
 export function next(plan: Plan, state: State): Task {
@@ -240,8 +243,14 @@ function done(plan: Plan, state: State, { output, took, step: name }: Happening 
     took,
     ...(forward && { output }),
   }
-  const after: State = { ...state, progress: settled(progress, step), marks: mark(state.marks, record, 0) }
+  if (forward && !step.group && progress.cancel === undefined && progress.cursor + 1 < plan.steps.length) {
+    const { direction, committed, cause, lanes } = progress
+    const cursor = progress.cursor + 1
+    const on: Progress = { ...FRESH, direction, cursor, committed: committed || step.pivot, cause, lanes }
+    return { progress: on, record, notices: DONE }
+  }
 
+  const after: State = { ...state, progress: settled(progress, step), marks: mark(state.marks, record, 0) }
   if (!forward) return withRecord(backward(plan, after, progress.cursor - 1), record, 'stepUndone')
   if (progress.cancel !== undefined && !step.pivot && !step.group)
     return withRecord(unwind(plan, after, storeError(new SagaCancelledError(progress.cancel))), record, 'stepDone')

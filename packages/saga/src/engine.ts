@@ -11,7 +11,7 @@ import {
   SagaWaitTimeoutError,
 } from './errors.js'
 import { emitter, type SagaEvents } from './events.js'
-import { advanced, emitNotices, type Held, hold, sideEffects } from './held.js'
+import { advance, emitNotices, type Held, hold, sideEffects } from './held.js'
 import { count, duration, shown, text } from './internal/check.js'
 import { fromJson, toJson } from './internal/json.js'
 import { timersOf } from './internal/timers.js'
@@ -250,10 +250,10 @@ export function createSagaEngine<Tx>(options: SagaEngineOptions<Tx>): SagaEngine
     }
     if (!(await store.commit([transition])).has(row.id)) return undefined
 
-    const after = advanced(held, transition, timers)
-    emitNotices(emit, after, decision)
-    if (!owned) released(after, transition.wakeIn)
-    return after
+    advance(held, transition, timers)
+    emitNotices(emit, held, decision)
+    if (!owned) released(held, transition.wakeIn)
+    return held
   }
 
   async function cancel(id: string, reason: string): Promise<CancelAnswer> {

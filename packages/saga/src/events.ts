@@ -49,7 +49,11 @@ export interface SagaEvents {
   storeError: { readonly during: string; readonly error: unknown }
 }
 
-export type Emit = <E extends keyof SagaEvents>(event: E, payload: SagaEvents[E]) => void
+export interface Emit {
+  <E extends keyof SagaEvents>(event: E, payload: SagaEvents[E]): void
+  /** Whether anybody listens. */
+  wanted(event: keyof SagaEvents): boolean
+}
 
 export interface Emitter {
   on<E extends keyof SagaEvents>(event: E, listener: (payload: SagaEvents[E]) => void): () => void
@@ -58,25 +62,28 @@ export interface Emitter {
 
 export function emitter(): Emitter {
   const listeners = new Map<keyof SagaEvents, Set<(payload: never) => void>>()
+  const wanted = (event: keyof SagaEvents): boolean => (listeners.get(event)?.size ?? 0) > 0
+  const emit = <E extends keyof SagaEvents>(event: E, payload: SagaEvents[E]): void => {
+    if (!wanted(event)) return
+    for (const listener of [...(listeners.get(event) ?? [])]) {
+      try {
+        const returned: unknown = listener(payload as never)
+        if (returned instanceof Promise) returned.catch(warn)
+      } catch (error) {
+        warn(error)
+      }
+    }
+  }
 
   return {
+    emit: Object.assign(emit, { wanted }),
+
     on(event, listener) {
       if (typeof listener !== 'function') throw new TypeError(`the listener of '${event}' must be a function`)
       const wrapped = (payload: never): void => listener(payload)
       const set = listeners.get(event) ?? new Set()
       listeners.set(event, set.add(wrapped))
       return () => void set.delete(wrapped)
-    },
-
-    emit(event, payload) {
-      for (const listener of [...(listeners.get(event) ?? [])]) {
-        try {
-          const returned: unknown = listener(payload as never)
-          if (returned instanceof Promise) returned.catch(warn)
-        } catch (error) {
-          warn(error)
-        }
-      }
     },
   }
 }

@@ -335,6 +335,31 @@ describe.each(['memory', 'PGlite', 'PostgreSQL'])('on %s', { timeout: 20_000 }, 
       expect(await (await engine.start(order, null)).result()).toEqual(['a', 'b', 'c'])
     })
 
+    it('see the results of the steps before, and not each other', async () => {
+      const seen: unknown[] = []
+      const order = saga<null>(unique())
+        .step('first', () => 1)
+        .parallel(
+          (b) => ({
+            a: b.step(({ results }) => results.first + 1),
+            b: b.step(({ results }) => void seen.push(Object.keys(results)), {
+              compensate: ({ results }) => void seen.push(Object.keys(results)),
+            }),
+          }),
+          { concurrency: 1 },
+        )
+        .step('no', ({ results }) => {
+          seen.push(Object.keys(results))
+          throw new StepRejectedError('no')
+        })
+        .returns(() => null)
+      const engine = await engineFor([order])
+
+      await engine.settled((await engine.start(order, null)).id)
+
+      expect(seen).toEqual([['first'], ['first', 'a', 'b'], ['first']])
+    })
+
     it('are undone in reverse, those that were applied and those in doubt, and no other begins', async () => {
       const undone: string[] = []
       const undo = (name: string) => ({ compensate: () => void undone.push(name), retry: once })

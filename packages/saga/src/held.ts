@@ -8,14 +8,15 @@ import type { Guard, Progress, SagaRow, Transition } from './store.js'
 
 /** A saga as this process knows it. */
 export interface Held {
-  readonly row: SagaRow
-  readonly state: State
+  readonly row: { -readonly [K in keyof SagaRow]: SagaRow[K] }
+  readonly state: { -readonly [K in keyof State]: State[K] }
   /** When the row was read, on the engine's clock. */
   readonly readAt: number
   /** The deadline on the engine's clock. */
   readonly deadline: number | undefined
 }
 
+/** Takes the row over: `advance` changes it. */
 export function hold(row: SagaRow, timers: Timers): Held {
   const marks = new Map<string, Mark>()
   for (const record of row.records) markInto(marks, record, record.at)
@@ -36,24 +37,22 @@ export function remaining({ deadline }: Held, progress: Progress, timers: Timers
   return deadline - timers.now()
 }
 
-/** What is known of a saga after an accepted write. */
-export function advanced(held: Held, transition: Transition, timers: Timers): Held {
-  const { record, progress } = transition
-  const marks = held.state.marks as Map<string, Mark>
-  if (record) markInto(marks, record, storeTime(held, timers))
-  return {
-    ...held,
-    row: {
-      ...held.row,
-      rev: held.row.rev + 1,
-      token: transition.token,
-      claims: transition.claims,
-      worker: transition.keep ? held.row.worker : undefined,
-      output: transition.output ?? held.row.output,
-      progress,
-    },
-    state: { ...held.state, progress, begunBefore: transition.claims > 1 },
-  }
+/** Brings what is known of a saga to where it is after an accepted write. */
+export function advance(
+  held: Held,
+  { record, progress, token, claims, keep, output }: Transition,
+  timers: Timers,
+): void {
+  const { row, state } = held
+  if (record) markInto(state.marks as Map<string, Mark>, record, storeTime(held, timers))
+  row.rev++
+  row.token = token
+  row.claims = claims
+  if (!keep) row.worker = undefined
+  row.output = output ?? row.output
+  row.progress = progress
+  state.progress = progress
+  state.begunBefore = claims > 1
 }
 
 export function guardOf({ row }: Held): Guard {
@@ -100,6 +99,7 @@ export function isIn(row: SagaRow, { fence, rev, token, record }: Transition): b
 
 export function emitNotices(emit: Emit, { row }: Held, { progress, record, notices, retryIn }: Decision): void {
   for (const notice of notices) {
+    if (!emit.wanted(notice)) continue
     if (isStepNotice(notice)) {
       const stored = record?.error ?? progress.problem
       emit(notice, {

@@ -429,13 +429,33 @@ class MemoryStore implements Store<Queryable> {
     return row
   }
 
-  #row({ deadline, ...row }: Row): SagaRow {
+  #row(row: Row): SagaRow {
     const now = this.#now()
     return {
-      ...row,
-      records: row.records.slice(),
-      deadlineIn: deadline === undefined ? undefined : deadline - now,
+      id: row.id,
+      name: row.name,
+      version: row.version,
+      shape: row.shape,
+      rev: row.rev,
+      fence: row.fence,
+      worker: row.worker,
+      claims: row.claims,
+      token: row.token,
+      key: row.key,
+      input: row.input,
+      output: row.output,
+      tags: row.tags,
+      progress: row.progress,
+      deadlineIn: row.deadline === undefined ? undefined : row.deadline - now,
+      createdAt: row.createdAt,
+      finishedAt: row.finishedAt,
+      wakeAt: row.wakeAt,
+      parent: row.parent,
+      lock: row.lock,
+      trace: row.trace,
+      nudges: row.nudges,
       now,
+      records: row.records.slice(),
     }
   }
 }

@@ -1,7 +1,8 @@
 import { PGlite } from '@electric-sql/pglite'
-import { expect, onTestFinished, test, vi } from 'vitest'
+import { afterAll, expect, onTestFinished, test, vi } from 'vitest'
 import { createSagaEngine, type Database, type Queryable, saga } from './index.js'
 import { migrateSchema } from './postgres/schema.js'
+import { statementsFor } from './postgres/statements.js'
 import { postgresStore } from './postgres.js'
 import { FRESH } from './state.js'
 import { pgliteDatabase, postgresDatabase } from './testing/databases.js'
@@ -88,7 +89,7 @@ test('has a clock for tests that moves for all who use the schema', { timeout: 6
   const order = saga<null>('order')
     .sleep('week', 7 * 86_400_000)
     .returns(() => 'awake')
-  const engine = createSagaEngine({ store, sagas: [order], lease: { ttl: 100_000_000 } })
+  const engine = createSagaEngine({ store, sagas: [order], lease: { ttl: 500 } })
   onTestFinished(() => engine.close())
   await engine.run()
   const { id } = await engine.start(order, null)
@@ -124,7 +125,6 @@ test('finds due sagas by the index', async ({ skip }) => {
      SELECT gen_random_uuid(), 'order', 1, 's', 'running', now() + interval '1 hour', now() FROM generate_series(1, 5000)`,
   )
   await database.pool.query(`ANALYZE ${schema}.saga`)
-  const { statementsFor } = await import('./postgres/statements.js')
 
   const plan = await database.pool.query(`EXPLAIN ${statementsFor(schema).claim}`, [
     crypto.randomUUID(),
@@ -136,6 +136,33 @@ test('finds due sagas by the index', async ({ skip }) => {
   const told = plan.rows.map((row) => Object.values(row)[0]).join('\n')
   expect(told).toContain('saga_due')
   expect(told).toContain('saga_owned')
+})
+
+const forIndexes = await pgliteDatabase()
+const indexed = { database: forIndexes, schema: (await forIndexes.store()).schema }
+afterAll(() => forIndexes.close())
+
+test.each([
+  ['commit', ['[]'], ['saga_pkey']],
+  ['commitFar', ['[]'], ['saga_pkey', 'saga_wait_pkey', 'saga_lock_pkey', 'saga_mail_pending']],
+  ['deliver', ['e', 'k', null, null], ['saga_wait_box']],
+  ['isDuplicate', ['e', 'k', 'm'], ['saga_mail_once']],
+  ['prune', [0, 10], ['saga_finished', 'saga_pkey']],
+  ['pruneMail', [0, 10], ['saga_mail_taken']],
+  ['running', ['order'], ['saga_owned']],
+  ['load', ['01890000-0000-7000-8000-000000000000'], ['saga_pkey', 'saga_step_pkey']],
+  ['findByKey', ['order', 'k'], ['saga_key']],
+] as const)('can answer %s by an index', { timeout: 20_000 }, async (name, values, indexes) => {
+  const { database, schema } = indexed
+  const statement = statementsFor(schema)[name]
+
+  const told = await database.transaction(async (tx) => {
+    await tx.query('SET LOCAL enable_seqscan = off')
+    const { rows } = await tx.query(`EXPLAIN ${statement}`, [...values])
+    return rows.map((row) => Object.values(row)[0]).join('\n')
+  })
+
+  for (const index of indexes) expect(told).toContain(index)
 })
 
 test('survives the end of its connections in the middle of a transactional step', async ({ skip }) => {

@@ -1,9 +1,10 @@
 import { duration, MAX_DURATION, shown } from './internal/check.js'
 import { sagaConflict } from './internal/conflict.js'
+import { Gather } from './internal/gather.js'
 import { canonical } from './internal/json.js'
 import { LONGEST } from './plan.js'
 import { transactOf } from './postgres/database.js'
-import { rowOf, type SagaColumns, wireOf } from './postgres/rows.js'
+import { newWireOf, rowOf, type SagaColumns, wireOf } from './postgres/rows.js'
 import { installTestClock, migrateSchema } from './postgres/schema.js'
 import { statementsFor } from './postgres/statements.js'
 import type { Database, Queryable } from './shapes.js'
@@ -50,27 +51,32 @@ export function postgresStore(options: PostgresStoreOptions): PostgresStore {
     return (await on.query(statement, values)).rows.map((row) => rowOf(row as SagaColumns))
   }
 
+  /** Those that were created; of the others the key is known. */
+  async function insert(on: Queryable, sagas: readonly NewSaga[]): Promise<(SagaRow | undefined)[]> {
+    const created = await rows(on, sql.create, [JSON.stringify(sagas.map(newWireOf))])
+    const byId = new Map(created.map((row) => [row.id, row]))
+    return sagas.map(({ id }) => byId.get(id))
+  }
+
+  const births = new Gather<NewSaga, SagaRow | undefined>((sagas) => insert(pool, sagas), {
+    weight: ({ input }) => input?.length ?? 0,
+  })
+
+  /** When the database itself said no, it may have meant another saga of the statement. */
+  async function bear(saga: NewSaga): Promise<SagaRow | undefined> {
+    try {
+      return await births.add(saga)
+    } catch (error) {
+      if (!isSaidBySql(error)) throw error
+      return (await insert(pool, [saga]))[0]
+    }
+  }
+
   async function create(saga: NewSaga, tx?: Queryable): Promise<{ saga: SagaRow; created: boolean }> {
-    const on = tx ?? pool
-    const [created] = await rows(on, sql.create, [
-      saga.id,
-      saga.name,
-      saga.version,
-      saga.shape,
-      saga.key ?? null,
-      saga.input ?? null,
-      JSON.stringify(saga.tags),
-      saga.progress.status,
-      saga.worker ?? null,
-      saga.delay ?? 0,
-      saga.deadline ?? null,
-      saga.parent ?? null,
-      saga.lock ?? null,
-      saga.trace ?? null,
-    ])
+    const created = tx === undefined ? await bear(saga) : (await insert(tx, [saga]))[0]
     if (created) return { saga: created, created: true }
 
-    const [known] = await rows(on, sql.findByKey, [saga.name, saga.key])
+    const [known] = await rows(tx ?? pool, sql.findByKey, [saga.name, saga.key])
     // Between the two statements the saga with this key was deleted: the key is free again.
     if (!known) return create(saga, tx)
     if (canonical(known.input) !== canonical(saga.input)) throw sagaConflict(known)
@@ -267,4 +273,10 @@ function limitedOf(can: readonly Support[]): [string, Support[]][] {
   for (const support of can)
     if (support.maxRunning !== undefined) limited.set(support.name, [...(limited.get(support.name) ?? []), support])
   return [...limited].sort(([a], [b]) => (a < b ? -1 : 1))
+}
+
+/** An error with a SQLSTATE: the statement was refused, and nothing of it is there. */
+function isSaidBySql(error: unknown): boolean {
+  const code = (error as { code?: unknown } | null)?.code
+  return typeof code === 'string' && /^[0-9A-Z]{5}$/.test(code)
 }

@@ -1,5 +1,5 @@
 import { exponential } from '@msx/retry'
-import { type Limit, runAttempt } from './attempt.js'
+import { isPromise, type Limit, runAttempt } from './attempt.js'
 import type { Committer } from './committer.js'
 import { compensateContext, stepContext } from './context.js'
 import { decide, type Happening, next, type Task } from './decide.js'
@@ -16,7 +16,7 @@ import {
 } from './errors.js'
 import type { Emit } from './events.js'
 import {
-  advanced,
+  advance,
   emitNotices,
   guardOf,
   type Held,
@@ -44,6 +44,8 @@ export interface RunnerParts {
   readonly random: () => number
   readonly emit: Emit
   readonly nextId: () => string
+  /** A mark for a write that no other write has. */
+  readonly token: () => string
   /** Characters of JSON that a result may have. */
   readonly maxStepBytes: number
   /** True once the engine wants its sagas back at the next checkpoint. */
@@ -397,13 +399,14 @@ export class Run {
 
   #act(step: PlannedStep): Promise<boolean> {
     const { progress } = this.#held.state
-    this.#parts.emit('stepStarted', {
-      sagaId: this.id,
-      name: this.#plan.name,
-      step: step.name,
-      attempt: counterOf(progress, step).attempt + 1,
-      direction: progress.direction,
-    })
+    if (this.#parts.emit.wanted('stepStarted'))
+      this.#parts.emit('stepStarted', {
+        sagaId: this.id,
+        name: this.#plan.name,
+        step: step.name,
+        attempt: counterOf(progress, step).attempt + 1,
+        direction: progress.direction,
+      })
     return step.transactional ? this.#exclusive(() => this.#doInTransaction(step)) : this.#do(step)
   }
 
@@ -476,16 +479,24 @@ export class Run {
   }
 
   #run(step: PlannedStep, state: State, tx: unknown, limits: readonly Limit[]): Promise<string | undefined> {
-    return runAttempt(this.#parts.timers, this.owner, limits, async (scope) => {
+    return runAttempt(this.#parts.timers, this.owner, limits, (scope) => {
       if (state.progress.direction === 'backward') {
-        await step.compensate?.(tx, compensateContext(this.#plan, state, step, scope))
-        return undefined
+        const undone = step.compensate?.(tx, compensateContext(this.#plan, state, step, scope))
+        return isPromise(undone) ? undone.then(() => undefined) : undefined
       }
       this.#steps.add(scope)
+      const ended = (): void => void this.#steps.delete(scope)
       try {
-        return this.#storable(step, await step.run(tx, stepContext(this.#plan, state, step, scope, 'do')))
-      } finally {
-        this.#steps.delete(scope)
+        const result = step.run(tx, stepContext(this.#plan, state, step, scope, 'do'))
+        if (isPromise(result))
+          return Promise.resolve(result)
+            .then((kept) => this.#storable(step, kept))
+            .finally(ended)
+        ended()
+        return this.#storable(step, result)
+      } catch (error) {
+        ended()
+        throw error
       }
     })
   }
@@ -538,7 +549,7 @@ export class Run {
       id: held.row.id,
       fence: held.row.fence,
       rev: held.row.rev,
-      token: crypto.randomUUID(),
+      token: this.#parts.token(),
       keep,
       wakeIn,
       claims: keep ? 1 : 0,
@@ -562,7 +573,7 @@ export class Run {
 
   #accepted({ transition, decision }: Written): boolean {
     this.#unanswered = []
-    this.#held = advanced(this.#held, transition, this.#parts.timers)
+    advance(this.#held, transition, this.#parts.timers)
     emitNotices(this.#parts.emit, this.#held, decision)
     if (!transition.keep) this.#parts.onRelease(this.#held, transition.wakeIn)
     return transition.keep

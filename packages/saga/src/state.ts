@@ -90,10 +90,12 @@ function markAfter(record: NewRecord, before: Mark | undefined, at: number): Mar
   }
 }
 
-/** The results of the steps so far, by name. */
-export function resultsOf(plan: Plan, marks: Marks): Readonly<Record<string, unknown>> {
+/** The results of the steps before this one, by name, or of all: branches do not see each other's. */
+export function resultsOf(plan: Plan, marks: Marks, before?: PlannedStep): Readonly<Record<string, unknown>> {
   const results: Record<string, unknown> = Object.create(null)
-  for (const { name, kind } of plan.steps) {
+  for (const step of plan.steps) {
+    if (before && (step.name === before.name || (step.group && step.group === before.group))) break
+    const { name, kind } = step
     const known = marks.get(name)
     if (known?.state === 'applied' && kind !== 'sleep') results[name] = fromJson(known.output)
   }

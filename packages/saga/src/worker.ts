@@ -3,6 +3,7 @@ import { isSagaConflictError, LeaseLostError } from './errors.js'
 import type { Emit } from './events.js'
 import { MAX_DURATION } from './internal/check.js'
 import type { Timers } from './internal/timers.js'
+import { tokens } from './internal/uuid.js'
 import { outlineOf } from './outline.js'
 import type { Plan } from './plan.js'
 import { Run, type RunnerParts } from './runner.js'
@@ -74,7 +75,12 @@ export class Worker {
       ...parts,
       committer: new Committer(parts.store, parts.timers.now, (rows, took) => parts.emit('batch', { rows, took })),
       isClosing: () => this.isClosing,
+      onRelease: (saga, wakeIn) => {
+        this.#leave(saga.row.id)
+        parts.onRelease(saga, wakeIn)
+      },
       onSpawn: () => this.poke(0),
+      token: tokens(),
     }
   }
 
@@ -176,9 +182,8 @@ export class Worker {
         this.#doubt()
       })
       .finally(() => {
-        if (this.#runs.get(row.id) === run) this.#runs.delete(row.id)
+        if (this.#runs.get(row.id) === run) this.#leave(row.id)
         this.#going.delete(going)
-        if (this.#runs.size === this.#parts.concurrency - 1) this.poke(0)
         if (this.#going.size === 0) for (const wake of this.#idleWaiters.splice(0)) wake()
       })
     this.#going.add(going)
@@ -192,6 +197,11 @@ export class Worker {
   /** Whether this process runs the saga. */
   runs(id: string): boolean {
     return this.#runs.has(id)
+  }
+
+  /** Its place is free for another. */
+  #leave(id: string): void {
+    if (this.#runs.delete(id) && this.#runs.size === this.#parts.concurrency - 1) this.poke(0)
   }
 
   /** Tells a running step of this process that its saga was cancelled. */

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest'
-import { risingIds } from './uuid.js'
+import { risingIds, tokens } from './uuid.js'
 
 test('makes version 7 ids of the RFC 4122 variant that begin with the time', () => {
   const id = risingIds(() => 0x0123456789ab)()
@@ -17,4 +17,13 @@ test('rises within a millisecond, over its limit, and when the clock is set back
 
   expect([...ids].sort()).toEqual(ids)
   expect(new Set(ids).size).toBe(ids.length)
+})
+
+test('makes tokens that are UUIDs, each another one', () => {
+  const [mine, yours] = [tokens(), tokens()]
+  const made = [mine(), mine(), yours(), yours()]
+
+  expect(new Set(made).size).toBe(4)
+  for (const token of made)
+    expect(token).toMatch(/^[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/)
 })

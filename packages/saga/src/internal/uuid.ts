@@ -4,12 +4,9 @@
  */
 export function uuidv7(now: number, count: number): string {
   const time = now.toString(16).padStart(12, '0')
-  const random = Buffer.from(crypto.getRandomValues(new Uint8Array(8)))
-  random[0] = 0x80 | ((random[0] as number) & 0x3f)
-
-  const tail = random.toString('hex')
   const ordered = (0x7000 | count).toString(16)
-  return `${time.slice(0, 8)}-${time.slice(8)}-${ordered}-${tail.slice(0, 4)}-${tail.slice(4)}`
+  // Its last 64 bits have the variant in place, and the platform makes them in bulk.
+  return `${time.slice(0, 8)}-${time.slice(8)}-${ordered}-${crypto.randomUUID().slice(19)}`
 }
 
 /** Ids of one process, each above the one before, even when its wall clock is set back. */
@@ -28,4 +25,11 @@ export function risingIds(wallClock: () => number = Date.now): () => string {
     }
     return uuidv7(last, count)
   }
+}
+
+/** Marks that no other process makes: a random half, and a count. Cheaper than a random one each time. */
+export function tokens(): () => string {
+  const prefix = crypto.randomUUID().slice(0, 24)
+  let count = 0
+  return () => `${prefix}${(count++).toString(16).padStart(12, '0')}`
 }

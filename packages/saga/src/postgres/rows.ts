@@ -1,6 +1,6 @@
 import type { StoredError } from '../errors.js'
 import { toJson } from '../internal/json.js'
-import type { Lanes, Progress, RecordRow, SagaRow, SagaStatus, Tags, Transition } from '../store.js'
+import type { Lanes, NewSaga, Progress, RecordRow, SagaRow, SagaStatus, Tags, Transition } from '../store.js'
 
 /** A row as the statements select it: int8 and payloads as text, times as milliseconds. */
 export interface SagaColumns {
@@ -99,6 +99,11 @@ function recordOf({ output, error, note, due, child, ...record }: RecordColumns)
     error: parsed<StoredError>(error),
     note: parsed<NonNullable<RecordRow['note']>>(note),
   }
+}
+
+/** A new saga as the create statement reads it. */
+export function newWireOf({ progress, tags, delay, ...saga }: NewSaga): object {
+  return { ...saga, status: progress.status, tags: toJson(tags), delay: delay ?? 0 }
 }
 
 /** A transition as the commit statement reads it. */

@@ -85,15 +85,20 @@ export function statementsFor(schema: string): Statements {
 
   return {
     create: `
-      WITH t AS (SELECT ${now} AS now),
-      home AS (SELECT id FROM ${at}.saga_worker, t WHERE id = $9::text::uuid AND expires_at > t.now),
-      s AS (
-        INSERT INTO ${at}.saga (id, name, version, shape, key, input, tags, status, worker, claims, wake_at, deadline, created_at, parent, lock, trace)
-        SELECT $1::text::uuid, $2, $3::int, $4, $5, $6::text::json, $7::text::jsonb, $8, home.id,
+      WITH t AS MATERIALIZED (SELECT ${now} AS now),
+      b AS (
+        SELECT * FROM json_to_recordset($1::text::json) AS b(
+          id uuid, name text, version int, shape text, key text, input text, tags text, status text, worker uuid, delay float8,
+          deadline float8, parent uuid, lock text, trace text)
+      ), s AS (
+        INSERT INTO ${at}.saga (id, name, version, shape, key, input, tags, status, worker, claims, wake_at, deadline, created_at,
+          parent, lock, trace)
+        SELECT b.id, b.name, b.version, b.shape, b.key, b.input::json, b.tags::jsonb, b.status, home.id,
                CASE WHEN home.id IS NULL THEN 0 ELSE 1 END,
-               CASE WHEN home.id IS NULL THEN t.now + $10::float8 * interval '1 ms' END,
-               t.now + $11::float8 * interval '1 ms', t.now, $12::text::uuid, $13, $14
-        FROM t LEFT JOIN home ON true
+               CASE WHEN home.id IS NULL THEN t.now + b.delay * interval '1 ms' END,
+               t.now + b.deadline * interval '1 ms', t.now, b.parent, b.lock, b.trace
+        FROM t, b LEFT JOIN ${at}.saga_worker home ON home.id = b.worker AND home.expires_at > (SELECT now FROM t)
+        ORDER BY b.name, b.key
         ON CONFLICT (name, key) WHERE key IS NOT NULL DO NOTHING
         RETURNING *
       )
