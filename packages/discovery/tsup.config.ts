@@ -9,6 +9,7 @@ const options = library({
   prometheus: 'src/prometheus.ts',
   opentelemetry: 'src/opentelemetry.ts',
   testing: 'src/testing.ts',
+  cli: 'src/cli.ts',
 })
 
 // The bundled declarations lose the reference that index.ts begins with; without it `AsyncDisposable` has no meaning there.

@@ -25,7 +25,9 @@ it('says that undici is missing and how to install it; the other entries do with
        }`,
     )
 
-    const { stdout } = await promisify(execFile)(process.execPath, [join(folder, 'try.mjs')])
+    // Package managers set NODE_PATH for what they run.
+    const env = { ...process.env, NODE_PATH: '' }
+    const { stdout } = await promisify(execFile)(process.execPath, [join(folder, 'try.mjs')], { env })
 
     const lines = stdout.trim().split('\n')
     expect(lines.slice(0, -1)).toEqual(['index', 'consul', 'node', 'testing', 'prometheus'].map((e) => `${e} loaded`))
