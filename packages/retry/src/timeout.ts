@@ -58,8 +58,8 @@ class Timeout implements Policy {
       booleanOption('timeout: loopGrace', options.loopGrace === undefined ? true : options.loopGrace) &&
       this.clock.after === undefined
     this.#queue = new DeadlineQueue(this.clock)
-    // As within a retry, whose context is of one more shape.
-    this.kept = new Race(this, this.#queue, 0, new CallContext(undefined, 1))
+    // Contexts within a retry have a shape of their own.
+    this.kept = [undefined, new CallContext(undefined, 1)].map((caller) => new Race(this, this.#queue, 0, caller))
   }
 
   execute<T>(operation: Operation<T>, options?: ExecuteOptions): Promise<T> {
