@@ -46,8 +46,8 @@ class Timeout implements Policy {
   readonly watch: AbortWatch = new AbortWatch()
   readonly #duration: number | (() => number)
   readonly #queue: DeadlineQueue
-  /** See {@link RetrySettings.kept}. */
-  readonly kept: unknown
+  /** See {@link RetrySettings.kept}. Once for all policies, for some are made for a single call. */
+  static #kept: unknown
 
   constructor(ms: number | (() => number), options: TimeoutOptions) {
     this.#duration = typeof ms === 'function' ? ms : duration('timeout: ms', ms)
@@ -59,7 +59,7 @@ class Timeout implements Policy {
       this.clock.after === undefined
     this.#queue = new DeadlineQueue(this.clock)
     // Contexts within a retry have a shape of their own.
-    this.kept = [undefined, new CallContext(undefined, 1)].map((caller) => new Race(this, this.#queue, 0, caller))
+    Timeout.#kept ??= [undefined, new CallContext(undefined, 1)].map((caller) => new Race(this, this.#queue, 0, caller))
   }
 
   execute<T>(operation: Operation<T>, options?: ExecuteOptions): Promise<T> {
