@@ -1,5 +1,12 @@
 import { context, SpanStatusCode, trace } from '@opentelemetry/api'
 import { AsyncLocalStorageContextManager } from '@opentelemetry/context-async-hooks'
+import { W3CTraceContextPropagator } from '@opentelemetry/core'
+import {
+  AggregationTemporality,
+  InMemoryMetricExporter,
+  MeterProvider,
+  PeriodicExportingMetricReader,
+} from '@opentelemetry/sdk-metrics'
 import {
   BasicTracerProvider,
   InMemorySpanExporter,
@@ -84,6 +91,60 @@ test('a child belongs to the trace of its parent, and a row that says nonsense b
 
   expect(one('step x').spanContext().traceId).toBe(one('start order').spanContext().traceId)
   expect(one('saga odd').parentSpanContext).toBeUndefined()
+})
+
+test('keeps the context as the given propagator writes it', () => {
+  const telemetry = openTelemetry({ tracer, propagator: new W3CTraceContextPropagator() })
+  const own = openTelemetry({ tracer })
+  const saga = { sagaId: 'x', name: 'order', version: 1 }
+
+  const started = telemetry.start(saga)
+  started.end()
+  own.run(saga, started.carrier).end('completed')
+  const { carrier } = own.start(saga)
+  telemetry.run(saga, carrier).end('completed')
+
+  const [first, second] = spans('saga order')
+  expect(first?.parentSpanContext?.spanId).toBe(spans('start order')[0]?.spanContext().spanId)
+  expect(JSON.parse(carrier as string).traceparent).toContain(second?.parentSpanContext?.spanId)
+})
+
+test('measures attempts and stays, with labels that are few', async () => {
+  const metrics = new InMemoryMetricExporter(AggregationTemporality.CUMULATIVE)
+  const reader = new PeriodicExportingMetricReader({ exporter: metrics })
+  const meter = new MeterProvider({ readers: [reader] }).getMeter('tests')
+  const order = saga<null>('order')
+    .step('a', () => 1, { compensate: () => undefined })
+    .step('b', () => Promise.reject(new StepRejectedError('no')))
+    .returns(() => null)
+  const engine = createSagaEngine({ store: memoryStore(), sagas: [order], telemetry: openTelemetry({ tracer, meter }) })
+  await engine.run()
+  await engine.settled((await engine.start(order, null)).id)
+  await engine.close()
+  await reader.forceFlush()
+
+  const told = new Map(
+    metrics
+      .getMetrics()
+      .flatMap(({ scopeMetrics }) =>
+        scopeMetrics.flatMap((scope) =>
+          scope.metrics.map(
+            (metric) => [metric.descriptor.name, metric.dataPoints.map((point) => point.attributes)] as const,
+          ),
+        ),
+      ),
+  )
+  expect(told.get('msx.saga.runs')).toEqual([{ 'msx.saga.name': 'order', 'msx.saga.status': 'compensated' }])
+  const labels = (step: string, direction: string) => ({
+    'msx.saga.name': 'order',
+    'msx.saga.step': step,
+    'msx.saga.direction': direction,
+  })
+  expect(told.get('msx.saga.step.duration')).toEqual([
+    labels('a', 'forward'),
+    { ...labels('b', 'forward'), 'error.type': 'MSX_SAGA_STEP_REJECTED' },
+    labels('a', 'backward'),
+  ])
 })
 
 test('takes what the application registered, and refuses what is none', () => {

@@ -138,7 +138,7 @@ test('sagas of all shapes add up, whenever their process dies', { timeout: 300_0
       points += report.points
       expect(report.failures.map(({ point, error }) => `${point}: ${(error as Error).message}`)).toEqual([])
     }),
-    { numRuns: Number(process.env['SAGA_SHAPES'] ?? 15) },
+    { numRuns: Number(process.env['SAGA_SHAPES'] ?? 40) },
   )
   expect(points).toBeGreaterThan(100)
 })
