@@ -95,6 +95,92 @@ describe.skipIf(available === undefined)('rabbitmq', { timeout: 20_000 }, () => 
       await early
     })
 
+    test('sends nothing again with replay: false, and says that the broker may have it', async () => {
+      const proxy = await proxied()
+      const queue = await queueOf('replay-false')
+      const connection = await connected({ url: proxy.url, replay: false })
+
+      proxy.mute()
+      const sent = range(5).map((n) => connection.publish(message(queue, `m-${n}`), { mandatory: true }))
+      const settled = Promise.allSettled(sent)
+      await until(async () => (await depth(queue)) === 5)
+      proxy.refuse(true)
+      proxy.cut()
+      const outcomes = await settled
+      expect(connection.health()).toBe('down')
+      // What was never written is not sent again: it is sent.
+      const unsent = connection.publish(message(queue, 'later'), { mandatory: true })
+      proxy.refuse(false)
+      await unsent
+
+      for (const outcome of outcomes) {
+        expect(outcome).toMatchObject({
+          status: 'rejected',
+          reason: {
+            code: 'MSX_CONNECTION_LOST',
+            retryable: true,
+            details: { wasSent: true, sends: 1 },
+            message: expect.stringMatching(/the broker may have it.*replay is false/),
+          },
+        })
+      }
+      expect(await drain(queue)).toEqual([...range(5).map((n) => `m-${n}`), 'later'])
+    })
+
+    test('sends a message again as often as replay.attempts allows, in order', async () => {
+      const proxy = await proxied()
+      proxy.holdConfirms()
+      const queue = await queueOf('replay-attempts')
+      const connection = await connected({ url: proxy.url, replay: { attempts: 2, maxAge: 60_000 } })
+
+      const sent = range(3).map((n) => connection.publish(message(queue, `m-${n}`), { mandatory: true }))
+      const settled = Promise.allSettled(sent)
+      for (const sends of [1, 2, 3]) {
+        await until(async () => (await depth(queue)) === 3 * sends)
+        proxy.cut()
+      }
+      const outcomes = await settled
+
+      for (const outcome of outcomes) {
+        expect(outcome).toMatchObject({
+          status: 'rejected',
+          reason: {
+            code: 'MSX_CONNECTION_LOST',
+            details: { wasSent: true, sends: 3 },
+            message: expect.stringMatching(/replay\.attempts is 2/),
+          },
+        })
+      }
+      const once = range(3).map((n) => `m-${n}`)
+      expect(await drain(queue)).toEqual([...once, ...once, ...once])
+    })
+
+    test('rejects what waits to be sent again at replay.maxAge, long before confirmTimeout', async () => {
+      const proxy = await proxied()
+      const queue = await queueOf('replay-age')
+      const connection = await connected({ url: proxy.url, replay: { attempts: 10, maxAge: 400 } })
+
+      proxy.mute()
+      const startedAt = performance.now()
+      const sent = connection.publish(message(queue, 'old'), { mandatory: true })
+      const early = expect(sent).rejects.toMatchObject({
+        code: 'MSX_CONNECTION_LOST',
+        details: { wasSent: true, sends: 1 },
+        message: expect.stringMatching(/replay\.maxAge is 400 ms/),
+      })
+      await until(async () => (await depth(queue)) === 1)
+      proxy.refuse(true)
+      proxy.cut()
+      await early
+      const took = performance.now() - startedAt
+      proxy.refuse(false)
+      await connection.publish(message(queue, 'new'), { mandatory: true })
+
+      expect(took).toBeGreaterThanOrEqual(399)
+      expect(took).toBeLessThan(10_000)
+      expect(await drain(queue)).toEqual(['old', 'new'])
+    })
+
     test('loses no message of 1,500 over six cuts, and doubles no more than were on their way', async () => {
       const proxy = await proxied()
       const prefetch = 20

@@ -1,6 +1,7 @@
 import type { ConnectionOptions } from 'node:tls'
 import { type Backoff, exponential } from '@msx/retry'
 import { checkCount, checkDuration, checkFunction, checkText, refuse } from '../internal/check.js'
+import { completeReplay, type ReplayOptions } from './replay.js'
 
 /** What the socket is made with: options of `net.connect` or, for `amqps:`, of `tls.connect`. */
 export interface SocketOptions extends ConnectionOptions {
@@ -42,6 +43,13 @@ export interface RabbitmqOptions {
    * with MSX_CONFIRM_TIMEOUT, MSX_WINDOW_FULL or MSX_CONNECTION_LOST. Default 30,000.
    */
   readonly confirmTimeout?: number | undefined
+  /**
+   * How far what was written and not confirmed is sent again, in order and with the same ids, after its channel or
+   * connection is lost: `attempts` times, up to `maxAge` ms after its publish. Beyond, and with `false` at once, it is
+   * rejected with MSX_CONNECTION_LOST, and the broker may have it all the same. Default: as often as need be, until
+   * `confirmTimeout`.
+   */
+  readonly replay?: ReplayOptions | false | undefined
   /** How long to wait before each attempt to reconnect. Default `exponential({ base: 200, max: 10_000 })` of @msx/retry. */
   readonly reconnect?: Backoff | undefined
   /** After how much silence a peer is asked for a sign of life, in ms, rounded up to seconds; 0 for never. Default 10,000. */
@@ -59,6 +67,7 @@ export interface Settings {
   readonly maxInFlightBytes: number
   readonly onFull: 'wait' | 'reject'
   readonly confirmTimeout: number
+  readonly replay: ReplayOptions
   readonly reconnect: Backoff
   /** Undefined: as the URL says, else the default. */
   readonly heartbeat: number | undefined
@@ -110,6 +119,7 @@ export function completeOptions(options: RabbitmqOptions): Settings {
     maxInFlightBytes,
     onFull,
     confirmTimeout,
+    replay: completeReplay(WHERE, options.replay),
     reconnect,
     heartbeat,
   }

@@ -13,6 +13,8 @@ export interface BreakableLine {
   tear(): void
   /** From now on nothing the broker says comes through, on the connections that there are. */
   mute(): void
+  /** From now on the broker's confirms do not come through, on new connections. */
+  holdConfirms(): void
   /** New connections are dropped at once. */
   refuse(isRefusing: boolean): void
   /** Says something to every client in the name of the broker, which must be silent meanwhile. */
@@ -33,6 +35,7 @@ export async function proxyTo(url: string): Promise<BreakableLine> {
   const target = new URL(url)
   const pairs = new Set<Pair>()
   let isRefusing = false
+  let isHoldingConfirms = false
   let made = 0
 
   const listener = createServer((client) => {
@@ -52,8 +55,9 @@ export async function proxyTo(url: string): Promise<BreakableLine> {
       if (pair.isTearing) to.write(data.subarray(0, Math.max(1, data.length - 5)), () => reset(pair))
       else to.write(data)
     }
+    const without = isHoldingConfirms ? confirmFilter() : undefined
     server.on('data', (data) => {
-      if (!pair.isMuted) pass(client, data)
+      if (!pair.isMuted) pass(client, without === undefined ? data : without(data))
     })
     const listen = frameReader(({ channel, classId, methodId }) => {
       if (classId === BASIC_CLASS && methodId === BASIC_CONSUME) pair.consuming.add(channel)
@@ -94,6 +98,9 @@ export async function proxyTo(url: string): Promise<BreakableLine> {
     mute() {
       for (const pair of pairs) pair.isMuted = true
     },
+    holdConfirms() {
+      isHoldingConfirms = true
+    },
     refuse(should) {
       isRefusing = should
     },
@@ -115,6 +122,7 @@ function reset({ client, server }: Pair): void {
 const BASIC_CLASS = 60
 const BASIC_CONSUME = 20
 const BASIC_ACK = 80
+const BASIC_NACK = 120
 const METHOD_FRAME = 1
 
 /** A delivery that was never made: settling it is an error of the channel. */
@@ -144,6 +152,27 @@ function frameReader(onMethod: (method: Method) => void): (data: Buffer) => void
       if (rest.readUInt8(0) === METHOD_FRAME) {
         onMethod({ channel: rest.readUInt16BE(1), classId: rest.readUInt16BE(7), methodId: rest.readUInt16BE(9) })
       }
+      rest = rest.subarray(end)
+    }
+  }
+}
+
+/** Lets through all that a broker says but acks and nacks. */
+function confirmFilter(): (data: Buffer) => Buffer {
+  let rest = Buffer.alloc(0)
+
+  return (data) => {
+    rest = Buffer.concat([rest, data])
+    const passing: Buffer[] = []
+    for (;;) {
+      const end = rest.length >= 7 ? 8 + rest.readUInt32BE(3) : Number.POSITIVE_INFINITY
+      if (rest.length < end) return Buffer.concat(passing)
+
+      const isConfirm =
+        rest.readUInt8(0) === METHOD_FRAME &&
+        rest.readUInt16BE(7) === BASIC_CLASS &&
+        [BASIC_ACK, BASIC_NACK].includes(rest.readUInt16BE(9))
+      if (!isConfirm) passing.push(rest.subarray(0, end))
       rest = rest.subarray(end)
     }
   }

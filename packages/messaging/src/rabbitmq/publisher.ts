@@ -9,6 +9,7 @@ import { HeaderTable } from './header-table.js'
 import { closedConnection, type Link } from './link.js'
 import { Nap } from './nap.js'
 import type { Settings } from './options.js'
+import { replayRefusal } from './replay.js'
 import { toProperties } from './wire.js'
 
 /** Something to publish. */
@@ -59,7 +60,8 @@ const GATHER = 5
  * Publishes with confirms, in order, over as many channels and connections as it takes. A message waits its turn, is in
  * the window without being written (no connection, or the broker is blocked), or is written and not confirmed. When the
  * channel breaks, what was written goes back in front of what was not, and all of it is written again: the broker may
- * have had some of it, so those arrive twice, with the same id. Each promise settles by its deadline.
+ * have had some of it, so those arrive twice, with the same id. `replay` limits that. Each promise settles by
+ * its deadline.
  */
 export class Publisher {
   readonly #parts: PublisherParts
@@ -76,6 +78,7 @@ export class Publisher {
   #channel: ConfirmChannel | undefined
   #isStuffed = false
   #cancelSweep: (() => void) | undefined
+  #cancelReplaySweep: (() => void) | undefined
   #isOpening = false
   #isClosed = false
 
@@ -119,6 +122,7 @@ export class Publisher {
     this.#isClosed = true
     this.#nap.end()
     this.#cancelSweep?.()
+    this.#cancelReplaySweep?.()
     for (const entry of this.#live) this.#settle(entry, closedConnection())
     this.#channel = undefined
   }
@@ -199,6 +203,7 @@ export class Publisher {
 
       this.#channel = channel
       this.#isStuffed = false
+      this.#endReplays()
       this.#write()
     } catch (error) {
       throw explain(error, 'open a channel')
@@ -232,7 +237,7 @@ export class Publisher {
     this.#written = new ByTag()
     const again: Entry[] = []
     for (const entry of unconfirmed) {
-      const refusal = this.#refusalOf(entry, cause)
+      const refusal = this.#refusalOf(entry, cause) ?? this.#replayRefusalOf(entry, cause)
       if (refusal === undefined) again.push(entry)
       else {
         this.#leave(entry)
@@ -241,6 +246,7 @@ export class Publisher {
     }
     for (const entry of again) entry.isReturned = false
     this.#unwritten.unshift(again)
+    this.#armReplaySweep()
     this.#letIn()
     void this.#reopen()
   }
@@ -264,6 +270,49 @@ export class Publisher {
     }
 
     return sends < SUSPICIOUS ? undefined : nacked(entry, textOf(cause), cause)
+  }
+
+  #replayRefusalOf(entry: Entry, cause: unknown): MessagingError | undefined {
+    const { sends, parcel } = entry
+
+    return replayRefusal({ doing: doingOf(parcel), sends, age: this.#ageOf(entry) }, this.#parts.settings.replay, cause)
+  }
+
+  /** In ms since its publish. */
+  #ageOf({ deadline }: Entry): number {
+    const { settings, time } = this.#parts
+
+    return time.now() - (deadline - settings.confirmTimeout)
+  }
+
+  /** While there is no channel, what waits to be sent again may get too old for it. */
+  #armReplaySweep(): void {
+    const { settings, time } = this.#parts
+    const { maxAge } = settings.replay
+    // What is to be sent again is in front, the oldest first.
+    const first = this.#unwritten.peek()
+    const isBounded = maxAge < settings.confirmTimeout && first !== undefined && first.sends > 0
+    if (!isBounded || this.#cancelReplaySweep !== undefined) return
+
+    this.#cancelReplaySweep = time.after(Math.max(0, Math.ceil(maxAge - this.#ageOf(first))) + GATHER, () => {
+      this.#cancelReplaySweep = undefined
+      this.#endReplays()
+      this.#armReplaySweep()
+    })
+  }
+
+  #endReplays(): void {
+    const first = this.#unwritten.peek()
+    if (first === undefined || first.sends === 0 || this.#ageOf(first) < this.#parts.settings.replay.maxAge) return
+
+    this.#unwritten.keep((entry) => {
+      const refusal = entry.sends > 0 ? this.#replayRefusalOf(entry, undefined) : undefined
+      if (refusal === undefined) return true
+      this.#leave(entry)
+      this.#settle(entry, refusal)
+      return false
+    })
+    this.#letIn()
   }
 
   #confirmed(channel: ConfirmChannel, tag: number, multiple: boolean, isTaken: boolean): void {
