@@ -99,6 +99,30 @@ export function sameEndpoint(a: Endpoint, b: Endpoint): boolean {
   )
 }
 
+/**
+ * Whether a report says of an endpoint what is known of it. Most reports repeat what the last one said, and this takes a
+ * small part of the time of completing them. False is no answer: then `sameEndpoint` of the completed one decides.
+ */
+export function repeats(init: EndpointInit, known: Endpoint): boolean {
+  const { id, weight = 1, priority = 0, tags = NO_TAGS, meta = NO_META } = init
+
+  return (
+    init.port === known.port &&
+    init.host === known.host &&
+    (id ?? `${known.host}:${known.port}`) === known.id &&
+    weight === known.weight &&
+    priority === known.priority &&
+    init.zone === known.zone &&
+    init.scheme === known.scheme &&
+    (init.url === undefined || init.url === known.url) &&
+    Array.isArray(tags) &&
+    sameTags(tags, known.tags) &&
+    typeof meta === 'object' &&
+    meta !== null &&
+    sameMeta(meta, known.meta)
+  )
+}
+
 function isHost(host: string, url: string): boolean {
   return PLAIN_NAME.test(host) || isIPv4(host) || (!/[/?#@\\]/.test(host) && URL.canParse(url))
 }
@@ -110,8 +134,13 @@ function sameTags(a: readonly string[], b: readonly string[]): boolean {
 function sameMeta(a: Readonly<Record<string, string>>, b: Readonly<Record<string, string>>): boolean {
   if (a === b) return true
 
-  const keys = Object.keys(a)
-  return keys.length === Object.keys(b).length && keys.every((key) => a[key] === b[key])
+  let keys = 0
+  for (const key in a) {
+    if (a[key] !== b[key]) return false
+    keys++
+  }
+  for (const _ in b) keys--
+  return keys === 0
 }
 
 function schemeOf(init: EndpointInit): Scheme | undefined {

@@ -1,6 +1,6 @@
 import type { Balancer, Outcome, PickOptions } from './balancer.js'
 import { type Clock, schedule } from './clock.js'
-import { type Endpoint, type EndpointInit, sameEndpoint, toEndpoint } from './endpoint.js'
+import { type Endpoint, type EndpointInit, repeats, sameEndpoint, toEndpoint } from './endpoint.js'
 import { DiscoveryClosedError, NoEndpointsError } from './errors.js'
 import type { DiscoveryEvents } from './events.js'
 import { changesOf } from './internal/changes.js'
@@ -12,7 +12,7 @@ import { TrackedLease, TrackedNode } from './internal/tracked-node.js'
 import { WarmUp } from './internal/warm-up.js'
 import type { Lease } from './lease.js'
 import type { OutlierSettings } from './outlier.js'
-import { diffEndpoints, type Snapshot } from './snapshot.js'
+import type { Snapshot, SnapshotDiff } from './snapshot.js'
 import type { Source } from './source.js'
 
 /** One service by name: where it is, and who gets the next request. */
@@ -315,7 +315,7 @@ export class WatchedService implements Service {
   /** Makes the endpoints the current ones, in one step: whoever picks next picks from them. */
   #publish(endpoints: readonly Endpoint[], error?: Error): void {
     const before = this.#snapshot
-    this.#retire(endpoints)
+    const { added, removed } = this.#retire(endpoints)
     this.#arrange()
     this.#snapshot = Object.freeze({
       service: this.name,
@@ -325,20 +325,29 @@ export class WatchedService implements Service {
       ...(error !== undefined && { error }),
     })
 
-    const { added, removed } = diffEndpoints(before.endpoints, endpoints)
     this.#context.events.emit('change', { service: this.name, snapshot: this.#snapshot, added, removed })
     this.#wake()
   }
 
   /** Gives each endpoint its node: the present one, one that left a short while ago, or a new one. */
-  #retire(endpoints: readonly Endpoint[]): void {
+  #retire(endpoints: readonly Endpoint[]): SnapshotDiff {
     const now = this.clock.now()
     const before = this.#nodes
     const cold: TrackedNode[] = []
+    const added: Endpoint[] = []
+    const removed: Endpoint[] = []
     this.#nodes = new Map()
 
     for (const endpoint of endpoints) {
-      const known = before.get(endpoint.id) ?? this.#retired.get(endpoint.id)?.node
+      const present = before.get(endpoint.id)
+      if (present?.endpoint === endpoint) {
+        this.#nodes.set(endpoint.id, present)
+        continue
+      }
+
+      added.push(endpoint)
+      if (present !== undefined) removed.push(present.endpoint)
+      const known = present ?? this.#retired.get(endpoint.id)?.node
       const moved = known?.endpoint.host !== endpoint.host || known.endpoint.port !== endpoint.port
       const isNew = known === undefined || moved
       const node = isNew ? new TrackedNode(endpoint) : known
@@ -349,14 +358,21 @@ export class WatchedService implements Service {
       this.#retired.delete(endpoint.id)
     }
 
-    for (const [id, node] of before) if (!this.#nodes.has(id)) this.#retired.set(id, { node, since: now })
+    for (const [id, node] of before) {
+      if (this.#nodes.has(id)) continue
+
+      removed.push(node.endpoint)
+      this.#retired.set(id, { node, since: now })
+    }
     for (const [id, { since }] of this.#retired) if (now - since > RETIRED_MEMORY) this.#retired.delete(id)
 
-    const nodes = new Set(this.#nodes.values())
-    this.#ejections?.keep([...nodes])
-    this.#warmUp?.keep(nodes)
+    const nodes = [...this.#nodes.values()]
+    this.#ejections?.keep(nodes)
+    this.#warmUp?.keep(new Set(nodes))
     // When all are new there is nobody who could carry more than their share.
-    if (cold.length < nodes.size) for (const node of cold) this.#warmUp?.begin(node)
+    if (cold.length < nodes.length) for (const node of cold) this.#warmUp?.begin(node)
+
+    return { added, removed }
   }
 
   /** What was reported, usable entries only, each id once, unchanged ones as the objects they were before. */
@@ -365,8 +381,16 @@ export class WatchedService implements Service {
     const endpoints = new Map<string, Endpoint>()
     let unusable: unknown
 
-    for (const init of reported) {
+    for (let index = 0; index < reported.length; index++) {
+      const init = reported[index]! // within its length
       try {
+        // Reports come in the same order more often than not; then nothing has to be looked up.
+        const said = before[index]
+        if (said !== undefined && repeats(init, said)) {
+          endpoints.set(said.id, said)
+          continue
+        }
+
         const endpoint = toEndpoint(init)
         const known = this.#nodes.get(endpoint.id)?.endpoint
         endpoints.set(endpoint.id, known !== undefined && sameEndpoint(known, endpoint) ? known : endpoint)

@@ -17,13 +17,3 @@ export interface SnapshotDiff {
   readonly added: readonly Endpoint[]
   readonly removed: readonly Endpoint[]
 }
-
-export function diffEndpoints(before: readonly Endpoint[], after: readonly Endpoint[]): SnapshotDiff {
-  const old = new Set(before)
-  const current = new Set(after)
-
-  return {
-    added: after.filter((endpoint) => !old.has(endpoint)),
-    removed: before.filter((endpoint) => !current.has(endpoint)),
-  }
-}

@@ -58,7 +58,7 @@ export class Ejections {
   }
 
   has(node: TrackedNode): boolean {
-    return this.#ejected.has(node)
+    return node.ejected
   }
 
   get size(): number {
@@ -68,7 +68,7 @@ export class Ejections {
   /** These are the service's endpoints now. One that came back comes back as it was. */
   keep(nodes: readonly TrackedNode[]): void {
     this.#endpoints = nodes.length
-    this.#ejected = new Set(nodes.filter((node) => this.#health.get(node)?.ejectedUntil !== undefined))
+    this.#ejected = new Set(nodes.filter((node) => node.ejected))
   }
 
   /** The ejected endpoint whose turn it is to be tried by a request, if one is due and these options allow it. */
@@ -130,6 +130,7 @@ export class Ejections {
 
     const duration = ejectionTimeOf(health.times, this.#settings, this.#random)
     health.ejectedUntil = now + duration
+    node.ejected = true
     this.#ejected.add(node)
     this.#hooks.ejected(node, reason, duration, health.times)
   }
@@ -141,6 +142,7 @@ export class Ejections {
     health.failuresInRow = 0
     health.window?.clear()
     health.readmittedAt = now
+    node.ejected = false
     this.#ejected.delete(node)
     this.#hooks.readmitted(node)
   }

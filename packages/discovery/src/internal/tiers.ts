@@ -8,6 +8,12 @@ import type { Endpoint } from '../endpoint.js'
 export type Tiers<N extends Node> = readonly (readonly N[])[]
 
 export function toTiers<N extends Node>(nodes: readonly N[]): Tiers<N> {
+  const [first] = nodes
+  if (first === undefined) return []
+  const { priority, weight } = first.endpoint
+  const isAlike = ({ endpoint }: N) => endpoint.priority === priority && endpoint.weight === weight
+  if (nodes.every(isAlike)) return [nodes]
+
   const ordered = [...nodes].sort((a, b) => compareRank(a.endpoint, b.endpoint))
   const tiers: N[][] = []
 

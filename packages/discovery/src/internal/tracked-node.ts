@@ -11,6 +11,8 @@ export class TrackedNode implements Node {
   picked = 0
   failed = 0
   cancelled = 0
+  /** Left alone because of how it answers. */
+  ejected = false
   /** The part of its weight that it has while it warms up, up to 1. */
   warmth = 1
 
