@@ -30,7 +30,7 @@ export class CallContext implements PolicyContext {
   constructor(caller: ExecuteOptions | undefined, attempt?: number) {
     this.#caller = caller
     if (attempt !== undefined) this.attempt = attempt
-    if (caller !== undefined) carryOn(caller as Fields, this as unknown as Fields)
+    if (caller) carryOn(caller as Fields, this as unknown as Fields)
   }
 
   get aborted(): boolean {
@@ -48,7 +48,7 @@ export class CallContext implements PolicyContext {
 
   /** The signal that `signal` would return, as long as none has to be made for it. */
   static existingSignal(options: ExecuteOptions | undefined): AbortSignal | undefined {
-    if (options === undefined) return undefined
+    if (!options) return undefined
     if (!isBranded(options)) return options.signal
     if (!(#caller in options)) return undefined
 
@@ -58,16 +58,16 @@ export class CallContext implements PolicyContext {
 
 /** The context to call an operation with: that of the outer policy as it is, or a new one. */
 export function contextOf(options: ExecuteOptions | undefined): PolicyContext {
-  return options !== undefined && isBranded(options) ? options : new CallContext(options)
+  return options && isBranded(options) ? options : new CallContext(options)
 }
 
-/** Whether the caller gave up; makes no controller. */
+/** Whether the caller gave up; makes no controller. Untyped callers say null for no options. */
 export function isAborted(options: ExecuteOptions | undefined): boolean {
-  return options !== undefined && callerOf(options)?.aborted === true
+  return options ? callerOf(options)?.aborted === true : false
 }
 
 export function abortReason(options: ExecuteOptions | undefined): unknown {
-  return options === undefined ? undefined : callerOf(options)?.reason
+  return options ? callerOf(options)?.reason : undefined
 }
 
 /** What says whether, and why, the caller gave up. */
