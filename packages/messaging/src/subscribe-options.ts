@@ -22,6 +22,14 @@ export interface SubscribeOptions {
    */
   readonly ordered?: OrderedOptions | undefined
   readonly queue?: QueueOptions | undefined
+  /**
+   * For a broadcast, such as the news that a cache is out of date: each subscription has a queue of its own, so that every
+   * process of the group gets every event, and only as long as it is subscribed. What is published while it is not, or
+   * while its connection is lost, it does not get. Nothing outlives it: a message that failed is tried again at once
+   * (`retry.immediate`, default 1) or let go, as the event `deadLetter` tells. Not together with `ordered`, `queue`,
+   * `retry.delays` or `deadLetter: true`. Default false.
+   */
+  readonly ephemeral?: boolean | undefined
 }
 
 export interface OrderedOptions {
@@ -82,7 +90,11 @@ export function completeSettings(
   checkFunction(where, 'handler', handler)
   if (typeof options !== 'object' || options === null) refuse(where, 'options', options, 'an object')
 
-  const { concurrency = DEFAULT_CONCURRENCY, timeout, retry, deadLetter = true, ordered, queue } = options
+  const { ephemeral = false } = options
+  if (typeof ephemeral !== 'boolean') refuse(where, 'ephemeral', ephemeral, 'true or false')
+  if (ephemeral) checkEphemeral(where, options)
+  const { concurrency = DEFAULT_CONCURRENCY, timeout, deadLetter = !ephemeral, ordered, queue } = options
+  const retry = ephemeral && options.retry !== false ? { ...options.retry, delays: [] } : options.retry
   checkCount(where, 'concurrency', concurrency, 1)
   const { prefetch = 2 * concurrency } = options
   checkCount(where, 'prefetch', prefetch, 1)
@@ -103,6 +115,7 @@ export function completeSettings(
       deadLetterQueue: deadLetter ? deadLetterQueueOf(name) : undefined,
       ...(ordered && { partitions: ordered.partitions }),
       ...(existing && { existing }),
+      ...(ephemeral && { temporary: true, autoDelete: true }),
     },
     concurrency,
     prefetch,
@@ -133,6 +146,19 @@ function completeOrdered(where: string, ordered: OrderedOptions, deadLetter: boo
   if (onFailure === 'park-key' && !deadLetter) refuse(where, 'deadLetter', deadLetter, "true with onFailure 'park-key'")
 
   return { partitions, onFailure }
+}
+
+/** What would have to outlive the subscription, or be shared with another one. */
+function checkEphemeral(where: string, { ordered, queue, retry, deadLetter }: SubscribeOptions): void {
+  const absent = "left out with 'ephemeral'"
+  if (ordered !== undefined) refuse(where, 'ordered', ordered, absent)
+  if (queue !== undefined) refuse(where, 'queue', queue, absent)
+  if (deadLetter === true) refuse(where, 'deadLetter', deadLetter, `false or ${absent}`)
+  const isPlan = typeof retry === 'object' && retry !== null
+  if (isPlan && retry.delays !== undefined && retry.delays.length !== 0) {
+    refuse(where, 'retry.delays', retry.delays, `empty or ${absent}`)
+  }
+  if (retry !== undefined && retry !== false && !isPlan) refuse(where, 'retry', retry, '{ immediate } or false')
 }
 
 function checkPatterns(where: string, patterns: readonly string[], eventNames: readonly string[]): void {

@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto'
 import { refuse } from './internal/check.js'
 import { ByKey, type Fetched, InTurn } from './internal/fetched.js'
 import type { Processor } from './internal/processor.js'
@@ -7,10 +8,16 @@ import type { Consumer, Delivery, TransportConnection } from './transport.js'
 /** A group's part in a bus: what one process does for it. */
 export interface Subscription extends AsyncDisposable {
   readonly group: string
-  /** Takes nothing more; what was fetched and not begun goes back to the queue. Running handlers finish. */
+  /**
+   * Takes nothing more; what was fetched and not begun goes back to the queue. Running handlers finish. An ephemeral
+   * queue goes, and `resume` makes another one.
+   */
   pause(): Promise<void>
   resume(): Promise<void>
-  /** Pauses for good and waits for the running handlers. The queue stays, and collects messages. Idempotent. */
+  /**
+   * Pauses for good and waits for the running handlers. The queue stays, and collects messages, unless it is ephemeral.
+   * Idempotent.
+   */
   close(): Promise<void>
 }
 
@@ -124,7 +131,7 @@ export class GroupSubscription implements RunningSubscription {
       if (isAttached || this.#closed !== undefined) return
       try {
         const { queue, declared = queue } = this.settings
-        if (declared !== false) await connection.declare(declared)
+        if (declared !== false && queue.autoDelete !== true) await connection.declare(declared)
         this.#connection = connection
         this.#failed = false
         await this.#consume()
@@ -139,15 +146,25 @@ export class GroupSubscription implements RunningSubscription {
     if (this.#paused || this.#consumer !== undefined || this.#connection === undefined) return
     this.#processor.waitAgain()
 
-    const { queue, prefetch, ordered } = this.settings
+    const { prefetch, ordered } = this.settings
     this.#consumer = await this.#connection.consume(
-      queue.name,
+      await this.#queueToConsume(this.#connection),
       { prefetch, single: ordered !== undefined },
       (delivery) => {
         this.#fetched.push(delivery)
         this.#startHandlers()
       },
     )
+  }
+
+  /** An ephemeral queue is another one each time, since the last one may be on its way out still. */
+  async #queueToConsume(connection: TransportConnection): Promise<string> {
+    const { queue } = this.settings
+    if (queue.autoDelete !== true) return queue.name
+
+    const name = `${queue.name}.${randomUUID()}`
+    await connection.declare({ ...queue, name })
+    return name
   }
 
   async #end(): Promise<void> {

@@ -132,6 +132,28 @@ const CASES: Record<string, (bench: Bench) => Promise<void>> = {
     await inbox.atLeast(1)
   },
 
+  async 'lets an auto-delete queue go with its last consumer'({ word, connect }) {
+    const connection = await connect()
+    await connection.declare({ name: word, patterns: [`${word}.#`], temporary: true, autoDelete: true })
+    const deliveries: Delivery[] = []
+    const consumer = await connection.consume(word, { prefetch: 1 }, (delivery) => deliveries.push(delivery))
+    await connection.publish(message(`${word}.in-hand`), { mandatory: true })
+    await connection.publish(message(`${word}.behind`), { mandatory: true })
+    await until(async () => deliveries.length === 1)
+
+    await consumer.cancel()
+
+    await until(async () => (await outcome(connection.depth(word))) === 'MSX_QUEUE_NOT_FOUND')
+    await rejectsWith('MSX_UNROUTABLE', connection.publish(message(`${word}.late`), { mandatory: true }))
+    // Of no use, but nothing breaks.
+    deliveries[0]?.ack()
+    const other = await collect(connection, { name: `${word}.other`, patterns: [`${word}.#`] })
+    await connection.publish(message(`${word}.after`), { mandatory: true })
+    await other.atLeast(1)
+    assert.deepEqual(other.types(), [`${word}.after`])
+    assert.equal(deliveries.length, 1)
+  },
+
   async 'shares a queue between its consumers, each message going to one'({ word, connect }) {
     const queue = { name: word, patterns: [`${word}.#`] }
     const first = await collect(await connect(), queue, 1)

@@ -89,6 +89,8 @@ export interface QueueSpec {
   readonly existing?: boolean | undefined
   /** Lives and dies with the connection that declared it. Default false: it outlives every connection. */
   readonly temporary?: boolean | undefined
+  /** Goes with its last consumer, with all that it has. For a temporary queue. Default false. */
+  readonly autoDelete?: boolean | undefined
 }
 
 export interface PublishTerms {

@@ -16,6 +16,7 @@ export interface QueueHost {
   now(): number
   after(ms: number, run: () => void): void
   discard(queue: MemoryQueue, message: WireMessage, why: 'expired' | 'rejected'): void
+  delete(queue: MemoryQueue): void
   /** The count of messages in hands changed, by +1 or -1. */
   inHands(change: number): void
 }
@@ -97,6 +98,7 @@ export class MemoryQueue {
   remove(consumer: MemoryConsumer): void {
     const at = this.#consumers.indexOf(consumer)
     if (at !== -1) this.#consumers.splice(at, 1)
+    if (this.spec.autoDelete === true && this.#consumers.length === 0) this.#host.delete(this)
   }
 
   /** Hands nothing out until the change is made. */

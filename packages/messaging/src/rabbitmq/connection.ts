@@ -149,7 +149,15 @@ export class RabbitmqConnection implements TransportConnection {
     })
     await this.#onConsumeLink(`consume queue '${queue}'`, (model) => consumer.attach(model))
     this.#consumers.add(consumer)
-    return consumer
+    if (this.#specs.get(queue)?.autoDelete !== true) return consumer
+
+    return {
+      cancel: () => {
+        // The queue goes with it, and is not to be declared again.
+        this.#specs.delete(queue)
+        return consumer.cancel()
+      },
+    }
   }
 
   get(queue: string): Promise<Delivery | undefined> {

@@ -306,6 +306,48 @@ describe.skipIf(available === undefined)('rabbitmq', { timeout: 20_000 }, () => 
       expect(await bus.request('thing.asked', { n: 2 }, { reply: 'thing.told', timeout: 5_000 })).toEqual({ n: 3 })
     })
 
+    test('makes the queues of ephemeral subscriptions again, each of which gets every event', async () => {
+      const proxy = await proxied()
+      // Of its own, so that nobody else listens to it.
+      const prices = defineEvents({ 'price.changed': z.object({ n: z.number() }) })
+      const buses = [1, 2].map(() => {
+        const transport = broker.transport({ url: proxy.url })
+        return createBus({ events: prices, transport, source: 'tests' })
+      })
+      opened.push(...buses)
+      const group = broker.name('broadcast')
+      const got = buses.map(() => new Set<number>())
+      const subscriptions = buses.map((bus, index) =>
+        bus.subscribe(group, 'price.changed', ({ data }) => void got[index]?.add(data.n), { ephemeral: true }),
+      )
+      const [first, second] = buses as [(typeof buses)[0], (typeof buses)[0]]
+      await second.start()
+      await first.publish('price.changed', { n: 1 })
+      await until(async () => got.every((seen) => seen.has(1)))
+
+      proxy.cut()
+      await until(async () => buses.every((bus) => bus.health().status === 'down'))
+      await until(async () => buses.every((bus) => bus.health().status === 'up'))
+      await first.publish('price.changed', { n: 2 })
+      await until(async () => got.every((seen) => seen.has(2)))
+
+      await subscriptions[1]?.pause()
+      await first.publish('price.changed', { n: 3 })
+      await until(async () => got[0]?.has(3) === true)
+      await subscriptions[1]?.resume()
+      await first.publish('price.changed', { n: 4 })
+      await until(async () => got.every((seen) => seen.has(4)))
+      expect(got[1]?.has(3)).toBe(false)
+
+      for (const subscription of subscriptions) await subscription.close()
+      // The broker may take a moment to delete them.
+      await until(async () => (await outcome(first.publish('price.changed', { n: 5 }))) === 'MSX_UNROUTABLE')
+      proxy.cut()
+      await until(async () => first.health().status === 'down')
+      await until(async () => first.health().status === 'up')
+      expect(await outcome(first.publish('price.changed', { n: 6 }))).toBe('MSX_UNROUTABLE')
+    })
+
     test('asks a url function for each attempt, and goes through a list in turn', async () => {
       const proxy = await proxied()
       let asked = 0

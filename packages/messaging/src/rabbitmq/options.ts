@@ -27,7 +27,7 @@ export interface RabbitmqOptions {
   /**
    * Who makes exchanges and queues. `'declare'`: the transport. `'verify'`: somebody else, and the transport only looks
    * whether they are there (bindings and options cannot be looked at). `'none'`: somebody else. A bus's own queue for
-   * replies is declared in any case. Default 'declare'.
+   * replies is declared in any case, and so is that of an ephemeral subscription. Default 'declare'.
    */
   readonly topology?: 'declare' | 'verify' | 'none' | undefined
   /** Of the queues of groups and their dead letters. Default 'quorum'. */

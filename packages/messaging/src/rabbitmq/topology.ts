@@ -20,6 +20,9 @@ const NO_DELIVERY_LIMIT = 2 ** 31 - 1
 /** How long what came out of a wait to a queue that is no more is kept for somebody to look at, in ms: a week. */
 const UNCLAIMED_TTL = 7 * 24 * 3_600_000
 
+/** How long a queue that is to go with its consumer is kept for the first one, in ms. */
+const UNUSED_EXPIRY = 60_000
+
 /** The broker confirms a dead letter before the original goes. Without reject-publish it would not do so. */
 const SAFELY = { 'x-dead-letter-strategy': 'at-least-once', 'x-overflow': 'reject-publish' }
 
@@ -221,12 +224,12 @@ export class Topology {
     })
   }
 
-  async #assertTemporary(channel: Channel, { name, patterns }: QueueSpec): Promise<void> {
+  async #assertTemporary(channel: Channel, { name, patterns, autoDelete = false }: QueueSpec): Promise<void> {
     await channel.assertQueue(name, {
       durable: false,
       exclusive: true,
-      autoDelete: false,
-      arguments: { 'x-queue-type': 'classic' },
+      autoDelete,
+      arguments: { 'x-queue-type': 'classic', ...(autoDelete && { 'x-expires': UNUSED_EXPIRY }) },
     })
     await this.#bind(channel, name, patterns)
   }
