@@ -208,7 +208,7 @@ export class WatchedService implements Service {
   }
 
   finished(node: TrackedNode, outcome: Outcome, probe: boolean): void {
-    this.#ejections?.finished(node, outcome, probe, this.clock.now())
+    this.#ejections?.finished(node, outcome, probe, this.clock)
     if (outcome === 'cancelled') this.#totals.cancelled++
     if (outcome !== 'failure') return
 
