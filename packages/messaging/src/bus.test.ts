@@ -26,6 +26,28 @@ describe('publishing', () => {
     expect(received.sort()).toEqual(['mails 1', 'mails 2', 'stock 1'])
   })
 
+  test('lets the runtime tell of a publish that fails and that nobody waits for', async () => {
+    const { bus } = fixture()
+    const told: unknown[] = []
+    // Those of the test runner, for which it would be a failed test.
+    const others = process.listeners('unhandledRejection')
+    process.removeAllListeners('unhandledRejection')
+    process.on('unhandledRejection', (error) => told.push(error))
+    try {
+      void bus.publish('order.created', { orderId: 1 as never })
+      void bus.publishMany([{ type: 'order.created', data: { orderId: '1' } }])
+      await bus.publish('order.created', { orderId: '1' }).catch(() => {})
+      await bus.publish('order.created', { orderId: '1' }, { timeout: 1_000 }).catch(() => {})
+      await new Promise((resolve) => setTimeout(resolve))
+    } finally {
+      process.removeAllListeners('unhandledRejection')
+      for (const other of others) process.on('unhandledRejection', other)
+    }
+
+    expect(told.map((error) => (error as MessagingError).code)).toEqual(['MSX_VALIDATION', 'MSX_BATCH_FAILED'])
+    await bus.close()
+  })
+
   test('delivers after publish has returned, never inside it', async () => {
     const { bus, broker } = fixture()
     const order: string[] = []
