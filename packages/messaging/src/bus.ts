@@ -19,7 +19,7 @@ import { Watch } from './internal/watch.js'
 import type { Pattern } from './match.js'
 import type { AnyMessage, BusMiddleware, Context, Handler, Outgoing, PublishOptions } from './message.js'
 import { OrderedSubscription } from './ordered-subscription.js'
-import { partitionOf, partitionQueue } from './partitions.js'
+import { isPartitionOf, partitionOf, partitionQueue } from './partitions.js'
 import { checkRedriveOptions, type RedriveOptions, type RedriveResult, redriveQueue } from './redrive.js'
 import { checkDelays, completeSettings, type SubscribeOptions } from './subscribe-options.js'
 import {
@@ -293,7 +293,7 @@ export function createBus<S extends Schemas>(options: BusOptions<S>): Bus<S> {
 
   async function request(type: string, data: unknown, { reply: expected, timeout }: RequestOptions<string>) {
     if (isClosed) throw closedError(source)
-    if (!(expected in catalogue.events)) refuse(`request '${type}'`, 'reply', expected, 'an event of the catalogue')
+    if (!eventTypes.includes(expected)) refuse(`request '${type}'`, 'reply', expected, 'an event of the catalogue')
     if (timeout === undefined) refuse(`request '${type}'`, 'timeout', timeout, 'a number of milliseconds')
     checkDuration(`request '${type}'`, 'timeout', timeout)
 
@@ -349,7 +349,9 @@ export function createBus<S extends Schemas>(options: BusOptions<S>): Bus<S> {
     const queue = own?.name ?? group
     const route = ({ headers }: WireMessage): string => {
       if (own?.partitions !== undefined) return partitionQueue(queue, partitionOf(headers, own.partitions))
-      return readText(headers, HEADER.queue) ?? queue
+      const from = readText(headers, HEADER.queue)
+      // Anybody can write that header, and name somebody else's queue.
+      return from !== undefined && isPartitionOf(queue, from) ? from : queue
     }
     return redriveQueue(await line.ready(), queue, route, time, terms)
   }

@@ -1,5 +1,5 @@
 import { isMessagingError } from './errors.js'
-import { HEADER, parseBody, readCount, readData, readEnvelope, readText } from './internal/envelope.js'
+import { HEADER, parseBody, readCount, readData, readEnvelope, readText, validDate } from './internal/envelope.js'
 import type { MessageHeaders } from './message.js'
 import type { WireHeaders, WireMessage } from './transport.js'
 
@@ -135,7 +135,5 @@ function parseLeniently(wire: WireMessage): unknown {
 }
 
 function readDate(headers: WireHeaders, name: string): Date | undefined {
-  const text = readText(headers, name)
-
-  return text === undefined ? undefined : new Date(text)
+  return validDate(readText(headers, name))
 }

@@ -88,5 +88,10 @@ export function isNonRetryableError(error: unknown): error is NonRetryableError 
 }
 
 function carries(error: unknown, brand: symbol): boolean {
-  return typeof error === 'object' && error !== null && (error as Record<symbol, unknown>)[brand] === true
+  try {
+    return typeof error === 'object' && error !== null && (error as Record<symbol, unknown>)[brand] === true
+  } catch {
+    // Anything can be thrown, also what does not let itself be looked at.
+    return false
+  }
 }

@@ -48,13 +48,16 @@ test('many publishes under one signal do not look like a leak', async () => {
   await bus.close()
 })
 
-test('a handler that throws what has no text makes a dead letter like any other', async () => {
+test.each([
+  ['has no text', () => Object.create(null)],
+  ['does not let itself be looked at', revoked],
+])('a handler that throws what %s makes a dead letter like any other', async (_, thrown) => {
   const { bus, broker } = fixture()
   bus.subscribe(
     'g',
     'order.created',
     () => {
-      throw Object.create(null)
+      throw thrown()
     },
     { retry: false },
   )
@@ -65,3 +68,9 @@ test('a handler that throws what has no text makes a dead letter like any other'
   expect(broker.deadLetters('g')).toMatchObject([{ code: 'MSX_HANDLER_FAILED', data: { orderId: '1' } }])
   await bus.close()
 })
+
+function revoked(): object {
+  const { proxy, revoke } = Proxy.revocable({}, {})
+  revoke()
+  return proxy
+}

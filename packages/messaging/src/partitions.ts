@@ -18,6 +18,11 @@ export function partitionQueue(queue: string, partition: number): string {
   return `${queue}.${partition}`
 }
 
+/** Whether `name` is what a partition of the queue is called. */
+export function isPartitionOf(queue: string, name: string): boolean {
+  return name.startsWith(`${queue}.`) && /^\d\d?$/.test(name.slice(queue.length + 1))
+}
+
 /** Which partition a message belongs to. What has no key has no order to keep, and belongs to the first. */
 export function partitionOf(headers: WireHeaders, partitions: number): number {
   const slot = Number(readText(headers, HEADER.slot) ?? 0)

@@ -113,9 +113,11 @@ export function readText(headers: WireHeaders, name: string): string | undefined
 }
 
 export function readCount(headers: WireHeaders, name: string): number | undefined {
-  const value = Number(headers[name])
+  const given = headers[name]
+  // Some tables of a hostile publisher cannot even be made a number.
+  const value = typeof given === 'string' ? Number(given) : given
 
-  return Number.isSafeInteger(value) && value >= 0 ? value : undefined
+  return typeof value === 'number' && Number.isSafeInteger(value) && value >= 0 ? value : undefined
 }
 
 function isStructured(wire: WireMessage): boolean {
@@ -125,17 +127,22 @@ function isStructured(wire: WireMessage): boolean {
 function headerAttribute(headers: WireHeaders, name: AttributeName): string | undefined {
   const [usual, other] = SPELLINGS[name]
 
-  return readText(headers, usual) ?? readText(headers, other)
+  // An attribute that is empty is none, says CloudEvents, and an id that many messages share would make one of them.
+  return readText(headers, usual) || readText(headers, other) || undefined
 }
 
 function bodyAttribute(json: unknown, name: AttributeName): string | undefined {
-  return typeof json === 'object' && json !== null ? readText(json as WireHeaders, name) : undefined
+  return typeof json === 'object' && json !== null ? readText(json as WireHeaders, name) || undefined : undefined
 }
 
 function readTime(iso: string | undefined, timestamp: number | undefined): Date {
-  const time = new Date(iso ?? timestamp ?? Date.now())
+  return validDate(iso) ?? validDate(timestamp) ?? new Date()
+}
 
-  return Number.isNaN(time.getTime()) ? new Date(timestamp ?? Date.now()) : time
+export function validDate(given: string | number | undefined): Date | undefined {
+  const date = given === undefined ? undefined : new Date(given)
+
+  return date === undefined || Number.isNaN(date.getTime()) ? undefined : date
 }
 
 export function applicationHeaders(headers: WireHeaders): MessageHeaders {

@@ -217,7 +217,7 @@ export class Processor {
 
     if (deadLetterQueue === undefined) delivery.ack()
     else {
-      const letter = withFailure(settings.ordered === undefined ? wire : from(wire, queue.name), {
+      const letter = withFailure(from(wire, settings.ordered === undefined ? undefined : queue.name), {
         group,
         ...describeError(failed.error),
         attempts: attemptsOf(failed),
@@ -312,8 +312,10 @@ function isTooLarge(error: unknown): boolean {
   return isMessagingError(error) && error.code === 'MSX_TOO_LARGE'
 }
 
-/** A dead letter finds back to its partition. */
-function from(wire: IdentifiedMessage, queue: string): IdentifiedMessage {
+/** A dead letter finds back to its partition, and to nothing else that its publisher may have named. */
+function from(wire: IdentifiedMessage, queue: string | undefined): IdentifiedMessage {
+  if (queue === undefined && wire.headers[HEADER.queue] === undefined) return wire
+
   return { ...wire, headers: { ...wire.headers, [HEADER.queue]: queue } }
 }
 

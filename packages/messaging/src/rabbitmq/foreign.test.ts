@@ -143,6 +143,55 @@ describe.skipIf(available === undefined)('beside others on the same broker', { t
     },
   )
 
+  test.each([
+    ['deaths that are a text', { 'x-death': 'abc' }],
+    ['deaths of nothing', { 'x-death': [{}] }],
+    ['attempts that are no number', { 'msx-attempts': { toString: 'x', valueOf: 'y' } }],
+    ['more attempts than can be counted', { 'msx-attempts': Number.MAX_SAFE_INTEGER }],
+    ['an envelope of tables', { cloudEvents_id: { a: 1 }, cloudEvents_time: ['x'], 'msx-version': { valueOf: 1 } }],
+  ])('goes on after a message with forged headers: %s', async (_, headers) => {
+    const { bus, got } = await listening()
+
+    await publishRaw('order.created', '{"orderId":"forged"}', { headers })
+    await publishRaw('order.created', '{"orderId":"after"}')
+
+    await until(() => got.length === 2)
+    expect(got).toEqual(['forged', 'after'])
+    expect(bus.health().status).toBe('up')
+  })
+
+  test('takes an empty id for none, so that what follows from it can be published', async () => {
+    const { bus, group } = await listening()
+    const ids: string[] = []
+    bus.subscribe(broker.name('chain'), 'order.paid', ({ causationId = '' }) => void ids.push(causationId))
+    bus.subscribe(broker.name('again'), 'order.created', ({ data }, context) =>
+      context.publish('order.paid', { ...data, cents: 1 }),
+    )
+    await bus.start()
+
+    await publishRaw('order.created', '{"orderId":"1"}', { messageId: '', correlationId: '' }, group)
+
+    await until(() => ids.length === 1)
+    expect(ids[0]).toHaveLength(36)
+  })
+
+  test('redrives to the queue of the group, whatever other queue the publisher named', async () => {
+    const { bus, group, letters } = await listening()
+    const victim = broker.name('victim')
+    await onChannel(broker.admin, (channel) => channel.assertQueue(victim, { durable: true }))
+    for (const queue of [victim, `${group}.7`]) {
+      await publishRaw('order.created', 'no json', { headers: { 'msx-queue': queue } })
+    }
+    await until(() => letters.length === 2)
+
+    expect(await bus.redrive(group)).toEqual({ moved: 2, left: 0 })
+
+    await until(() => letters.length === 4)
+    await onChannel(broker.admin, async (channel) => {
+      expect((await channel.checkQueue(victim)).messageCount).toBe(0)
+    })
+  })
+
   test('puts away an event that the catalogue does not know', async () => {
     const { got, letters } = await listening()
 

@@ -1,5 +1,6 @@
 import type { Message } from 'amqplib'
 import { describe, expect, test } from 'vitest'
+import { readDeadLetter } from '../dead-letter.js'
 import { namesOf } from './names.js'
 import { fromAmqp, toProperties } from './wire.js'
 
@@ -56,6 +57,15 @@ describe('what is read', () => {
     expect(fromAmqp(raw('t', { timestamp: 1_700_000_000_123 }), names).timestamp).toBe(1_700_000_000_123)
   })
 
+  test('has a time also when its publisher gave none that can be', () => {
+    const headers = { cloudEvents_time: 'soon', 'msx-failed-at': 'then', 'msx-first-failed-at': 'before' }
+    const wire = fromAmqp(raw('t', { timestamp: Number.MAX_SAFE_INTEGER, headers }), names)
+    const { time, failedAt, firstFailedAt } = readDeadLetter(wire)
+
+    expect(time.getTime()).toBeGreaterThan(0)
+    expect([failedAt, firstFailedAt]).toEqual([undefined, undefined])
+  })
+
   test('of a message after its wait is the message', () => {
     const headers = { 'x-death': [death('ev.retry.1000', 'expired', 'mails')], 'msx-type': 'order.created' }
 
@@ -76,6 +86,33 @@ describe('what is read', () => {
       'msx-error-code': code,
       'msx-failed-at': '2023-11-14T22:13:20.000Z',
     })
+  })
+
+  test.each([
+    ['text', 'abc'],
+    ['a table', { queue: 'q' }],
+    ['nobody', [null]],
+    ['a number', [1]],
+    ['an empty death', [{}]],
+    ['a death without a time', [{ queue: 'q', reason: 'expired' }]],
+    ['a reason that every object has', [{ ...death('q', 'constructor', 'order.created') }]],
+    ['a time that is none', [{ ...death('q', 'expired', 'order.created'), time: { value: 2 ** 53 } }]],
+    ['a time that is a table', [{ ...death('q', 'expired', 'order.created'), time: { value: { valueOf: 1 } } }]],
+    ['keys that are none', [{ ...death('q', 'expired', 'order.created'), 'routing-keys': [{}] }]],
+  ])('survives a forged story of deaths: %s', (_, forged) => {
+    const message = fromAmqp(raw('order.created', { headers: { 'x-death': forged, mine: 1 } }), names)
+
+    expect(message.type).toBe('order.created')
+    expect(message.headers).toMatchObject({ mine: 1 })
+  })
+
+  test('takes an empty text for nothing said', () => {
+    const { id, correlationId, replyTo, contentType } = fromAmqp(
+      raw('t', { messageId: '', correlationId: '', replyTo: '', contentType: '' }),
+      names,
+    )
+
+    expect([id, correlationId, replyTo, contentType]).toEqual([undefined, undefined, undefined, undefined])
   })
 
   test('keeps the story that a consumer wrote', () => {

@@ -1,4 +1,4 @@
-import type { Message, Options, XDeath } from 'amqplib'
+import type { Message, Options } from 'amqplib'
 import { withFailure } from '../dead-letter.js'
 import type { MessagingErrorCode } from '../errors.js'
 import { HEADER, readCount, readText } from '../internal/envelope.js'
@@ -15,11 +15,14 @@ const DEATHS = 'x-death'
 /** Timestamps count seconds. Whoever writes milliseconds means no year above 5000. */
 const LATEST_SECOND = 99_999_999_999
 
-const WHY: Readonly<Record<string, readonly [MessagingErrorCode, string]>> = {
-  expired: ['MSX_EXPIRED', 'waited longer than its ttl'],
-  rejected: ['MSX_REJECTED', 'rejected by its consumer'],
-  delivery_limit: ['MSX_DELIVERY_LIMIT', 'given out too often without being settled: its consumers may crash on it'],
-}
+const WHY: ReadonlyMap<string, readonly [MessagingErrorCode, string]> = new Map([
+  ['expired', ['MSX_EXPIRED', 'waited longer than its ttl']],
+  ['rejected', ['MSX_REJECTED', 'rejected by its consumer']],
+  [
+    'delivery_limit',
+    ['MSX_DELIVERY_LIMIT', 'given out too often without being settled: its consumers may crash on it'],
+  ],
+])
 
 /**
  * How a message is published. `sent`: it goes to one queue, whose name takes the place of its type. The headers are good
@@ -54,7 +57,9 @@ type Undefinable<T> = { [K in keyof T]?: T[K] | undefined }
 /** A message as the broker gave it. The broker's own dead letters get the story of their failure written on them. */
 export function fromAmqp({ content, fields, properties }: Message, names: Names): WireMessage {
   const raw = (properties.headers ?? {}) as Record<string, unknown>
-  const death = latestDeath(raw)
+  const deaths = raw[DEATHS]
+  // The latest comes first. Time spent in a wait queue is no death.
+  const death = Array.isArray(deaths) ? readDeath(deaths[0]) : undefined
 
   const message: WireMessage = {
     type: typeOf(raw, fields.routingKey),
@@ -72,21 +77,40 @@ export function fromAmqp({ content, fields, properties }: Message, names: Names)
     return message
   }
 
-  const [code, reason] = WHY[death.reason] ?? ['MSX_REJECTED', `dead-lettered by the broker: ${death.reason}`]
+  const { queue, at } = death
+  const [code, reason] = WHY.get(death.reason) ?? ['MSX_REJECTED', `dead-lettered by the broker: ${death.reason}`]
   const attempts = readCount(message.headers, HEADER.attempts) ?? 0
-  return withFailure(message, { group: death.queue, code, reason, attempts, at: new Date(death.time.value * 1_000) })
+  const letter = { ...message, headers: { ...message.headers, [HEADER.queue]: queue } }
+  return withFailure(letter, { group: queue, code, reason, attempts, at })
 }
 
-/** The latest comes first. Time spent in a wait queue is no death. */
-function latestDeath(headers: WireMessage['headers']): XDeath | undefined {
-  return (headers[DEATHS] as readonly XDeath[] | undefined)?.[0]
+interface Death {
+  readonly queue: string
+  readonly reason: string
+  /** With which it came into that queue. */
+  readonly key: string | undefined
+  readonly at: Date | undefined
+}
+
+/** Anybody can send a header of this name, and what is thrown while a message comes in would end the channel. */
+function readDeath(value: unknown): Death | undefined {
+  if (typeof value !== 'object' || value === null) return undefined
+
+  const { queue, reason, 'routing-keys': keys, time } = value as Readonly<Record<string, unknown>>
+  if (typeof queue !== 'string' || typeof reason !== 'string') return undefined
+
+  const key: unknown = Array.isArray(keys) ? keys[0] : undefined
+  const seconds = (time as { value?: unknown } | null | undefined)?.value
+  const at = new Date(typeof seconds === 'number' ? seconds * 1_000 : Number.NaN)
+  return { queue, reason, key: textOr(key), at: Number.isNaN(at.getTime()) ? undefined : at }
 }
 
 function typeOf(headers: WireMessage['headers'], routingKey: string): string {
   const type = headers[TYPE]
   if (typeof type === 'string') return type
 
-  return (headers[DEATHS] as readonly XDeath[] | undefined)?.at(-1)?.['routing-keys'][0] ?? routingKey
+  const deaths = headers[DEATHS]
+  return (Array.isArray(deaths) ? readDeath(deaths.at(-1))?.key : undefined) ?? routingKey
 }
 
 function withoutOurs({ [TYPE]: _type, [DEATHS]: _deaths, ...headers }: WireMessage['headers']): WireMessage['headers'] {
@@ -99,6 +123,7 @@ function readTimestamp(value: unknown): number | undefined {
   return value > LATEST_SECOND ? value : value * 1_000
 }
 
+/** Many a client sends an empty text for what it does not say. */
 function textOr(value: unknown): string | undefined {
-  return typeof value === 'string' ? value : undefined
+  return typeof value === 'string' && value !== '' ? value : undefined
 }
