@@ -211,6 +211,7 @@ describe('publishing', () => {
     [{ id: '' }, /id must be a string that is not empty/],
     [{ headers: { 'msx-version': '1' } }, /header name must be outside of msx-\*/],
     [{ headers: { deep: {} as never } }, /header 'deep' must be/],
+    [{ signal: 5 as never }, /signal must be an AbortSignal, got 5/],
   ])('refuses the options %j', async (options, message) => {
     const { bus } = fixture()
 

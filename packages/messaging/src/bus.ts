@@ -3,7 +3,7 @@ import { timekeeper } from './clock.js'
 import { isMessagingError, MessagingError } from './errors.js'
 import type { BusEvents, BusListener } from './events.js'
 import { Aborts } from './internal/aborts.js'
-import { checkDuration, checkFunction, checkText, refuse } from './internal/check.js'
+import { checkDuration, checkFunction, checkText, isAbortSignal, refuse } from './internal/check.js'
 import { createDecoder } from './internal/decode.js'
 import { createEmitter } from './internal/emitter.js'
 import { createEncoder, NO_OPTIONS, type Prepared } from './internal/encode.js'
@@ -237,7 +237,8 @@ export function createBus<S extends Schemas>(options: BusOptions<S>): Bus<S> {
     const published = inFlight.add(publishNow(type, data, terms))
     if (signal === undefined && timeout === undefined) return published
 
-    const abort = signal && { signal, aborts }
+    // What is no signal was refused with the other options.
+    const abort = isAbortSignal(signal) ? { signal, aborts } : undefined
     return within(published, time, { abort, timeout, onTimeout: () => unconfirmed(type, timeout) })
   }
 

@@ -1,6 +1,9 @@
 import { getEventListeners } from 'node:events'
 import { expect, onTestFinished, test, vi } from 'vitest'
-import { fixture } from './internal/fixture.js'
+import { createBus } from './bus.js'
+import { events, fixture } from './internal/fixture.js'
+import { rest } from './internal/virtual-clock.js'
+import { memory } from './memory/memory.js'
 
 /** What nobody handled, as Node would end the process for it. */
 function unhandled(): unknown[] {
@@ -67,6 +70,40 @@ test.each([
 
   expect(broker.deadLetters('g')).toMatchObject([{ code: 'MSX_HANDLER_FAILED', data: { orderId: '1' } }])
   await bus.close()
+})
+
+test('a bus that was closed without waiting for a handler leaves no timer of it behind', async () => {
+  const timers = new Set<() => void>()
+  const clock = {
+    now: () => 0,
+    after(_: number, run: () => void) {
+      timers.add(run)
+      return () => void timers.delete(run)
+    },
+  }
+  const broker = memory({ clock })
+  const bus = createBus({ events, transport: broker, source: 'tests' })
+  let reason: unknown
+  bus.subscribe(
+    'g',
+    'order.created',
+    ({ signal }) => new Promise(() => signal.addEventListener('abort', () => (reason = signal.reason))),
+    {
+      timeout: 60_000,
+    },
+  )
+  await bus.publish('order.created', { orderId: '1' })
+  await rest()
+  const [limit] = timers
+
+  const closed = bus.close({ timeout: 10 })
+  await rest()
+  for (const run of timers) if (run !== limit) run()
+  await closed
+
+  expect(limit).toBeDefined()
+  expect(timers.has(limit as () => void)).toBe(false)
+  expect(reason).toMatchObject({ code: 'MSX_CLOSED' })
 })
 
 function revoked(): object {

@@ -32,6 +32,14 @@ export function checkFunction(where: string, option: string, value: unknown): vo
   if (typeof value !== 'function') refuse(where, option, value, 'a function')
 }
 
+export function isAbortSignal(value: unknown): value is AbortSignal {
+  return typeof (value as Partial<AbortSignal> | null | undefined)?.addEventListener === 'function'
+}
+
+export function checkSignal(where: string, option: string, value: unknown): void {
+  if (value !== undefined && !isAbortSignal(value)) refuse(where, option, value, 'an AbortSignal')
+}
+
 function show(value: unknown): string {
   if (typeof value === 'string') return `'${value}'`
   if (typeof value === 'function') return 'a function'

@@ -5,7 +5,7 @@ import { MessagingError } from '../errors.js'
 import type { MessageHeaders, PublishOptions } from '../message.js'
 import { slotOf } from '../partitions.js'
 import type { WireMessage } from '../transport.js'
-import { checkDuration, checkOptionalText, refuse } from './check.js'
+import { checkDuration, checkOptionalText, checkSignal, refuse } from './check.js'
 import { HEADER, isReserved } from './envelope.js'
 import { invalid, summary, validate } from './schema.js'
 
@@ -186,6 +186,7 @@ function checkPublishOptions(type: string, options: PublishOptions): void {
   checkDuration(where, 'delay', options.delay)
   checkDuration(where, 'ttl', options.ttl)
   checkDuration(where, 'timeout', options.timeout)
+  checkSignal(where, 'signal', options.signal)
   if (options.headers !== undefined) checkHeaders(where, options.headers)
 }
 

@@ -51,6 +51,8 @@ export class Processor {
   readonly #matchers: readonly ((type: string) => boolean)[]
   readonly #inHand = new Set<ReceivedMessage>()
   readonly #waits = new Set<() => void>()
+  /** What ends the time limits of running attempts. */
+  readonly #limits = new Set<() => void>()
   #isPausing = false
   #abandoned = false
 
@@ -134,12 +136,14 @@ export class Processor {
   abandon(reason: unknown): void {
     this.#abandoned = true
     this.stopWaiting()
+    // A timer for what nobody waits for would keep the process from ending.
+    for (const cancel of this.#limits) cancel()
     for (const message of this.#inHand) message.abort(reason)
   }
 
   /** Every attempt parses the message again, so that none sees what another one made of it. */
   async #attempt(wire: IdentifiedMessage, attempt: number, redelivered: boolean): Promise<Failed | undefined> {
-    const { settings, decode, handle, contextFor, time } = this.#parts
+    const { settings, decode, handle, contextFor } = this.#parts
     let message: ReceivedMessage | undefined
     try {
       this.#checkMatch(wire)
@@ -155,13 +159,34 @@ export class Processor {
 
       const work = handle(message, contextFor(message, wire))
       if (settings.timeout === undefined || !isPromiseLike(work)) await work
-      else await within(work, time, { timeout: settings.timeout, onTimeout: this.#timeOut(message, settings.timeout) })
+      else
+        await within(work, this.#limited, {
+          timeout: settings.timeout,
+          onTimeout: this.#timeOut(message, settings.timeout),
+        })
       return undefined
     } catch (error) {
       return { error, handled: message !== undefined }
     } finally {
       if (message !== undefined) this.#inHand.delete(message)
     }
+  }
+
+  /** Time that no longer passes once the subscription is abandoned. */
+  readonly #limited: Timekeeper = {
+    now: () => this.#parts.time.now(),
+    after: (ms, run) => {
+      const cancelTimer = this.#parts.time.after(ms, () => {
+        this.#limits.delete(cancel)
+        run()
+      })
+      const cancel = (): void => {
+        this.#limits.delete(cancel)
+        cancelTimer()
+      }
+      this.#limits.add(cancel)
+      return cancel
+    },
   }
 
   #checkMatch({ type }: WireMessage): void {
