@@ -84,6 +84,13 @@ export function withoutLargeHeaders(letter: WireMessage): WireMessage {
   return { ...letter, headers: Object.fromEntries(small) }
 }
 
+/** Only the envelope and the story of its failure, for which there is always room. */
+export function withoutForeignHeaders(letter: WireMessage): WireMessage {
+  const own = Object.values(HEADER).filter((name) => sizeOf(letter.headers[name]) <= LARGE_HEADER)
+
+  return { ...letter, headers: Object.fromEntries(own.map((name) => [name, letter.headers[name]])) }
+}
+
 function sizeOf(value: unknown): number {
   if (typeof value === 'string') return Buffer.byteLength(value)
   if (value instanceof Uint8Array) return value.length

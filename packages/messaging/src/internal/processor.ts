@@ -1,7 +1,7 @@
-import { randomUUID } from 'node:crypto'
+import { createHash, randomUUID } from 'node:crypto'
 import type { Schemas } from '../catalogue.js'
 import { sleep, type Timekeeper } from '../clock.js'
-import { describeError, withFailure, withoutLargeHeaders } from '../dead-letter.js'
+import { describeError, withFailure, withoutForeignHeaders, withoutLargeHeaders } from '../dead-letter.js'
 import { isMessagingError, MessagingError } from '../errors.js'
 import type { BusEvents } from '../events.js'
 import { topicMatcher } from '../match.js'
@@ -247,11 +247,10 @@ export class Processor {
         ...describeError(failed.error),
         attempts: attemptsOf(failed),
       })
-      const send = (): Promise<void> =>
-        connection.send(deadLetterQueue, letter).catch((error) => {
-          if (!isTooLarge(error)) throw error
-          return connection.send(deadLetterQueue, withoutLargeHeaders(letter))
-        })
+      const forms = [letter, withoutLargeHeaders(letter)]
+      // Somebody else's queue may throw away what is rejected.
+      if (queue.existing) forms.push(withoutForeignHeaders(letter))
+      const send = (): Promise<void> => sendWhatFits(connection, deadLetterQueue, forms)
       const end = await (settings.ordered === undefined
         ? this.#handOver(send(), delivery, wire, failed)
         : this.#insist(send, delivery, wire, failed))
@@ -337,6 +336,20 @@ function isTooLarge(error: unknown): boolean {
   return isMessagingError(error) && error.code === 'MSX_TOO_LARGE'
 }
 
+/** The first form that is not too large; rejects when the last one is. */
+async function sendWhatFits(
+  connection: TransportConnection,
+  queue: string,
+  [form, ...smaller]: readonly WireMessage[],
+): Promise<void> {
+  try {
+    await connection.send(queue, form as WireMessage)
+  } catch (error) {
+    if (!isTooLarge(error) || smaller.length === 0) throw error
+    await sendWhatFits(connection, queue, smaller)
+  }
+}
+
 /** A dead letter finds back to its partition, and to nothing else that its publisher may have named. */
 function from(wire: IdentifiedMessage, queue: string | undefined): IdentifiedMessage {
   if (queue === undefined && wire.headers[HEADER.queue] === undefined) return wire
@@ -346,9 +359,17 @@ function from(wire: IdentifiedMessage, queue: string | undefined): IdentifiedMes
 
 type IdentifiedMessage = WireMessage & { readonly id: string }
 
-/** A foreign message may lack an id; it keeps the one it is given here through all its retries. */
+/** What AMQP carries as an id, in bytes. */
+const LONGEST_ID = 255
+
+/**
+ * A foreign message may lack an id; it keeps the one it is given here through all its retries. A CloudEvent may have one
+ * that could not be written again: its hash stands for it.
+ */
 function withId(wire: WireMessage): IdentifiedMessage {
-  const id = readId(wire) ?? randomUUID()
+  const given = readId(wire) ?? randomUUID()
+  const isLong = given.length > LONGEST_ID / 3 && Buffer.byteLength(given) > LONGEST_ID
+  const id = isLong ? createHash('sha256').update(given).digest('hex') : given
 
   return id === wire.id ? (wire as IdentifiedMessage) : { ...wire, id }
 }

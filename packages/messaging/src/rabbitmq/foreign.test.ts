@@ -192,6 +192,35 @@ describe.skipIf(available === undefined)('beside others on the same broker', { t
     })
   })
 
+  test.each([
+    ['its id is longer than AMQP can say', { cloudEvents_id: 'x'.repeat(300) }, 'x'],
+    [
+      'its many headers leave no room for its story',
+      Object.fromEntries(Array.from({ length: 130 }, (_, n) => [`h${n}`, 'x'.repeat(494)])),
+      undefined,
+    ],
+  ])('loses no message of a queue without dead letters of its own when %s', async (_, headers, filler) => {
+    const exchange = `${broker.exchange}.orders`
+    const queue = broker.name(`bare-${filler}`)
+    await onChannel(broker.admin, (channel) => channel.assertQueue(queue, { durable: true }))
+    const bus = busOn({ exchange })
+    const letters: string[] = []
+    bus.on('deadLetter', ({ code }) => letters.push(code))
+    bus.subscribe('emails', 'order.*', () => Promise.reject(new Error('no')), {
+      queue: { name: queue, existing: true },
+      retry: { immediate: 0, delays: [1_000] },
+    })
+    await bus.start()
+
+    await publishRaw('order.created', '{"orderId":"1"}', { headers, messageId: 'm' }, exchange)
+
+    await until(() => letters.length === 1)
+    await until(() =>
+      onChannel(broker.admin, async (channel) => (await channel.checkQueue(`${queue}.dlq`)).messageCount === 1),
+    )
+    expect(letters).toEqual(['MSX_HANDLER_FAILED'])
+  })
+
   test('puts away an event that the catalogue does not know', async () => {
     const { got, letters } = await listening()
 
