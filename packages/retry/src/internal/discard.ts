@@ -1,3 +1,4 @@
+import { isolated } from './emitter.js'
 import { hasMethods } from './has-methods.js'
 
 /** A body nobody wants is read up to here, so that its connection can be used again; above it, the connection goes. */
@@ -12,60 +13,35 @@ export const MAX_TIME: number = 1_000
 export function discardBody(response: unknown): void {
   const { body } = Object(response) as { body?: unknown }
   if (hasMethods<WebStream>(body, 'getReader')) {
-    if (!body.locked) void drain(body.getReader())
-  } else if (hasMethods<NodeStream>(body, 'on', 'resume')) {
-    readAway(body)
+    if (!body.locked) isolated(drain, body.getReader())
+  } else if (hasMethods<NodeStream>(body, 'destroy', Symbol.asyncIterator)) {
+    const chunks = body[Symbol.asyncIterator]()
+    isolated(drain, { read: () => chunks.next(), cancel: () => body.destroy() })
   }
 }
 
-function readAway(body: NodeStream): void {
-  let bytes = 0
-  const cut = () => {
-    stop()
-    body.destroy?.()
-  }
-  const stop = cutLater(cut)
-
-  body.on('error', stop)
-  body.on('close', stop)
-  body.on('end', stop)
-  body.on('data', (chunk) => {
-    bytes += chunk?.length ?? 0
-    if (bytes > MAX_BYTES) cut()
-  })
-  body.resume()
-}
-
-/** Runs `cut` after {@link MAX_TIME}, unless what is returned is called before. */
-function cutLater(cut: () => void): () => void {
-  const timer: unknown = setTimeout(cut, MAX_TIME)
-  // Outside Node a timer is a number.
-  if (hasMethods<{ unref(): void }>(timer, 'unref')) timer.unref()
-
-  return () => clearTimeout(timer as never)
-}
-
+/** What fails while it is thrown away is gone, which is all we wanted. */
 async function drain(reader: Reader): Promise<void> {
-  const stop = cutLater(() => void reader.cancel().catch(ignore))
+  const cut = () => isolated(() => reader.cancel(), undefined)
+  const timer: { unref?(): void } = setTimeout(cut, MAX_TIME)
+  // Outside Node a timer is a number.
+  timer.unref?.()
 
   try {
-    let bytes = 0
-    while (bytes <= MAX_BYTES) {
+    for (let bytes = 0; bytes <= MAX_BYTES; ) {
       const chunk = await reader.read()
       if (chunk.done) return
-      bytes += chunk.value.byteLength
+      bytes += chunk.value.length
     }
-    await reader.cancel()
-  } catch {
-    // It failed while it was thrown away: it is gone, which is all we wanted.
+    cut()
   } finally {
-    stop()
+    clearTimeout(timer as never)
   }
 }
 
 interface Reader {
-  read(): Promise<{ done: true } | { done: false; value: Uint8Array }>
-  cancel(): Promise<void>
+  read(): Promise<{ done: true } | { done?: false; value: { readonly length: number } }>
+  cancel(): unknown
 }
 
 interface WebStream {
@@ -73,10 +49,6 @@ interface WebStream {
   getReader(): Reader
 }
 
-interface NodeStream {
-  on(event: 'error' | 'close' | 'end' | 'data', listener: (chunk?: { readonly length?: number }) => void): void
-  resume(): void
-  destroy?(): void
+interface NodeStream extends AsyncIterable<{ readonly length: number }> {
+  destroy(): void
 }
-
-function ignore(): void {}
