@@ -12,7 +12,7 @@ function branded(name: string, brand: symbol): new (message: string) => Error {
 }
 
 function isBranded(error: unknown, brand: symbol): boolean {
-  return safely(() => brand in Object(error), false)
+  return safely(() => typeof error === 'object' && error !== null && brand in error, false)
 }
 
 const TIMEOUT: unique symbol = Symbol.for('@msx/retry/TimeoutError')

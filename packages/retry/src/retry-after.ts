@@ -18,24 +18,22 @@ export function retryAfterOf(source: { readonly headers: HeadersLike } | Headers
   // Of anything: what has no headers gives no hint.
   const headers = [Object(source).headers, source].find((value) => hasMethods<HeadersLike>(value, 'get'))
 
-  const read = (name: string) => String(headers?.get(name))
-
   return (
-    milliseconds(read('retry-after-ms'), 1) ??
-    milliseconds(read('retry-after'), 1_000) ??
-    untilDate(read('retry-after'))
+    milliseconds(headers?.get('retry-after-ms'), 1) ??
+    milliseconds(headers?.get('retry-after'), 1_000) ??
+    untilDate(headers?.get('retry-after'))
   )
 }
 
-function milliseconds(value: string, unit: number): number | undefined {
-  return /^\s*\d+(\.\d+)?\s*$/.test(value) ? Number(value) * unit : undefined
+function milliseconds(value: string | null | undefined, unit: number): number | undefined {
+  return /^\s*\d+(\.\d+)?\s*$/.test(String(value)) ? Number(value) * unit : undefined
 }
 
 /** All three forms begin with the name of a day; `Date.parse` alone would also take '-5' for a date. */
-function untilDate(value: string): number | undefined {
-  if (!/^\s*(mon|tue|wed|thu|fri|sat|sun)/i.test(value)) return undefined
+function untilDate(value: string | null | undefined): number | undefined {
+  if (!/^\s*(mon|tue|wed|thu|fri|sat|sun)/i.test(String(value))) return undefined
 
   // The asctime form ends with its year: it carries no zone, and is in GMT by definition.
-  const time = Date.parse(/:\d\d \d{4}\s*$/.test(value) ? `${value} GMT` : value)
+  const time = Date.parse(/:\d\d \d{4}\s*$/.test(String(value)) ? `${value} GMT` : String(value))
   return Number.isNaN(time) ? undefined : Math.max(0, time - Date.now())
 }

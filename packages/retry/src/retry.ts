@@ -89,12 +89,7 @@ export function retry(options: RetryOptions = {}): RetryPolicy {
   ): Promise<T> => invoke(operation, marked(budget, new CallContext(options, attempt)) as CallContext & RetryContext)
 
   /** After the first attempt. */
-  const goOn = <T>(
-    operation: Operation<T, RetryContext>,
-    options: ExecuteOptions | undefined,
-    startedAt: number,
-    outcome: Outcome,
-  ): Promise<T> =>
+  const goOn = <T>({ operation, options, startedAt }: Call<T>, outcome: Outcome): Promise<T> =>
     new Promise((resolve, reject) => {
       const course = retryCourse(settings, options, startedAt, {
         attempt(number) {
@@ -121,13 +116,20 @@ export function retry(options: RetryOptions = {}): RetryPolicy {
       countRequest(budget, options)
       const startedAt = deadline === undefined ? 0 : clock.now()
       const first = makeAttempt(operation, options, 1)
-      const failed = (error: unknown): Promise<T> => goOn(operation, options, startedAt, { ok: false, error })
-      if (judgesValues) return first.then((value) => goOn(operation, options, startedAt, { ok: true, value }), failed)
+      const failed = (error: unknown): Promise<T> => goOn({ operation, options, startedAt }, { ok: false, error })
+      if (judgesValues)
+        return first.then((value) => goOn({ operation, options, startedAt }, { ok: true, value }), failed)
 
       // A promise that has no function to run for a success costs two thirds of one that has.
       return first.then(successListeners.size > 0 ? firstSucceeded : undefined, failed)
     },
   }
+}
+
+interface Call<T> {
+  readonly operation: Operation<T, RetryContext>
+  readonly options: ExecuteOptions | undefined
+  readonly startedAt: number
 }
 
 /** Checks the options and fills in the defaults. */

@@ -13,29 +13,37 @@ export class AbortWatch {
   add(signal: AbortSignal, listener: AbortListener): void {
     let group = this.#groups.get(signal)
     if (group === undefined) {
-      group = new Group()
+      const listeners = new Set<AbortListener>()
+      group = {
+        listeners,
+        handleEvent() {
+          for (const each of [...listeners]) each.aborted(signal.reason)
+        },
+      }
       // First, because it throws for what is no signal.
       signal.addEventListener('abort', group, { once: true })
       this.#groups.set(signal, group)
     }
 
-    group.add(listener)
+    group.listeners.add(listener)
   }
 
   remove(signal: AbortSignal, listener: AbortListener): void {
     const group = this.#groups.get(signal)
-    if (!group?.delete(listener) || group.size > 0) return
+    if (group === undefined) return
+
+    group.listeners.delete(listener)
+    if (group.listeners.size > 0) return
 
     this.#groups.delete(signal)
     signal.removeEventListener('abort', group)
   }
 }
 
-/** Those who wait for a signal, and its one event listener. */
-class Group extends Set<AbortListener> {
-  handleEvent({ target }: Event): void {
-    for (const each of [...this]) each.aborted((target as AbortSignal).reason)
-  }
+/** The one event listener of a signal, and those it tells. */
+interface Group {
+  readonly listeners: Set<AbortListener>
+  handleEvent(): void
 }
 
 /** A call that ends when its caller aborts. It follows one signal at a time. */

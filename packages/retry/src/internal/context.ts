@@ -63,16 +63,16 @@ export function contextOf(options: ExecuteOptions | undefined): PolicyContext {
 
 /** Whether the caller gave up; makes no controller. Untyped callers say null for no options. */
 export function isAborted(options: ExecuteOptions | undefined): boolean {
-  return callerOf(options)?.aborted === true
+  return options ? callerOf(options)?.aborted === true : false
 }
 
 export function abortReason(options: ExecuteOptions | undefined): unknown {
-  return callerOf(options)?.reason
+  return options ? callerOf(options)?.reason : undefined
 }
 
 /** What says whether, and why, the caller gave up. */
-function callerOf(options: ExecuteOptions | undefined): BrandedContext | AbortSignal | undefined {
-  return options && (isBranded(options) ? options : options.signal)
+function callerOf(options: ExecuteOptions): BrandedContext | AbortSignal | undefined {
+  return isBranded(options) ? options : options.signal
 }
 
 export function isBranded(options: ExecuteOptions): options is BrandedContext {

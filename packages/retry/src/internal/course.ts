@@ -128,12 +128,12 @@ export function retryCourse(
     cancelTimer = after(clock, delay, tryAgain)
     signal = options?.signal
     if (signal?.aborted) aborted(signal.reason)
-    else if (signal) watch.add(signal, course)
+    else if (signal !== undefined) watch.add(signal, course)
   }
 
   function endWait(): void {
     cancelTimer?.()
-    if (signal) watch.remove(signal, course)
+    if (signal !== undefined) watch.remove(signal, course)
   }
 
   function tryAgain(): void {

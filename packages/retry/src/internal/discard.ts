@@ -1,4 +1,3 @@
-import { isolated } from './emitter.js'
 import { hasMethods } from './has-methods.js'
 
 /** A body nobody wants is read up to here, so that its connection can be used again; above it, the connection goes. */
@@ -13,35 +12,60 @@ export const MAX_TIME: number = 1_000
 export function discardBody(response: unknown): void {
   const { body } = Object(response) as { body?: unknown }
   if (hasMethods<WebStream>(body, 'getReader')) {
-    if (!body.locked) isolated(drain, body.getReader())
-  } else if (hasMethods<NodeStream>(body, 'destroy', Symbol.asyncIterator)) {
-    const chunks = body[Symbol.asyncIterator]()
-    isolated(drain, { read: () => chunks.next(), cancel: () => body.destroy() })
+    if (!body.locked) void drain(body.getReader())
+  } else if (hasMethods<NodeStream>(body, 'on', 'resume')) {
+    readAway(body)
   }
 }
 
-/** What fails while it is thrown away is gone, which is all we wanted. */
-async function drain(reader: Reader): Promise<void> {
-  const cut = () => isolated(() => reader.cancel(), undefined)
-  const timer: { unref?(): void } = setTimeout(cut, MAX_TIME)
+function readAway(body: NodeStream): void {
+  let bytes = 0
+  const cut = () => {
+    stop()
+    body.destroy?.()
+  }
+  const stop = cutLater(cut)
+
+  body.on('error', stop)
+  body.on('close', stop)
+  body.on('end', stop)
+  body.on('data', (chunk) => {
+    bytes += chunk?.length ?? 0
+    if (bytes > MAX_BYTES) cut()
+  })
+  body.resume()
+}
+
+/** Runs `cut` after {@link MAX_TIME}, unless what is returned is called before. */
+function cutLater(cut: () => void): () => void {
+  const timer: unknown = setTimeout(cut, MAX_TIME)
   // Outside Node a timer is a number.
-  timer.unref?.()
+  if (hasMethods<{ unref(): void }>(timer, 'unref')) timer.unref()
+
+  return () => clearTimeout(timer as never)
+}
+
+async function drain(reader: Reader): Promise<void> {
+  const stop = cutLater(() => void reader.cancel().catch(ignore))
 
   try {
-    for (let bytes = 0; bytes <= MAX_BYTES; ) {
+    let bytes = 0
+    while (bytes <= MAX_BYTES) {
       const chunk = await reader.read()
       if (chunk.done) return
-      bytes += chunk.value.length
+      bytes += chunk.value.byteLength
     }
-    cut()
+    await reader.cancel()
+  } catch {
+    // It failed while it was thrown away: it is gone, which is all we wanted.
   } finally {
-    clearTimeout(timer as never)
+    stop()
   }
 }
 
 interface Reader {
-  read(): Promise<{ done: true } | { done?: false; value: { readonly length: number } }>
-  cancel(): unknown
+  read(): Promise<{ done: true } | { done: false; value: Uint8Array }>
+  cancel(): Promise<void>
 }
 
 interface WebStream {
@@ -49,6 +73,10 @@ interface WebStream {
   getReader(): Reader
 }
 
-interface NodeStream extends AsyncIterable<{ readonly length: number }> {
-  destroy(): void
+interface NodeStream {
+  on(event: 'error' | 'close' | 'end' | 'data', listener: (chunk?: { readonly length?: number }) => void): void
+  resume(): void
+  destroy?(): void
 }
+
+function ignore(): void {}

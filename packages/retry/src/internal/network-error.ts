@@ -11,7 +11,7 @@
  * - React Native: 'Network request failed'
  */
 const MESSAGE =
-  /^(fetch failed|terminated|error (sending request|reading a body)|failed to fetch|network ?error|network request failed|load failed|the (network|internet) connection)/i
+  /^(fetch failed|terminated|error (sending request|reading a body)|failed to fetch|network ?error|load failed|the (network|internet) connection|network request failed)/i
 
 /** Codes of system calls and of undici: ECONNRESET, ENOTFOUND, EAI_AGAIN, UND_ERR_SOCKET. Not Node's own ERR_…. */
 const NETWORK_CODE = /^(E(?!RR_)[A-Z_]+|UND_ERR_(?!INVALID_ARG|NOT_SUPPORTED)[A-Z_]+)$/
