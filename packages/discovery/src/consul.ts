@@ -8,7 +8,8 @@ import type { Registry, TtlCheck } from './registry.js'
 import type { Source } from './source.js'
 
 export type { ConsulClient } from './consul/client-api.js'
-export type { ConsulClientOptions, ConsulHttpOptions, ConsulOptions, ConsulTls, TokenSource } from './consul/options.js'
+export type { ConsulTls, TokenSource } from './consul/credentials.js'
+export type { ConsulClientOptions, ConsulHttpOptions, ConsulOptions } from './consul/options.js'
 
 /**
  * Consul, as a source of endpoints and as a registry of them.

@@ -13,7 +13,7 @@ import {
   isUnknown,
   type ServiceDefinition,
 } from './api.js'
-import { type ConsulTls, checkToken, type TokenSource } from './options.js'
+import { type ConsulTls, checkToken, type TokenSource } from './credentials.js'
 
 interface Call {
   readonly method: 'GET' | 'PUT'

@@ -1,9 +1,8 @@
-import { validateHeaderValue } from 'node:http'
-import type { SecureContextOptions } from 'node:tls'
 import { type Clock, systemClock } from '../clock.js'
 import { checkFunction, wrongOption } from '../internal/options.js'
 import type { ConsulApi } from './api.js'
 import { ClientApi, type ConsulClient } from './client-api.js'
+import { type ConsulTls, checkToken, type TokenSource } from './credentials.js'
 import { HttpApi } from './http-api.js'
 
 /** What holds however Consul is reached. Durations in milliseconds. */
@@ -27,9 +26,6 @@ interface ConsulBaseOptions {
   readonly random?: (() => number) | undefined
 }
 
-/** An ACL token, or where it comes from. */
-export type TokenSource = string | (() => string | Promise<string>)
-
 /** Consul by its HTTP API. */
 export interface ConsulHttpOptions extends ConsulBaseOptions {
   /** The agent's address, with a path if it is behind a proxy. Default: `http://127.0.0.1:8500`. */
@@ -51,14 +47,6 @@ export interface ConsulClientOptions extends ConsulBaseOptions {
 }
 
 export type ConsulOptions = ConsulHttpOptions | ConsulClientOptions
-
-/** A part of the options of `tls.connect`. */
-export interface ConsulTls extends Pick<SecureContextOptions, 'ca' | 'cert' | 'key' | 'passphrase'> {
-  /** The name that Consul's certificate must have. Default: the host of the url. */
-  readonly servername?: string
-  /** false: accept any certificate. Default: true. */
-  readonly rejectUnauthorized?: boolean
-}
 
 /** The options, checked and complete. */
 export interface ConsulSettings {
@@ -122,18 +110,6 @@ function readUrl(value: string | URL = 'http://127.0.0.1:8500'): URL {
 
 function readToken(token: TokenSource | undefined): TokenSource | undefined {
   return token === undefined || typeof token === 'function' ? token : checkToken(token)
-}
-
-/** Throws a TypeError, which does not have the token in it. */
-export function checkToken(token: unknown): string {
-  const wrong = new TypeError('token must be a non-empty string that can be sent in a header') // without the secret
-  if (!isName(token)) throw wrong
-  try {
-    validateHeaderValue('x-consul-token', token)
-  } catch {
-    throw wrong
-  }
-  return token
 }
 
 function readTls(tls: ConsulTls | undefined, url: string | URL | undefined): ConsulTls | undefined {
