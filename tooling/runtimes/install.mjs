@@ -9,13 +9,26 @@ import { Failure } from '../../scripts/servers/errors.mjs'
 
 const cache = fileURLToPath(new URL('../../node_modules/.msx/runtimes', import.meta.url))
 
+/** Several runtimes ask for one thing at the same time: it is installed once. */
+const underWay = new Map()
+
 /**
  * Installs packages at exact versions and returns the `node_modules` that they are in. Their install scripts do not run:
  * those of the runtimes would load programs from elsewhere.
  *
  * @param {readonly string[]} packages  As `name@version`.
  */
-export async function installed(packages) {
+export function installed(packages) {
+  const key = packages.join(' ')
+  const known = underWay.get(key)
+  if (known !== undefined) return known
+
+  const installing = install(packages)
+  underWay.set(key, installing)
+  return installing
+}
+
+async function install(packages) {
   const folder = join(cache, packages[0].replace(/^@/, '').replaceAll(/[/@]/g, '-'))
   if (existsSync(folder)) return join(folder, 'node_modules')
 
@@ -27,14 +40,14 @@ export async function installed(packages) {
   try {
     await promisify(execFile)('npm', args, { shell: process.platform === 'win32' })
   } catch (cause) {
-    rmSync(draft, { recursive: true, force: true })
+    rmSync(draft, { recursive: true, force: true, maxRetries: 5, retryDelay: 200 })
     throw new Failure(
       `npm could not install ${packages.join(' ')}:\n${cause.stderr || cause.message}`,
       'Is the npm registry reachable (`npm ping`), and is there room on the disk?',
       { cause },
     )
   }
-  if (existsSync(folder)) rmSync(draft, { recursive: true })
+  if (existsSync(folder)) rmSync(draft, { recursive: true, force: true })
   else renameSync(draft, folder)
   return join(folder, 'node_modules')
 }
