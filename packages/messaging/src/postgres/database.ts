@@ -42,7 +42,7 @@ async function pooled<T>(connect: () => Promise<Client>, run: (tx: Queryable) =>
   try {
     await client.query('BEGIN')
     const result = await lent(client, run)
-    await client.query('COMMIT')
+    await commit(client)
     client.off?.('error', ignore)
     client.release()
     return result
@@ -53,7 +53,26 @@ async function pooled<T>(connect: () => Promise<Client>, run: (tx: Queryable) =>
   }
 }
 
+/** After a statement failed, COMMIT rolls back and reports success: nothing but the tag of its answer tells. */
+async function commit(client: Client): Promise<void> {
+  const { command } = (await client.query('COMMIT')) as { readonly command?: string }
+  if (command !== 'ROLLBACK') return
+
+  throw new Error(
+    'the transaction was rolled back, as a statement in it failed and its error was not thrown on: throw it, or set a savepoint before that statement',
+  )
+}
+
 function ignore(): void {}
+
+const ENDS_TRANSACTION = /^\s*(?:commit|end|abort|rollback(?!\s+(?:(?:work|transaction)\s+)?to\b))\b/i
+
+/** After such a statement the rest would be written outside of the transaction. */
+function endsTransaction(statement: unknown): boolean {
+  const text = typeof statement === 'string' ? statement : (statement as { readonly text?: unknown } | undefined)?.text
+
+  return typeof text === 'string' && ENDS_TRANSACTION.test(text)
+}
 
 /** Work that ignored its timeout must not write through a connection that others use by now. */
 async function lent<T>(tx: Queryable, run: (tx: Queryable) => Promise<T>): Promise<T> {
@@ -64,6 +83,11 @@ async function lent<T>(tx: Queryable, run: (tx: Queryable) => Promise<T>): Promi
       if (typeof value !== 'function') return value
       return (...args: unknown[]) => {
         if (over) return Promise.reject(new Error('this transaction is over'))
+        if (property === 'query' && endsTransaction(args[0])) {
+          return Promise.reject(
+            new Error('who opened this transaction ends it: return to commit, throw to roll it back'),
+          )
+        }
         return Reflect.apply(value, target, args)
       }
     },
