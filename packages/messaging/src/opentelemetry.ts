@@ -1,1 +1,2 @@
-export { type OpenTelemetryOptions, openTelemetry } from './opentelemetry/telemetry.js'
+export { type OpenTelemetry, type OpenTelemetryOptions, openTelemetry } from './opentelemetry/telemetry.js'
+export type { MeasurableInbox, MeasurableRelay } from './outbox-events.js'

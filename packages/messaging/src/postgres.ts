@@ -1,5 +1,14 @@
 /// <reference lib="esnext.disposable" preserve="true" />
 
+export type {
+  InboxEvents,
+  InboxMessage,
+  OutboxStats,
+  RelayEvents,
+  RelaySnapshot,
+  RowFacts,
+  RowRefused,
+} from './outbox-events.js'
 export { type Inbox, type InboxOptions, inbox, type PruneOptions } from './postgres/inbox.js'
 export {
   createOutbox,
@@ -7,8 +16,7 @@ export {
   type OutboxItem,
   type OutboxOptions,
   type OutboxPublishOptions,
-  type OutboxStats,
   type ParkedRow,
 } from './postgres/outbox.js'
-export type { Relay, RelayEvents, RelayOptions, RelaySnapshot, RowRefused } from './postgres/relay.js'
+export type { Relay, RelayOptions } from './postgres/relay.js'
 export type { Database, Queryable } from './shapes.js'

@@ -178,7 +178,9 @@ it.each([
   expect(() => prometheus(options as never)).toThrow(message)
 })
 
-it('does not measure what is no bus', () => {
-  expect(() => measured().metrics.add({} as never)).toThrow(/add\(bus\)\.health/)
+it('does not measure what is no bus, relay or inbox', () => {
+  expect(() => measured().metrics.add({} as never)).toThrow(
+    /add\(thing\) must be a bus, the relay of an outbox or an inbox, got {}/,
+  )
   expect(() => measured().metrics.add(undefined as never)).toThrow(TypeError)
 })

@@ -18,8 +18,10 @@ import {
 import { checkFunction, refuse } from '../internal/check.js'
 import { isReserved } from '../internal/envelope.js'
 import { errorType } from '../internal/error-type.js'
+import type { MeasurableInbox, MeasurableRelay } from '../outbox-events.js'
 import type { ProcessedMessage, SentMessage, Telemetry } from '../telemetry.js'
 import type { WireHeaders } from '../transport.js'
+import { createOutboxMeter } from './outbox.js'
 import { w3c } from './w3c.js'
 
 export interface OpenTelemetryOptions {
@@ -29,6 +31,17 @@ export interface OpenTelemetryOptions {
   readonly meter?: Meter | undefined
   /** How the trace travels. Default: the one the application registered, else W3C Trace Context. */
   readonly propagator?: TextMapPropagator | undefined
+}
+
+/** What {@link openTelemetry} makes. */
+export interface OpenTelemetry extends Telemetry {
+  /**
+   * Measures the relay of an outbox, or an inbox, from now on. Returns what ends that; a second `add` of the same returns
+   * the same. A duplicate becomes an event of the span of its attempt.
+   *
+   * @throws TypeError for anything else.
+   */
+  add(thing: MeasurableRelay | MeasurableInbox): () => void
 }
 
 const NAME = '@msx/messaging'
@@ -48,10 +61,12 @@ const UNKNOWN = 'unknown'
  * @example
  * const bus = createBus({ events, transport, source: 'order-service', telemetry: openTelemetry() })
  */
-export function openTelemetry(options: OpenTelemetryOptions = {}): Telemetry {
+export function openTelemetry(options: OpenTelemetryOptions = {}): OpenTelemetry {
   checkOptions(options)
   const tracer = options.tracer ?? trace.getTracer(NAME)
-  const instruments = createInstruments(options.meter ?? metrics.getMeter(NAME))
+  const meter = options.meter ?? metrics.getMeter(NAME)
+  const instruments = createInstruments(meter)
+  let outboxMeter: ReturnType<typeof createOutboxMeter> | undefined
   const propagatorNow = (): Pick<TextMapPropagator, 'inject' | 'extract'> =>
     options.propagator ?? (propagation.fields().length > 0 ? propagation : w3c)
 
@@ -89,6 +104,11 @@ export function openTelemetry(options: OpenTelemetryOptions = {}): Telemetry {
       instruments.consumed.add(1, labels)
       instruments.processDuration.record(secondsSince(startedAt), labels)
       return failure
+    },
+
+    add(thing) {
+      outboxMeter ??= createOutboxMeter(meter)
+      return outboxMeter(thing)
     },
   }
 }

@@ -1,5 +1,7 @@
 import { checkCount, refuse } from '../internal/check.js'
+import { createEmitter } from '../internal/emitter.js'
 import type { BusMiddleware } from '../message.js'
+import type { InboxEvents } from '../outbox-events.js'
 import type { Database, Queryable } from '../shapes.js'
 import { checkSchema, transactOf } from './database.js'
 import { migrateSchema, migrationText } from './schema.js'
@@ -20,6 +22,8 @@ export interface PruneOptions {
 
 /** Middleware for `createBus({ use })`. {@link inbox} makes it. */
 export interface Inbox extends BusMiddleware {
+  /** Returns what ends the listening. */
+  on<E extends keyof InboxEvents>(event: E, listener: (event: InboxEvents[E]) => void): () => void
   /** Creates the schema (when it is missing) and the tables, as `outbox.migrate` does. Safe to repeat. */
   migrate(): Promise<void>
   /** What `migrate` runs on a new schema, as SQL. */
@@ -46,23 +50,27 @@ export function inbox({ pool, schema = 'msx_messaging' }: InboxOptions): Inbox {
   const transact = transactOf('inbox', pool)
   checkSchema('inbox', schema)
 
+  const told = createEmitter<InboxEvents>(['handled', 'duplicate'])
   const table = `"${schema}".inbox`
   const enter = `INSERT INTO ${table} (group_name, message_id) VALUES ($1, $2) ON CONFLICT DO NOTHING RETURNING 1`
   const forget = `DELETE FROM ${table} WHERE ctid = ANY (ARRAY(
     SELECT ctid FROM ${table} WHERE at < clock_timestamp() - $1::float8 * interval '1 millisecond' LIMIT $2::int)) RETURNING 1`
 
   const middleware: BusMiddleware = async (message, context, next) => {
-    await transact(async (tx) => {
+    const outcome = await transact(async (tx) => {
       // Waits while another transaction has the same message: it is handled here only if that one rolls back.
       const { rows } = await tx.query(enter, [context.group, message.id])
-      if (rows.length === 0) return
+      if (rows.length === 0) return 'duplicate'
 
       ;(context as { tx?: Queryable }).tx = tx
       await endingWith(message.signal, next())
+      return 'handled'
     })
+    told.emit(outcome, { group: context.group, type: message.type, id: message.id })
   }
 
   return Object.assign(middleware, {
+    on: told.on,
     migrate: () => transact((tx) => migrateSchema(tx, schema)),
     migrations: () => migrationText(schema),
 

@@ -7,6 +7,7 @@ import { applicationHeaders } from '../internal/envelope.js'
 import { FORWARD, type Forward } from '../internal/forward.js'
 import { Watch } from '../internal/watch.js'
 import type { MessageHeaders, PublishOptions } from '../message.js'
+import type { OutboxStats } from '../outbox-events.js'
 import type { Database, Queryable } from '../shapes.js'
 import type { Telemetry } from '../telemetry.js'
 import type { WireHeaders } from '../transport.js'
@@ -62,19 +63,6 @@ export interface ParkedRow {
   /** When it was written. */
   readonly at: Date
   readonly failedAt: Date
-}
-
-/** How many rows there are of each kind. */
-export interface OutboxStats {
-  /** To be published now. */
-  readonly ready: number
-  /** Published with a delay that is not over. */
-  readonly delayed: number
-  /** Refused by the broker and to be tried again. */
-  readonly retrying: number
-  readonly parked: number
-  /** The age of the oldest that is ready, in ms. */
-  readonly lag: number
 }
 
 /** Events that are written together with what they tell of. {@link createOutbox} makes it. */
@@ -212,6 +200,7 @@ export function createOutbox<S extends Schemas>(options: OutboxOptions<S>): Outb
         sql,
         catalogue,
         forward,
+        source: bus.source,
         taken,
         listens: notify,
         options: terms,

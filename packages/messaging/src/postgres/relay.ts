@@ -4,6 +4,7 @@ import { describeError } from '../dead-letter.js'
 import { checkCount, checkDuration, checkFunction, refuse } from '../internal/check.js'
 import { createEmitter } from '../internal/emitter.js'
 import type { Forward } from '../internal/forward.js'
+import type { OutboxStats, RelayEvents, RelaySnapshot, RowFacts } from '../outbox-events.js'
 import type { Database } from '../shapes.js'
 import { Alarm } from './alarm.js'
 import { Lines } from './lines.js'
@@ -25,40 +26,12 @@ export interface RelayOptions {
   readonly reconnect?: Backoff | undefined
 }
 
-/** What a relay tells its listeners. */
-export interface RelayEvents {
-  /** So many rows were confirmed by the broker and deleted. */
-  relayed: { readonly count: number }
-  /** The broker refused a row, which is tried again after `delay`, in ms. */
-  retry: RowRefused & { readonly delay: number }
-  /** A row is parked: it waits for `retry`, and later rows of its key with it. */
-  parked: RowRefused
-  /** Broker or database are away; the relay tries again after `delay`, in ms. */
-  interrupted: { readonly error: unknown; readonly delay: number }
-}
-
-export interface RowRefused {
-  /** Of the row. */
-  readonly id: string
-  readonly messageId: string
-  readonly type: string
-  readonly key?: string | undefined
-  readonly error: unknown
-}
-
-export interface RelaySnapshot {
-  /** `waiting`: broker or database are away. */
-  readonly state: 'running' | 'waiting' | 'closed'
-  /** How many of the 16 buckets are this relay's. */
-  readonly buckets: number
-  /** Rows on their way to the broker, or confirmed and not deleted yet. */
-  readonly inFlight: number
-  /** Rows confirmed and deleted since it was made. */
-  readonly relayed: number
-}
-
 /** Publishes the rows of an outbox. Made by `outbox.relay(bus)`, it runs at once. */
 export interface Relay extends AsyncDisposable {
+  /** Of the bus. */
+  readonly source: string
+  /** The events of the catalogue. */
+  readonly eventTypes: readonly string[]
   /** Returns what ends the listening. */
   on<E extends keyof RelayEvents>(event: E, listener: (event: RelayEvents[E]) => void): () => void
   snapshot(): RelaySnapshot
@@ -75,20 +48,28 @@ export interface RelayParts {
   readonly sql: Statements
   readonly catalogue: Catalogue
   readonly forward: Forward
+  /** Of the bus. */
+  readonly source: string
   readonly taken: Set<number>
   readonly listens: boolean
   readonly options: RelayOptions
   readonly onClosed: () => void
 }
 
+/** A row in hand. */
+interface Held extends OutboxRow {
+  /** When it was ready, by this process's clock. */
+  readonly since: number
+}
+
 interface Refused {
-  readonly row: OutboxRow
+  readonly row: Held
   readonly code: string
   readonly reason: string
   readonly delay: number | null
 }
 
-/** How often to look whether relays came or went, in ms. */
+/** How often to look whether relays came or went, and what waits, in ms. */
 const CENSUS = 500
 
 /** How soon after a publish in this process to look whether it is committed, in ms; then twice as long, and so on. */
@@ -105,17 +86,19 @@ const ALL = Array.from({ length: BUCKETS }, (_, bucket) => bucket)
  * are. A relay that dies leaves rows that the broker may have: they are published again, in order and with the same ids.
  */
 export class OutboxRelay implements Relay {
+  readonly source: string
+  readonly eventTypes: readonly string[]
   readonly #parts: RelayParts
   readonly #batch: number
   readonly #poll: readonly [number, number]
   readonly #attempts: number
   readonly #backoff: Backoff
   readonly #reconnect: Backoff
-  readonly #events = createEmitter<RelayEvents>(['relayed', 'retry', 'parked', 'interrupted'])
+  readonly #events = createEmitter<RelayEvents>(['published', 'relayed', 'retry', 'parked', 'interrupted'])
   readonly #alarm = new Alarm()
   /** Everything read and not deleted, by id. */
-  readonly #rows = new Map<string, OutboxRow>()
-  readonly #lines = new Lines<OutboxRow>(
+  readonly #rows = new Map<string, Held>()
+  readonly #lines = new Lines<Held>(
     (row) => this.#send(row),
     (row) => this.#rows.delete(row.id),
   )
@@ -131,6 +114,7 @@ export class OutboxRelay implements Relay {
   #stopping = false
   #abandoned = false
   #state: RelaySnapshot['state'] = 'running'
+  #outbox: OutboxStats | undefined
   readonly #nap = new Alarm()
   readonly #done: Promise<void>
   #closed: Promise<void> | undefined
@@ -144,6 +128,8 @@ export class OutboxRelay implements Relay {
     if (backoff !== undefined) checkFunction('relay', 'backoff', backoff)
     if (reconnect !== undefined) checkFunction('relay', 'reconnect', reconnect)
 
+    this.source = parts.source
+    this.eventTypes = Object.keys(parts.catalogue.events)
     this.#parts = parts
     this.#batch = batch
     this.#poll = [poll[0] as number, Math.max(poll[0] as number, poll[1] as number)]
@@ -158,7 +144,13 @@ export class OutboxRelay implements Relay {
   }
 
   snapshot(): RelaySnapshot {
-    return { state: this.#state, buckets: this.#buckets.size, inFlight: this.#rows.size, relayed: this.#relayed }
+    return {
+      state: this.#state,
+      buckets: this.#buckets.size,
+      inFlight: this.#rows.size,
+      relayed: this.#relayed,
+      outbox: this.#outbox,
+    }
   }
 
   /** Something was committed. */
@@ -195,6 +187,7 @@ export class OutboxRelay implements Relay {
     await this.#done
     clearTimeout(timer)
     this.#state = 'closed'
+    this.#outbox = undefined
     this.#parts.onClosed()
   }
 
@@ -250,6 +243,7 @@ export class OutboxRelay implements Relay {
         nextCensus = now + CENSUS
         await this.#shareBuckets(session)
         await this.#promote(session)
+        await this.#survey(session)
       }
       if (this.#leaving.size > 0) await this.#letGo(session)
 
@@ -329,10 +323,12 @@ export class OutboxRelay implements Relay {
     if (this.#brokerError !== undefined || this.#stopping) return 0
 
     let read = 0
+    const now = performance.now()
     for (const row of rows as OutboxRow[]) {
       if (this.#rows.has(row.id) || !mine.has(row.bucket)) continue
-      this.#rows.set(row.id, row)
-      this.#lines.offer(row)
+      const held: Held = Object.assign(row, { since: now - row.age })
+      this.#rows.set(row.id, held)
+      this.#lines.offer(held)
       read += 1
     }
     return read
@@ -345,7 +341,7 @@ export class OutboxRelay implements Relay {
     return mask
   }
 
-  #send(row: OutboxRow): void {
+  #send(row: Held): void {
     const spec = this.#parts.catalogue.events[row.type]
 
     this.#parts.forward(preparedOf(row, spec?.optional !== true)).then(
@@ -354,7 +350,10 @@ export class OutboxRelay implements Relay {
     )
   }
 
-  #sent(row: OutboxRow): void {
+  #sent(row: Held): void {
+    if (this.#events.hears('published')) {
+      this.#events.emit('published', { ...factsOf(row), lag: performance.now() - row.since })
+    }
     this.#confirmed.push(row.id)
     this.#lines.sent(row)
     const isAll = this.#confirmed.length === this.#rows.size
@@ -362,7 +361,7 @@ export class OutboxRelay implements Relay {
     else this.#alarm.within(GATHER)
   }
 
-  #failed(row: OutboxRow, error: unknown): void {
+  #failed(row: Held, error: unknown): void {
     const verdict = judgeRow(error, row.attempts + 1, this.#attempts, this.#backoff)
     this.#lines.failed(row)
     if (verdict.what === 'wait') {
@@ -370,7 +369,7 @@ export class OutboxRelay implements Relay {
       this.#lines.settled(row)
       this.#brokerError ??= { error }
     } else {
-      const facts = { id: row.id, messageId: row.message_id, type: row.type, key: row.key ?? undefined, error }
+      const facts = { ...factsOf(row), error }
       if (verdict.what === 'park') this.#events.emit('parked', facts)
       else this.#events.emit('retry', { ...facts, delay: verdict.delay })
       this.#refused.push({ row, ...describeError(error), delay: verdict.what === 'park' ? null : verdict.delay })
@@ -414,4 +413,11 @@ export class OutboxRelay implements Relay {
 
     return moved > 0 ? 0 : (next ?? Number.POSITIVE_INFINITY)
   }
+  async #survey(session: Session): Promise<void> {
+    this.#outbox = (await session.query(this.#parts.sql.survey, [this.#mask()])).rows[0] as OutboxStats
+  }
+}
+
+function factsOf(row: OutboxRow): RowFacts {
+  return { id: row.id, messageId: row.message_id, type: row.type, key: row.key ?? undefined }
 }

@@ -17,6 +17,8 @@ export interface OutboxRow {
   readonly ttl: number | null
   /** How many attempts to publish it failed. */
   readonly attempts: number
+  /** How long it is ready, in ms. */
+  readonly age: number
 }
 
 /** An encoded event as the insert statement reads it. */

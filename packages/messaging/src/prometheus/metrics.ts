@@ -2,25 +2,10 @@ import type { Health } from '../bus.js'
 import type { BusEvents, BusListener } from '../events.js'
 import { checkFunction, checkText, refuse } from '../internal/check.js'
 import { errorType } from '../internal/error-type.js'
+import type { MeasurableInbox, MeasurableRelay } from '../outbox-events.js'
+import type { Kit, MetricConfig, PrometheusClient, Value } from './kit.js'
 import { BoundedLabels } from './labels.js'
-
-type Labels = Record<string, string | number>
-
-interface MetricConfig<R> {
-  name: string
-  help: string
-  labelNames: string[]
-  registers: R[]
-}
-
-/** What is used of a client library: `prom-client` 15 and `@prometheus-io/client` fit. `R` is its registry. */
-export interface PrometheusClient<R> {
-  Counter: new (config: MetricConfig<R>) => { inc(labels: Labels, value?: number): void }
-  Gauge: new (
-    config: MetricConfig<R> & { collect?: () => void },
-  ) => { set(labels: Labels, value: number): void; reset(): void }
-  Histogram: new (config: MetricConfig<R> & { buckets?: number[] }) => { observe(labels: Labels, value: number): void }
-}
+import { inboxMetrics, relayMetrics } from './outbox.js'
 
 /** Options of {@link prometheus}. */
 export interface PrometheusOptions<R> {
@@ -42,8 +27,12 @@ export interface Measurable {
 
 /** The metrics of a process. */
 export interface PrometheusMetrics {
-  /** Measures this bus from now on. Returns what ends that; a second `add` of the same bus returns the same. */
-  add(bus: Measurable): () => void
+  /**
+   * Measures this bus, relay or inbox from now on. Returns what ends that; a second `add` of the same returns the same.
+   *
+   * @throws TypeError for anything else.
+   */
+  add(thing: Measurable | MeasurableRelay | MeasurableInbox): () => void
 }
 
 /** In seconds: from a handler that only looks something up to one that asks a slow service. */
@@ -53,7 +42,7 @@ const CONNECTION_STATES = ['up', 'degraded', 'down'] as const
 const SUBSCRIPTION_STATES = ['idle', 'running', 'paused', 'failed', 'closed'] as const
 
 /**
- * Registers the metrics of event buses with a Prometheus client. Labels are names of buses, groups and events of the
+ * Registers the metrics of event buses, relays of outboxes, and inboxes with a Prometheus client. Labels are names of buses, groups and events of the
  * catalogue, states and error codes: never an id. States and what is under way are read when they are asked for.
  *
  * @throws TypeError for options that are wrong.
@@ -62,16 +51,67 @@ const SUBSCRIPTION_STATES = ['idle', 'running', 'paused', 'failed', 'closed'] as
  *
  * const metrics = prometheus({ client, registry: client.register })
  * metrics.add(bus)
+ * metrics.add(relay)
  */
 export function prometheus<R>(options: PrometheusOptions<R>): PrometheusMetrics {
   const { client, registry, prefix = '' } = checkOptions(options)
   const config = (name: string, help: string, ...labelNames: string[]): MetricConfig<R> => ({
     name: `${prefix}${name}`,
     help,
-    labelNames: ['bus', ...labelNames],
+    labelNames,
     registers: [registry],
   })
+  const labels = new BoundedLabels()
+  const kit: Kit<R> = {
+    client,
+    labels,
+    config,
+    gauge(name, help, labelNames, read) {
+      const values = new client.Gauge({
+        ...config(name, help, ...labelNames),
+        collect() {
+          values.reset()
+          for (const [own, value] of read()) values.set(own, value)
+        },
+      })
+    },
+  }
+  const startBus = busMetrics(kit)
+  const startRelay = relayMetrics(kit)
+  const startInbox = inboxMetrics(kit)
+  const added = new Map<unknown, () => void>()
 
+  return {
+    add(thing) {
+      const known = added.get(thing)
+      if (known !== undefined) return known
+
+      const stop = start(thing)
+      const remove = (): void => {
+        if (added.get(thing) !== remove) return
+
+        added.delete(thing)
+        stop()
+      }
+      added.set(thing, remove)
+      return remove
+    },
+  }
+
+  function start(thing: Measurable | MeasurableRelay | MeasurableInbox): () => void {
+    if (typeof thing?.on !== 'function') {
+      refuse('prometheus', 'add(thing)', thing, 'a bus, the relay of an outbox or an inbox')
+    }
+    if ('health' in thing) return startBus(thing)
+
+    return 'snapshot' in thing ? startRelay(thing) : startInbox(thing)
+  }
+}
+
+function busMetrics<R>(kit: Kit<R>): (bus: Measurable) => () => void {
+  const { client, labels } = kit
+  const config = (name: string, help: string, ...labelNames: string[]): MetricConfig<R> =>
+    kit.config(name, help, 'bus', ...labelNames)
   const published = new client.Counter(
     config('messaging_published_total', 'Messages given to the broker, by how that ended.', 'type', 'outcome'),
   )
@@ -97,19 +137,13 @@ export function prometheus<R>(options: PrometheusOptions<R>): PrometheusMetrics 
   )
   const losses = new client.Counter(config('messaging_connection_losses_total', 'Times the broker was lost.'))
 
-  const labels = new BoundedLabels()
-  const added = new Map<Measurable, () => void>()
-  const gauge = (name: string, help: string, labelNames: string[], read: (bus: Measurable) => Iterable<Value>) => {
-    const values = new client.Gauge({
-      ...config(name, help, ...labelNames),
-      collect() {
-        values.reset()
-        for (const bus of added.keys()) {
-          for (const [own, value] of read(bus)) values.set({ bus: labels.of(bus.source), ...own }, value)
-        }
-      },
+  const added = new Set<Measurable>()
+  const gauge = (name: string, help: string, labelNames: string[], read: (bus: Measurable) => Iterable<Value>) =>
+    kit.gauge(name, help, ['bus', ...labelNames], function* () {
+      for (const bus of added) {
+        for (const [own, value] of read(bus)) yield [{ bus: labels.of(bus.source), ...own }, value]
+      }
     })
-  }
   gauge('messaging_publishing', 'Publishes and requests that are not settled.', [], (bus) => [
     [{}, bus.health().publisher.inFlight],
   ])
@@ -130,7 +164,7 @@ export function prometheus<R>(options: PrometheusOptions<R>): PrometheusMetrics 
       ),
   )
 
-  function start(bus: Measurable): () => void {
+  return (bus) => {
     const name = labels.of(bus.source)
     const known = new Set(bus.eventTypes)
     /** Foreign publishers may call their messages anything. */
@@ -144,7 +178,9 @@ export function prometheus<R>(options: PrometheusOptions<R>): PrometheusMetrics 
       handleSeconds.observe(own, duration / 1_000)
     }
 
+    added.add(bus)
     const stops = [
+      () => added.delete(bus),
       bus.on('published', ({ type, duration }) => {
         published.inc({ ...typed(type), outcome: 'confirmed' })
         publishSeconds.observe(typed(type), duration / 1_000)
@@ -170,27 +206,7 @@ export function prometheus<R>(options: PrometheusOptions<R>): PrometheusMetrics 
       for (const stop of stops) stop()
     }
   }
-
-  return {
-    add(bus) {
-      checkFunction('prometheus', 'add(bus).health', bus?.health)
-      const known = added.get(bus)
-      if (known !== undefined) return known
-
-      const stop = start(bus)
-      const remove = (): void => {
-        if (added.get(bus) !== remove) return
-
-        added.delete(bus)
-        stop()
-      }
-      added.set(bus, remove)
-      return remove
-    },
-  }
 }
-
-type Value = readonly [labels: Labels, value: number]
 
 /** Each state with 1 or 0. */
 function oneOf(states: readonly string[], is: string): Value[] {

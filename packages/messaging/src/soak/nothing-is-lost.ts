@@ -132,6 +132,21 @@ export async function soak(
     await bus.close()
   }
 
+  /** A few events at a time until this is over: the command takes seconds to start, and some must be left for the alarm. */
+  const trickle = async (alarm: Promise<void>): Promise<void> => {
+    const most = allowed
+    let isOver = false
+    const ended = alarm.finally(() => {
+      isOver = true
+    })
+    while (!isOver) {
+      allowed = Math.min(published + terms.publishers, most)
+      await Promise.race([wait(50), ended])
+    }
+    allowed = most
+    await ended
+  }
+
   const troubles = interleave<[name: string, run: () => Promise<void> | void]>([
     Array.from({ length: terms.cuts }, (_, n) => [
       'tears connections in the middle of a frame',
@@ -144,7 +159,7 @@ export async function soak(
         consumer = startConsumer()
       },
     ]),
-    [['raises the memory alarm, and lifts it', () => broker.starve(terms.alarm)]],
+    [['raises the memory alarm, and lifts it', () => trickle(broker.starve(terms.alarm))]],
     terms.restarts.map((what) => [`restarts the broker (${what})`, () => broker.restart(what)]),
   ])
 

@@ -14,7 +14,7 @@ import { bundleActors } from './processes.js'
 /** `pnpm soak:messaging` runs the long form. */
 const isLong = process.env['MSX_SOAK'] === '1'
 
-const SHORT: SoakTerms = { events: 4_000, publishers: 4, cuts: 6, restarts: ['application'], kills: 1, alarm: 500 }
+const SHORT: SoakTerms = { events: 4_000, publishers: 4, cuts: 6, restarts: ['application'], kills: 1, alarm: 1_500 }
 const LONG: SoakTerms = {
   events: 100_000,
   publishers: 4,
