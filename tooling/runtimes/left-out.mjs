@@ -38,6 +38,21 @@ export const leftOut = {
       test: graceOff,
       reason: 'Bun reads from sockets before it looks at timers: nothing is late there',
     },
+    {
+      file: timeout,
+      test: 'timeout: with real timers sets a timer for the first call and one for all that follow it',
+      reason: 'Bun tells neither async_hooks nor getActiveResourcesInfo of its timers',
+    },
+    {
+      file: timeout,
+      test: 'timeout: with real timers lets the timer be gone that fires when nobody calls any more',
+      reason: 'Bun tells neither async_hooks nor getActiveResourcesInfo of its timers',
+    },
+    {
+      file: timeout,
+      test: 'timeout: with real timers wakes the timer that rests for a call that waits, and ends it not early',
+      reason: 'Bun tells neither async_hooks nor getActiveResourcesInfo of its timers',
+    },
   ],
   deno: [
     { file: memory, reason: ofV8 },
@@ -95,6 +110,41 @@ export const leftOut = {
     { file: timeout, test: graceOn, reason: noNode },
     { file: timeout, test: graceOff, reason: noNode },
     { file: timeout, test: 'timeout: with real timers keeps nothing alive once it has settled', reason: noNode },
+    {
+      file: timeout,
+      test: 'timeout: with real timers keeps nothing alive either when it is used again and again',
+      reason: noNode,
+    },
+    {
+      file: timeout,
+      test: 'timeout: with real timers sets a timer for the first call and one for all that follow it',
+      reason: noNode,
+    },
+    {
+      file: timeout,
+      test: 'timeout: with real timers lets the timer be gone that fires when nobody calls any more',
+      reason: noNode,
+    },
+    {
+      file: timeout,
+      test: 'timeout: with real timers wakes the timer that rests for a call that waits, and ends it not early',
+      reason: noNode,
+    },
+    {
+      file: 'retry/src/retry.test.ts',
+      test: 'a failure that nobody awaits is an unhandled rejection, once, after its attempts',
+      reason: noNode,
+    },
+    {
+      file: 'retry/src/retry.test.ts',
+      test: 'a failure that nobody awaits is an unhandled rejection, once, without a retry',
+      reason: noNode,
+    },
+    {
+      file: 'retry/src/retry.test.ts',
+      test: 'a failure that nobody awaits is an unhandled rejection, once, when it judges values too',
+      reason: noNode,
+    },
     { file: networkError, test: 'knows what this Node says of a refused connection', reason: noNode },
     {
       file: networkError,
