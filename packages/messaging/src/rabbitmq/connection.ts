@@ -22,7 +22,8 @@ import { levelFor } from './levels.js'
 import { closedConnection, Link } from './link.js'
 import type { WaitKind } from './names.js'
 import type { Settings } from './options.js'
-import { doingOf, type Parcel, Publisher } from './publisher.js'
+import { doingOf, type Parcel } from './parcel.js'
+import { Publisher } from './publisher.js'
 import { Topology } from './topology.js'
 
 export interface ConnectionParts {

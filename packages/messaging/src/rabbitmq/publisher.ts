@@ -2,26 +2,14 @@ import type { ChannelModel, ConfirmChannel, Message } from 'amqplib'
 import type { Timekeeper } from '../clock.js'
 import { MessagingError } from '../errors.js'
 import { Fifo } from '../internal/fifo.js'
-import type { WireMessage } from '../transport.js'
 import { ByTag } from './by-tag.js'
 import { connectionLost, explain, guiltyExchange, largestMessage, textOf } from './failure.js'
-import { HeaderTable } from './header-table.js'
 import { closedConnection, type Link } from './link.js'
 import { Nap } from './nap.js'
 import type { Settings } from './options.js'
+import { type Outlet, openOutlet } from './outlet.js'
+import { doingOf, type Parcel } from './parcel.js'
 import { replayRefusal } from './replay.js'
-import { toProperties } from './wire.js'
-
-/** Something to publish. */
-export interface Parcel {
-  readonly exchange: string
-  readonly key: string
-  readonly message: WireMessage
-  /** The key is the name of a queue, and not the type of the message. */
-  readonly sent: boolean
-  /** What to reject with when the broker finds no queue for it. Without it, that is fine. */
-  readonly onReturned: ((parcel: Parcel) => MessagingError) | undefined
-}
 
 /** A parcel on its way. */
 interface Entry {
@@ -35,11 +23,6 @@ interface Entry {
   sends: number
   /** Its number on the channel of now. */
   tag: number
-}
-
-/** For messages: "publish 'order.created'". */
-export function doingOf({ key, message, sent }: Omit<Parcel, 'exchange' | 'onReturned'>): string {
-  return sent ? `send '${message.type}' to queue '${key}'` : `publish '${message.type}'`
 }
 
 export interface PublisherParts {
@@ -72,10 +55,10 @@ export class Publisher {
   readonly #unwritten = new Fifo<Entry>()
   /** By the number that the broker confirms them with. */
   #written = new ByTag<Entry>()
-  readonly #headers = new HeaderTable()
   #count = 0
   #bytes = 0
   #channel: ConfirmChannel | undefined
+  #outlet: Outlet | undefined
   #isStuffed = false
   #cancelSweep: (() => void) | undefined
   #cancelReplaySweep: (() => void) | undefined
@@ -125,6 +108,7 @@ export class Publisher {
     this.#cancelReplaySweep?.()
     for (const entry of this.#live) this.#settle(entry, closedConnection())
     this.#channel = undefined
+    this.#outlet = undefined
   }
 
   #hasRoomFor({ message: { body } }: Parcel): boolean {
@@ -156,15 +140,13 @@ export class Publisher {
 
   /** Writes what the channel will take. */
   #write(): void {
-    const channel = this.#channel
-    while (channel !== undefined && this.#channel === channel && !this.#isStuffed && !this.#parts.link.blocked) {
+    const outlet = this.#outlet
+    while (outlet !== undefined && this.#outlet === outlet && !this.#isStuffed && !this.#parts.link.blocked) {
       const entry = this.#unwritten.shift()
       if (entry === undefined) return
 
       try {
-        const { exchange, key, message, sent, onReturned } = entry.parcel
-        const properties = toProperties(message, sent, onReturned !== undefined, this.#headers)
-        const isRoomy = channel.publish(exchange, key, bufferOf(message.body), properties)
+        const isRoomy = outlet.write(entry.parcel)
         entry.sends += 1
         entry.tag = this.#written.push(entry)
         if (!isRoomy) this.#isStuffed = true
@@ -186,6 +168,7 @@ export class Publisher {
     try {
       await prepare(model)
       const channel = await model.createConfirmChannel()
+      const outlet = openOutlet(channel)
       let cause: unknown
       channel.on('error', (error) => {
         cause = error
@@ -202,6 +185,7 @@ export class Publisher {
       if (!link.has(model)) throw connectionLost('open a channel', undefined)
 
       this.#channel = channel
+      this.#outlet = outlet
       this.#isStuffed = false
       this.#endReplays()
       this.#write()
@@ -233,6 +217,7 @@ export class Publisher {
     if (this.#channel !== channel) return
 
     this.#channel = undefined
+    this.#outlet = undefined
     const unconfirmed = [...this.#written]
     this.#written = new ByTag()
     const again: Entry[] = []
@@ -435,8 +420,4 @@ function nacked({ parcel, sends }: Entry, why: string, cause: unknown): Messagin
 
 function tooLarge(parcel: Parcel, why: string, cause: unknown): MessagingError {
   return new MessagingError('MSX_TOO_LARGE', `could not ${doingOf(parcel)}: ${why}`, { retryable: false, cause })
-}
-
-function bufferOf(bytes: Uint8Array): Buffer {
-  return Buffer.isBuffer(bytes) ? bytes : Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength)
 }

@@ -3,11 +3,10 @@ import { withFailure } from '../dead-letter.js'
 import type { MessagingErrorCode } from '../errors.js'
 import { HEADER, readCount, readText } from '../internal/envelope.js'
 import type { WireMessage } from '../transport.js'
-import { HeaderTable } from './header-table.js'
 import type { Names } from './names.js'
 
 /** Carries the type of a message whose routing key is the queue it was sent to. */
-const TYPE = 'msx-type'
+export const TYPE = 'msx-type'
 
 /** Where the broker writes why it moved a message. */
 const DEATHS = 'x-death'
@@ -24,20 +23,13 @@ const WHY: ReadonlyMap<string, readonly [MessagingErrorCode, string]> = new Map(
   ],
 ])
 
-/**
- * How a message is published. `sent`: it goes to one queue, whose name takes the place of its type. The headers are good
- * until the table is filled again.
- */
-export function toProperties(
-  message: WireMessage,
-  sent: boolean,
-  mandatory: boolean,
-  table: HeaderTable = new HeaderTable(),
-): Options.Publish {
-  const headers = table.fill(message.headers)
-  if (sent) table.set(TYPE, message.type)
+/** How a message is published. `sent`: it goes to one queue, whose name takes the place of its type. */
+export function toProperties(message: WireMessage, sent: boolean, mandatory: boolean): Options.Publish {
+  const headers: Record<string, unknown> = Object.create(null)
+  for (const name in message.headers) if (!isBrokersOwn(name)) headers[name] = message.headers[name]
+  if (sent) headers[TYPE] = message.type
 
-  // What is undefined is not written, and an object of one shape is made faster.
+  // What is undefined is not written.
   const properties: Undefinable<Options.Publish> = {
     headers,
     persistent: true,
@@ -50,6 +42,16 @@ export function toProperties(
     expiration: message.ttl === undefined ? undefined : String(Math.ceil(message.ttl)),
   }
   return properties as Options.Publish
+}
+
+/** Written by the broker, or read by it: none is ours to hand on. */
+const BROKERS_OWN = /^(x-(death|(first|last)-death-.*|delivery-count|acquired-count)|B?CC)$/
+
+export function isBrokersOwn(name: string): boolean {
+  const first = name[0]
+
+  // Nearly every name is told by its first letter.
+  return (first === 'x' || first === 'C' || first === 'B') && BROKERS_OWN.test(name)
 }
 
 type Undefinable<T> = { [K in keyof T]?: T[K] | undefined }
