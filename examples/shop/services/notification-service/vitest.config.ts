@@ -4,5 +4,5 @@ import { defineConfig } from 'vitest/config'
 const patience = { hookTimeout: 30_000, testTimeout: 20_000 }
 
 export default defineConfig({
-  test: { name: '@shop/notification-service', include: ['src/**/*.test.ts'], ...patience },
+  test: { name: '@shop/notification-service', include: ['src/**/*.test.ts'], isolate: false, ...patience },
 })
