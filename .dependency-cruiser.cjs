@@ -56,6 +56,8 @@ module.exports = {
     },
     onlyIn('undici', '^packages/(retry|circuit-breaker|discovery)/src/undici', '^packages/gateway-kit/src/'),
     onlyIn('jose', '^packages/gateway-kit/src/jwt'),
+    onlyIn('@grpc/grpc-js', '^packages/gateway-kit/src/grpc'),
+    onlyIn('protobufjs', '^packages/gateway-kit/src/grpc'),
     onlyIn('amqplib', '^packages/messaging/src/rabbitmq'),
     onlyIn('consul', '^packages/discovery/src/consul'),
     onlyIn('pg', '^packages/(saga|messaging)/src/testing/databases', '^packages/(saga|messaging)/src/cli'),

@@ -24,6 +24,7 @@ import { checkUpstream, isServiceName } from './upstream.js'
 export interface Known {
   readonly verifiers: Readonly<Record<string, unknown>>
   readonly limiters: Readonly<Record<string, unknown>>
+  readonly transcoders: Readonly<Record<string, unknown>>
   readonly discovery: boolean
 }
 
@@ -119,6 +120,7 @@ const fields: Readonly<Record<keyof RouteConfig, Check>> = {
   breaker: orFalse(aBreaker),
   maxBody: wholeNumber,
   headers: anything,
+  grpc: aString,
 }
 
 const timeoutFields = {
@@ -160,11 +162,21 @@ function checkRoute(route: Partial<RouteConfig>, path: string, known: Known, rep
     const wrong = complaint(() => circuitBreaker(breaker))
     if (wrong !== undefined) report(`${path}.breaker`, wrong)
   }
-  if (typeof route.upstream === 'string' && isServiceName(route.upstream) && !known.discovery) {
+  if (typeof route.grpc === 'string') checkTranscoded(route, path, known, report)
+  else if (typeof route.upstream === 'string' && isServiceName(route.upstream) && !known.discovery) {
     report(
       `${path}.upstream`,
       `${show(route.upstream)} is the name of a service, and there is no deps.discovery to find it`,
     )
+  }
+}
+
+/** A call is sent once, and its metadata are the transcoder's: what would change nothing is refused. */
+function checkTranscoded(route: Partial<RouteConfig>, path: string, known: Known, report: Report): void {
+  checkName(route.grpc!, `${path}.grpc`, 'transcoders', known, report)
+  if (route.retry) report(`${path}.retry`, 'is not possible on a route with grpc: a call is sent once')
+  if (isRecord(route.headers) && route.headers['request'] !== undefined) {
+    report(`${path}.headers.request`, "is not possible on a route with grpc; see the transcoder's option metadata")
   }
 }
 
@@ -202,7 +214,13 @@ function checkRateLimit(limit: unknown, path: string, known: Known, report: Repo
   ])
 }
 
-function checkName(name: string, path: string, map: 'verifiers' | 'limiters', known: Known, report: Report): void {
+function checkName(
+  name: string,
+  path: string,
+  map: 'verifiers' | 'limiters' | 'transcoders',
+  known: Known,
+  report: Report,
+): void {
   if (Object.hasOwn(known[map], name)) return
 
   const names = Object.keys(known[map])

@@ -61,6 +61,11 @@ export interface RouteConfig {
   /** Bytes of a request body; more is a 413. Default: no limit. */
   readonly maxBody?: number | undefined
   readonly headers?: HeaderRules | undefined
+  /**
+   * The name of a transcoder in `deps.transcoders`, which answers in the place of a proxy; `upstream` then names the
+   * service for it and for the log. Not with `retry`, nor with request headers of the route's own.
+   */
+  readonly grpc?: string | undefined
 }
 
 export interface GatewayConfig {

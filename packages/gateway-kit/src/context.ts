@@ -1,12 +1,32 @@
 import type { IncomingMessage } from 'node:http'
+import type { CircuitBreaker } from '@msx/circuit-breaker'
 import type { Claims } from './claims.js'
-import type { ProxyError } from './errors.js'
+import type { ResolvedTimeouts } from './timeouts.js'
 
 /** Who was recognised, and the headers that tell the upstream so. */
 export interface Identity {
   readonly claims: Claims
   /** Lower-case names, each beginning with `x-user-`. */
   readonly headers: Readonly<Record<string, string>>
+}
+
+/** What a route says to the transcoder that it names. */
+export interface RouteCall {
+  /** The path after the route's rewrite, and the query. */
+  readonly target: string
+  readonly upstream: string
+  readonly timeouts: ResolvedTimeouts
+  readonly maxBody: number | undefined
+  readonly breaker: CircuitBreaker | undefined
+  /** For the response, under lower-case names: a text sets, null removes. */
+  readonly headers: Readonly<Record<string, string | null>> | undefined
+}
+
+/** Why a request failed: a `ProxyError`, or the error of another part with a code and a status of its own. */
+export interface RequestFailure {
+  readonly code: string
+  readonly status: number
+  readonly cause?: unknown
 }
 
 /**
@@ -25,7 +45,8 @@ export interface RequestContext {
   /** How many times an upstream was asked. */
   attempts?: number
   /** Why the request failed, when the gateway itself answered. */
-  error?: ProxyError
+  error?: RequestFailure
+  call?: RouteCall
 }
 
 // Registered, so that two copies of the package in one process share what they know about a request.

@@ -174,6 +174,9 @@ export const errorCodes: readonly string[] = [
   'MSX_AUTH_INVALID_TOKEN',
   'MSX_AUTH_KEYS_UNAVAILABLE',
   'MSX_AUTH_PEER_MISSING',
+  'MSX_GRPC_STATUS',
+  'MSX_GRPC_REQUEST',
+  'MSX_GRPC_PEER_MISSING',
 ]
 
 function hasBrand(error: unknown, brand: symbol): boolean {

@@ -12,6 +12,7 @@ import { checkConfig } from './config-check.js'
 import { contextOf } from './context.js'
 import { ProxyError } from './errors.js'
 import { Exchange } from './exchange.js'
+import { lowerCaseRules } from './headers.js'
 import { checkOption, duration } from './internal/checks.js'
 import { gcra } from './limit/gcra.js'
 import type { RateLimiter } from './limit/limiter.js'
@@ -19,13 +20,15 @@ import { createObserver, type PrometheusClient } from './metrics.js'
 import { compose, type Middleware } from './middleware.js'
 import { capture, parsePattern } from './pattern.js'
 import { problem } from './problem.js'
-import { createAgent, createForwarding, createVia, refuse, withQuery } from './proxy.js'
+import { createAgent, createForwarding, createVia, withQuery } from './proxy.js'
 import { isPolicyName, rateLimit } from './rate-limit.js'
+import { refuse } from './refusal.js'
 import { assignRequestId } from './request-id.js'
 import { type AccessLogEntry, logWhenOver } from './request-log.js'
 import { compileRewrite } from './rewrite.js'
 import { createRouter, type Router } from './router.js'
 import { inspect, isConnectionRefused, type Target } from './target.js'
+import { resolveTimeouts } from './timeouts.js'
 import type { Finder } from './upstream.js'
 
 /** What a gateway works with; the config refers to it by name. */
@@ -36,6 +39,8 @@ export interface GatewayDeps<R = never> {
   readonly dispatcher?: Dispatcher | undefined
   readonly verifiers?: Readonly<Record<string, Verify>> | undefined
   readonly limiters?: Readonly<Record<string, RateLimiter>> | undefined
+  /** What `transcode()` of `@msx/gateway-kit/grpc` makes, or any middleware that answers for a route. */
+  readonly transcoders?: Readonly<Record<string, Middleware>> | undefined
   /** Counts and times every request; see `metrics`. */
   readonly metrics?: { readonly client: PrometheusClient<R>; readonly registry: R } | undefined
   /** Gets one entry per request; see `requestLog`. */
@@ -105,6 +110,7 @@ export function createGateway<R = never>(config: GatewayConfig, deps: GatewayDep
     checkConfig(next, {
       verifiers: deps.verifiers ?? {},
       limiters: deps.limiters ?? {},
+      transcoders: deps.transcoders ?? {},
       discovery: deps.discovery !== undefined,
     })
     const nextBreakers = new Map<string, Kept<CircuitBreaker>>()
@@ -126,12 +132,16 @@ export function createGateway<R = never>(config: GatewayConfig, deps: GatewayDep
     nextLimiters: Map<string, Kept<RateLimiter>>,
   ): Route {
     const id = routeId(route)
-    const forwarding = createForwarding(
-      route.upstream,
-      { ...route, breaker: breakerOf(route, id, nextBreakers), trust, discovery: deps.discovery, clock },
-      dispatcher,
-      via,
-    )
+    const breaker = breakerOf(route, id, nextBreakers)
+    const forwarding =
+      route.grpc === undefined
+        ? createForwarding(
+            route.upstream,
+            { ...route, breaker, trust, discovery: deps.discovery, clock },
+            dispatcher,
+            via,
+          )
+        : undefined
     const pattern = parsePattern(route.path)
     const rewrite = route.rewrite === undefined ? undefined : compileRewrite(route.rewrite, pattern)
 
@@ -143,7 +153,10 @@ export function createGateway<R = never>(config: GatewayConfig, deps: GatewayDep
       guards: compose(...guardsOf(route, id, nextLimiters)),
       forward(req, res, target) {
         const path = rewrite === undefined ? target.path : rewrite(target.path, () => capture(pattern, target.path))
-        new Exchange(req, res, forwarding, withQuery(path, target)).run()
+        const rewritten = withQuery(path, target)
+        if (forwarding === undefined)
+          transcodeWith(deps.transcoders![route.grpc!]!, req, res, route, rewritten, breaker)
+        else new Exchange(req, res, forwarding, rewritten).run()
       },
     }
   }
@@ -312,6 +325,29 @@ function forward(route: Route, req: IncomingMessage, res: ServerResponse, target
   } catch (error) {
     fail(res, error)
   }
+}
+
+/** Hands a request to a transcoder, with what the route says about the call. */
+function transcodeWith(
+  transcoder: Middleware,
+  req: IncomingMessage,
+  res: ServerResponse,
+  route: RouteConfig,
+  target: string,
+  breaker: CircuitBreaker | undefined,
+): void {
+  contextOf(req).call = {
+    target,
+    upstream: route.upstream,
+    timeouts: resolveTimeouts(route.timeout),
+    maxBody: route.maxBody,
+    breaker,
+    headers: lowerCaseRules(route.headers?.response),
+  }
+  transcoder(req, res, (error) => {
+    if (error === undefined) problem(res, 404, { detail: 'Nothing is served under this path.' })
+    else fail(res, error)
+  })
 }
 
 /** A mistake of the program's: a limiter, a key or a rewrite that threw. The client learns nothing of it. */

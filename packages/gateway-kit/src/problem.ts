@@ -32,17 +32,10 @@ export function problem(res: ServerResponse, status: number, fields: ProblemDeta
     return
   }
 
-  const requestId = res.getHeader('x-request-id')
-  const document = {
-    type: 'about:blank',
-    title: STATUS_CODES[status] ?? 'Error',
-    status,
-    ...fields,
-    ...(typeof requestId === 'string' && { requestId }),
-  }
-  const body = Buffer.from(JSON.stringify(document))
+  const body = Buffer.from(JSON.stringify(problemDocument(res, status, fields)))
 
-  if (leavesMuchUnread(res.req)) res.setHeader('connection', 'close')
+  // Who did not send in time is not waited for again (RFC 9110, 15.5.9).
+  if (status === 408 || leavesMuchUnread(res.req)) res.setHeader('connection', 'close')
   // What a middleware in front had planned for the real answer describes another body.
   for (const name of ['content-encoding', 'etag', 'last-modified', 'accept-ranges', 'transfer-encoding']) {
     res.removeHeader(name)
@@ -52,4 +45,17 @@ export function problem(res: ServerResponse, status: number, fields: ProblemDeta
   res.setHeader('cache-control', 'no-store')
   res.setHeader('content-length', body.byteLength)
   endResponse(res, body)
+}
+
+/** What a problem says, also where it is not the answer itself. */
+export function problemDocument(res: ServerResponse, status: number, fields: ProblemDetails): ProblemDetails {
+  const requestId = res.getHeader('x-request-id')
+
+  return {
+    type: 'about:blank',
+    title: STATUS_CODES[status] ?? 'Error',
+    status,
+    ...fields,
+    ...(typeof requestId === 'string' && { requestId }),
+  }
 }

@@ -10,8 +10,9 @@ import { type HeaderRules, lowerCaseRules } from './headers.js'
 import { aFunction, checkOption, duration, isRecord, orFalse, wholeNumber } from './internal/checks.js'
 import type { Middleware } from './middleware.js'
 import { problem } from './problem.js'
+import { refuse } from './refusal.js'
 import { createRetryPlan, type ProxyRetry } from './retrying.js'
-import { inspect, isConnectionRefused, refuseConnection, type Target } from './target.js'
+import { inspect, isConnectionRefused, type Target } from './target.js'
 import { resolveTimeouts, type Timeouts } from './timeouts.js'
 import { checkUpstream, createUpstream, type Finder, isServiceName } from './upstream.js'
 
@@ -74,17 +75,6 @@ export function proxy(target: string, options: ProxyOptions = {}): Middleware {
     }
     new Exchange(req, res, forwarding, withQuery(path, inspected)).run()
   }
-}
-
-/** Answers what the checks of the target refused. */
-export function refuse(
-  res: Parameters<Middleware>[1],
-  refusal: { readonly status: 400 | 405; readonly detail: string },
-): void {
-  if (refusal.status === 405) res.setHeader('allow', 'DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT')
-  res.setHeader('connection', 'close')
-  refuseConnection(res.req)
-  problem(res, refusal.status, { detail: refusal.detail })
 }
 
 /** The query follows the path, unless a rewrite has made one of its own. */
