@@ -2,12 +2,14 @@ import { afterEach, expect, test, vi } from 'vitest'
 import {
   createSagaEngine,
   type Definition,
+  eventType,
   memoryStore,
   type Queryable,
   type SagaEngine,
   type Store,
   saga,
 } from './index.js'
+import { virtualClock } from './testing/clock.js'
 
 /*
  * Answers of the store that are lost on their way, and callbacks that misbehave: in each case the saga must go on, and no
@@ -166,4 +168,81 @@ test('survives listeners that reject', async () => {
 
   expect(warnings).toHaveBeenCalledWith(new Error('listener'), { code: 'MSX_SAGA_LISTENER' })
   warnings.mockRestore()
+})
+
+test('looks again at a child that ended while the wait for it was being written down', async () => {
+  const go = eventType<null>('go')
+  const child = saga<null>('child')
+    .waitFor('go', go, { key: () => 'k' })
+    .returns(() => 'done')
+  const order = saga<null>('order')
+    .parallel((b) => ({ child: b.child(child, () => null), never: b.waitFor(go, { key: () => 'never' }) }))
+    .returns(() => 'done')
+  const store = memoryStore()
+  const commit = store.commit.bind(store)
+  let meddled = false
+  store.commit = async (batch) => {
+    const [parked] = batch
+    if (!meddled && parked?.id === id && !parked.keep) {
+      meddled = true
+      await engine.send(go, 'k', null)
+      const [{ id: childId } = { id: '' }] = (await engine.list({ name: 'child' })).items
+      await engine.settled(childId)
+      await engine.cancel(id, { reason: 'r' })
+    }
+    return commit(batch)
+  }
+  const engine = await engineOn(store, order)
+
+  const { id } = await engine.start(order, null, { delay: 5 })
+
+  expect(await engine.settled(id, { timeout: 4_000 })).toMatchObject({ status: 'cancelled' })
+  expect(meddled).toBe(true)
+})
+
+test('waits for a free place, not for a time that has passed, when a branch is to be tried again', async () => {
+  const clock = virtualClock()
+  let timers = 0
+  const counting = {
+    now: clock.now,
+    after: (ms: number, run: () => void) => {
+      timers++
+      return clock.after(ms, run)
+    },
+  }
+  let finish: () => void = () => undefined
+  const finished = new Promise<void>((resolve) => {
+    finish = resolve
+  })
+  const order = saga<null>('order')
+    .parallel(
+      (b) => ({
+        again: b.step(
+          ({ attempt }) => {
+            if (attempt === 1) throw new Error('not yet')
+          },
+          { retry: { backoff: () => 10 } },
+        ),
+        long: b.step(() => finished, { timeout: 1e9 }),
+      }),
+      { concurrency: 1 },
+    )
+    .returns(() => 'done')
+  const engine = createSagaEngine({ store: memoryStore(), sagas: [order], clock: counting, lease: { ttl: 1e9 } })
+  engines.push(engine)
+  await engine.run()
+  const { id } = await engine.start(order, null)
+  const turn = async (ms: number): Promise<void> => {
+    clock.moveTo(clock.now() + ms)
+    await new Promise(setImmediate)
+  }
+  for (let i = 0; i < 5; i++) await turn(20)
+
+  timers = 0
+  for (let i = 0; i < 50; i++) await turn(0)
+  expect(timers).toBeLessThan(5)
+
+  finish()
+  for (let i = 0; i < 5; i++) await turn(20)
+  expect(await engine.get(id)).toMatchObject({ status: 'completed' })
 })

@@ -324,15 +324,19 @@ export class Run {
     let ours = true
     let failure: { readonly error: unknown } | undefined
 
+    /** When this grows something has happened that a look of before does not know of. */
+    let nudges = this.#held.row.nudges
+
     const begin = (step: PlannedStep): void => {
       const before = counterOf(this.#held.state.progress, step).attempt
+      const { nudges: known } = this.#held.row
       const going = this.#forward(step)
         .then(
           (owned) => {
             ours &&= owned
             const { attempt, delay } = counterOf(this.#held.state.progress, step)
             if (attempt > before) retryAt.set(step.name, timers.now() + delay)
-            else if (isWaiting(this.#held.state, step)) looked.add(step.name)
+            else if (isWaiting(this.#held.state, step) && this.#held.row.nudges === known) looked.add(step.name)
           },
           (error: unknown) => {
             ours = false
@@ -348,6 +352,8 @@ export class Run {
       const task = next(this.#plan, this.#held.state)
       if (task.type !== 'group' || task.group !== group) break
 
+      if (this.#held.row.nudges !== nudges) looked.clear()
+      nudges = this.#held.row.nudges
       const { progress } = this.#held.state
       const ending = isTurning(progress) || this.#isOverdue()
       if (ending) this.hurry(progress.cancel ?? progress.lanes?.failing?.error.message ?? 'the deadline passed')
@@ -360,7 +366,9 @@ export class Run {
 
       const waits = task.open.filter(({ name }) => !active.has(name))
       if (active.size > 0) {
-        const soonest = Math.min(...waits.map(({ name }) => retryAt.get(name) ?? Infinity))
+        // What is due already waits for the end of another, not for a time.
+        const later = waits.map(({ name }) => retryAt.get(name) ?? Infinity).filter((at) => at > now)
+        const soonest = Math.min(...later)
         await this.#firstOf([...active.values()], ending ? Infinity : soonest - now)
       } else if (isClosing()) {
         ours = await this.#write({ type: 'parked', wakeIn: 0 })
