@@ -7,7 +7,7 @@ export interface Death {
 }
 
 const NEVER = new Promise<never>(() => undefined)
-const VERBS = [
+export const VERBS = [
   'create',
   'claim',
   'commit',
