@@ -9,6 +9,7 @@ import {
 import type { StepContext } from '../step.js'
 import { VERBS } from '../testing/mortal.js'
 import { type Chance, chanceOf } from './chance.js'
+import { mutate, type Plant } from './mutants.js'
 import { Process, Timeline } from './timeline.js'
 import { Witness } from './witness.js'
 import {
@@ -34,8 +35,8 @@ import {
  */
 export interface SimulationOptions {
   readonly seed: number
-  /** A store with a bug, to see that it is found. */
-  readonly mutant?: ((store: Store<Queryable>, timeline: Timeline) => Store<Queryable>) | undefined
+  /** The name of a bug to plant in the store, to see that it is found. */
+  readonly mutant?: string | undefined
   readonly say?: ((line: string) => void) | undefined
 }
 
@@ -112,7 +113,12 @@ class Simulation {
     this.#witness = new Witness(new Map(this.#shapes.map((parts, i) => [`order${i}`, namesOf(parts)])))
     const clock = { now: () => this.#timeline.now() }
     this.#bare = memoryStore({ clock, transaction: this.#world.transaction })
-    this.#store = this.#witness.watch(mutant ? mutant(this.#bare, this.#timeline) : this.#bare)
+    const plant: Plant = {
+      pause: () => this.#timeline.sleep(this.#chance.int(1, 1_000)),
+      transaction: this.#world.transaction,
+      dies: () => !this.#calm && this.#chance.so(0.05),
+    }
+    this.#store = this.#witness.watch(mutant === undefined ? this.#bare : mutate(mutant, this.#bare, plant))
   }
 
   async run(): Promise<SimulationReport> {
@@ -465,6 +471,15 @@ class Simulation {
         if (order.doomed) blame('a step of it can never be done')
         if (order.answer === 'compensating') blame('its cancel was accepted')
         if (applied.join() !== [...undoable, ...final].sort().join()) blame(`what is applied is ${applied}`)
+        // I7: what is done is written down, by the same write.
+        const { records = [] } = (await this.#bare.load(order.saga as string)) ?? {}
+        const written = new Set(
+          records.filter(({ outcome }) => outcome === 'ok' || outcome === 'skipped').map(({ name }) => name),
+        )
+        const unwritten = namesOf(this.#shapes[order.definition] as readonly Part[]).filter(
+          (name) => !written.has(name),
+        )
+        if (unwritten.length > 0) blame(`nothing is written of ${unwritten}`)
       } else if (status === 'compensated' || status === 'cancelled') {
         if (status === 'cancelled' && !order.cancelled) blame('nobody cancelled it')
         if (status === 'compensated' && !order.doomed && order.deadline === undefined)
