@@ -1,11 +1,12 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Claims, Verify } from './claims.js'
 import { contextOf, type Identity } from './context.js'
-import { aFunction, checkOption, isRecord } from './internal/checks.js'
+import { aFunction, checkOption, isRecord, listOfStrings } from './internal/checks.js'
 import type { Middleware } from './middleware.js'
+import { checkScopes, type Permissions, permits } from './permissions.js'
 import { problem } from './problem.js'
 
-export interface AuthenticateOptions {
+export interface AuthenticateOptions extends Permissions {
   readonly verify: Verify
   /**
    * Which claims the upstream is told, by header. Names begin with `x-user-`, so that they never come through from
@@ -16,22 +17,27 @@ export interface AuthenticateOptions {
 
 /**
  * Lets only requests with a valid bearer token pass. Without one: 401 with `WWW-Authenticate` (RFC 6750); when the
- * keys are not to be had: 503. The claims are then at {@link authOf}, and in `x-user-…` headers upstream.
+ * keys are not to be had: 503. Without the scopes and roles that are asked for: 403. The claims are then at {@link authOf}, and in `x-user-…` headers upstream.
  *
  * @example
  * app.use(authenticate({ verify: jwtVerifier({ issuer, audience, algorithms: ['ES256'], jwks }) }))
  */
-export function authenticate({ verify, identity = { 'x-user-id': 'sub' } }: AuthenticateOptions): Middleware {
+export function authenticate(options: AuthenticateOptions): Middleware {
+  const { verify, identity = { 'x-user-id': 'sub' }, scopes, roles } = options
   if (verify === undefined) throw new TypeError('authenticate: verify must be a function, got undefined')
   checkOption('authenticate', 'verify', verify, aFunction)
   checkOption('authenticate', 'identity', identity, checkIdentity)
+  checkOption('authenticate', 'scopes', scopes, checkScopes)
+  checkOption('authenticate', 'roles', roles, listOfStrings)
+  const carrier = verify.header ?? 'authorization'
+  const isBearer = carrier === 'authorization'
   const headers = Object.entries(identity).map(([header, claim]) => [header.toLowerCase(), claim] as const)
 
   return function authenticateRequest(req, res, next) {
-    const token = bearerToken(req.headers.authorization)
+    const token = isBearer ? bearerToken(req.headers.authorization) : single(req.headers[carrier])
     if (token === undefined) {
-      res.setHeader('www-authenticate', 'Bearer')
-      problem(res, 401, { detail: 'A bearer token is required.' })
+      challenge(res, '')
+      problem(res, 401, { detail: isBearer ? 'A bearer token is required.' : `The header ${carrier} is required.` })
       return
     }
 
@@ -39,22 +45,45 @@ export function authenticate({ verify, identity = { 'x-user-id': 'sub' } }: Auth
     try {
       claims = verify(token, req)
     } catch (error) {
-      refuse(res, error)
+      turnAway(res, error)
       return
     }
 
     if (!isPromise(claims)) accept(claims)
-    else claims.then(accept, (error: unknown) => refuse(res, error))
+    else claims.then(accept, (error: unknown) => turnAway(res, error))
 
     function accept(verified: Claims): void {
       if (!isRecord(verified)) {
-        refuse(res, undefined)
+        turnAway(res, undefined)
+        return
+      }
+      if (!permits(verified, { scopes, roles })) {
+        challenge(res, `error="insufficient_scope"${scopes === undefined ? '' : `, scope="${scopes.join(' ')}"`}`)
+        problem(res, 403, { detail: 'Whoever asks may not do this.' })
         return
       }
 
       contextOf(req).identity = { claims: verified, headers: identityHeaders(verified, headers) }
       next()
     }
+  }
+
+  /** What a client may do about it (RFC 6750, 3); there is no such scheme for keys. */
+  function challenge(res: ServerResponse, error: string): void {
+    if (isBearer) res.setHeader('www-authenticate', error === '' ? 'Bearer' : `Bearer ${error}`)
+  }
+
+  function turnAway(res: ServerResponse, error: unknown): void {
+    const { status, retryAfter } = (error ?? {}) as { status?: unknown; retryAfter?: unknown }
+    if (status === 503) {
+      const seconds = typeof retryAfter === 'number' && Number.isFinite(retryAfter) ? Math.ceil(retryAfter / 1_000) : 1
+      res.setHeader('retry-after', Math.max(1, seconds))
+      problem(res, 503, { detail: 'Tokens cannot be verified at the moment.' })
+      return
+    }
+
+    challenge(res, 'error="invalid_token"')
+    problem(res, 401, { detail: isBearer ? 'The bearer token is not valid.' : 'The key is not valid.' })
   }
 }
 
@@ -79,21 +108,11 @@ function bearerToken(header: string | undefined): string | undefined {
   return header === undefined ? undefined : /^bearer +([A-Za-z0-9\-._~+/]+=*) *$/i.exec(header)?.[1]
 }
 
+const single = (header: string | string[] | undefined): string | undefined =>
+  typeof header === 'string' && header !== '' ? header : undefined
+
 function isPromise(value: unknown): value is Promise<Claims> {
   return typeof (value as { then?: unknown } | undefined)?.then === 'function'
-}
-
-function refuse(res: ServerResponse, error: unknown): void {
-  const { status, retryAfter } = (error ?? {}) as { status?: unknown; retryAfter?: unknown }
-  if (status === 503) {
-    const seconds = typeof retryAfter === 'number' && Number.isFinite(retryAfter) ? Math.ceil(retryAfter / 1_000) : 1
-    res.setHeader('retry-after', Math.max(1, seconds))
-    problem(res, 503, { detail: 'Tokens cannot be verified at the moment.' })
-    return
-  }
-
-  res.setHeader('www-authenticate', 'Bearer error="invalid_token"')
-  problem(res, 401, { detail: 'The bearer token is not valid.' })
 }
 
 function identityHeaders(claims: Claims, headers: readonly (readonly [string, string])[]): Identity['headers'] {

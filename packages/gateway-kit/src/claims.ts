@@ -7,7 +7,11 @@ export interface Claims {
 }
 
 /**
- * Looks into a bearer token. Whatever it throws means 401, unless the error's `status` is 503: then nobody could
- * tell, and the client may come back later.
+ * Looks into a token. Whatever it throws means 401, unless the error's `status` is 503: then nobody could tell, and the
+ * client may come back later.
  */
-export type Verify = (token: string, req: IncomingMessage) => Claims | Promise<Claims>
+export interface Verify {
+  (token: string, req: IncomingMessage): Claims | Promise<Claims>
+  /** The header the token is in, in lower case. Default `authorization`, as a bearer token. */
+  readonly header?: string | undefined
+}

@@ -17,6 +17,7 @@ import {
   wholeNumber,
 } from './internal/checks.js'
 import { parsePattern } from './pattern.js'
+import { checkScopes } from './permissions.js'
 import { compileRewrite } from './rewrite.js'
 import { checkUpstream, isServiceName } from './upstream.js'
 
@@ -180,11 +181,13 @@ function checkTranscoded(route: Partial<RouteConfig>, path: string, known: Known
   }
 }
 
+const authFields = { verifier: aString, identity: checkIdentity, scopes: checkScopes, roles: listOfStrings }
+
 function checkAuth(auth: unknown, path: string, known: Known, report: Report): void {
   if (auth === undefined || auth === false) return
 
   const verifier = isRecord(auth) ? auth['verifier'] : auth
-  if (isRecord(auth)) checkFields(auth, path, { verifier: aString, identity: checkIdentity }, report, ['verifier'])
+  if (isRecord(auth)) checkFields(auth, path, authFields, report, ['verifier'])
   if (typeof verifier === 'string')
     checkName(verifier, isRecord(auth) ? `${path}.verifier` : path, 'verifiers', known, report)
   else if (!isRecord(auth))

@@ -2,18 +2,19 @@ import type { IncomingMessage } from 'node:http'
 import type { CircuitBreaker, CircuitBreakerOptions } from '@msx/circuit-breaker'
 import type { TrustConfig } from './address.js'
 import type { HeaderRules } from './headers.js'
+import type { Permissions } from './permissions.js'
 import type { ProxyRetry } from './retrying.js'
 import type { Rewrite } from './rewrite.js'
 import type { Timeouts } from './timeouts.js'
 
-/** Which verifier a route asks, by its name in `deps.verifiers`. */
+/** Which verifier a route asks, by its name in `deps.verifiers`, and what the token must permit. */
 export type AuthPolicy =
   | string
-  | {
+  | ({
       readonly verifier: string
       /** Which claims the upstream is told, by header; names begin with `x-user-`. Default `{ 'x-user-id': 'sub' }`. */
       readonly identity?: Readonly<Record<string, string>> | undefined
-    }
+    } & Permissions)
 
 interface LimitedBy {
   /**

@@ -181,8 +181,8 @@ export function createGateway<R = never>(config: GatewayConfig, deps: GatewayDep
     const guards: Middleware[] = []
     const { auth, rateLimit: limit } = route
     if (auth !== undefined && auth !== false) {
-      const { verifier, identity } = typeof auth === 'string' ? { verifier: auth, identity: undefined } : auth
-      guards.push(authenticate({ verify: deps.verifiers![verifier]!, identity }))
+      const { verifier, ...rest } = typeof auth === 'string' ? { verifier: auth } : auth
+      guards.push(authenticate({ ...rest, verify: deps.verifiers![verifier]! }))
     }
     if (limit !== undefined && limit !== false) {
       const policy = typeof limit === 'string' ? { limiter: limit } : limit

@@ -3,6 +3,8 @@
 export type { TrustConfig } from './address.js'
 // What middleware of your own may want
 export { clientAddress } from './address.js'
+export type { ApiKeyOptions } from './api-keys.js'
+export { apiKeys, hashApiKey } from './api-keys.js'
 export type { AuthenticateOptions } from './authenticate.js'
 // Its parts, each a middleware of its own
 export { authenticate, authOf } from './authenticate.js'
@@ -26,6 +28,7 @@ export type { MetricsOptions, PrometheusClient } from './metrics.js'
 export { metrics } from './metrics.js'
 export type { Middleware, Next } from './middleware.js'
 export { compose } from './middleware.js'
+export type { Permissions } from './permissions.js'
 export type { ProblemDetails } from './problem.js'
 export { problem } from './problem.js'
 export type { ProxyOptions } from './proxy.js'

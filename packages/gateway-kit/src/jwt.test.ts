@@ -69,6 +69,37 @@ describe('jwtVerifier', () => {
     await expect(verifier(keys)(token, request)).rejects.toMatchObject({ status: 401 })
   })
 
+  test.each<[string, Record<string, unknown>]>([
+    ['brings its own key', { jwk: 'own' }],
+    ['says where its key is', { jku: 'http://127.0.0.1:1/keys', x5u: 'http://127.0.0.1:1/cert' }],
+    ['has a path for a key id', { kid: '../../../../dev/null' }],
+    ['has a query for a key id', { kid: "' or 1=1 --" }],
+    ['has an object for a key id', { kid: { toString: 'k1' } }],
+    ['has a prototype for a key id', { kid: '__proto__' }],
+    ['is critical of what nobody knows', { crit: ['exp2'], exp2: 1, kid: 'k1' }],
+  ])('refuses a token that %s', async (_, header) => {
+    const { keys } = await issuer()
+    const stranger = await issuer('other')
+    const signed = await stranger.sign({}, header['jwk'] === undefined ? {} : { jwk: stranger.jwk })
+    const [, payload, signature] = signed.split('.')
+    const forged =
+      header['jwk'] === undefined ? `${base64({ alg: 'ES256', ...header })}.${payload}.${signature}` : signed
+
+    await expect(verifier(keys)(forged, request)).rejects.toMatchObject({ status: 401 })
+  })
+
+  test('remembers no token that it refused, however many come', async () => {
+    const { keys } = await issuer()
+    const stranger = await issuer('k1')
+    const jwks = vi.fn(createLocalJWKSet(keys as never))
+    const verify = verifier(keys, { jwks: jwks as never })
+    const token = await stranger.sign()
+
+    for (let time = 0; time < 3; time += 1) await expect(verify(token, request)).rejects.toMatchObject({ status: 401 })
+
+    expect(jwks).toHaveBeenCalledTimes(3)
+  })
+
   test('refuses an algorithm that is not on the list, though the key would fit', async () => {
     const { keys, sign } = await issuer('k1', 'ES384')
 
