@@ -6,5 +6,6 @@ export default defineConfig(
     'ground-floor': 'src/ground-floor/main.ts',
     messaging: 'src/messaging/main.ts',
     'messaging-outbox': 'src/messaging-outbox.ts',
+    saga: 'src/saga/main.ts',
   }),
 )
