@@ -1,10 +1,11 @@
-import { Gather } from './internal/gather.js'
+import { type Asker, Gather } from './internal/gather.js'
 import type { Store, Transition } from './store.js'
 
 /** Writes the checkpoints of many sagas together: see `Gather`. */
 export class Committer {
   readonly #store: Pick<Store<unknown>, 'commit'>
   readonly #gather: Gather<Transition, boolean>
+  readonly #onBatch: (rows: number, took: number) => void
 
   constructor(
     store: Pick<Store<unknown>, 'commit'>,
@@ -12,6 +13,7 @@ export class Committer {
     onBatch: (rows: number, took: number) => void = () => undefined,
   ) {
     this.#store = store
+    this.#onBatch = onBatch
     const send = async (items: readonly Transition[]): Promise<boolean[]> => {
       const began = now()
       // Two statements that lock the rows of one saga each in one order cannot wait for each other.
@@ -23,6 +25,14 @@ export class Committer {
       apart: ({ id }) => id,
       weight: ({ record, output }) => (record?.output?.length ?? 0) + (output?.length ?? 0),
     })
+  }
+
+  /** Whether the store accepted it, if that is known at once. Otherwise undefined, and `asker` is told. */
+  put(transition: Transition, asker: Asker<boolean>): boolean | undefined {
+    const accepted = this.#store.commit.now?.(transition)
+    if (accepted === undefined) this.#gather.put(transition, asker)
+    else this.#onBatch(1, 0)
+    return accepted
   }
 
   /**

@@ -73,6 +73,7 @@ export {
 } from './step.js'
 export type {
   ClaimRequest,
+  Commit,
   Counter,
   Delivered,
   Described,

@@ -5,11 +5,13 @@ import type { Clock, Queryable } from './shapes.js'
 import { isFinished } from './state.js'
 import type {
   ClaimRequest,
+  Commit,
   Delivered,
   Described,
   Guard,
   ListQuery,
   Mail,
+  NewRecord,
   NewSaga,
   PruneQuery,
   RecordRow,
@@ -71,6 +73,9 @@ class MemoryStore implements Store<Queryable> {
   /** Which saga holds a resource. */
   readonly #held = new Map<string, string>()
   readonly #epoch = Date.now()
+  readonly commit: Commit = Object.assign((batch: readonly Transition[]) => this.#commit(batch), {
+    now: (transition: Transition) => (this.#locks.has(transition.id) ? undefined : this.#apply(transition)),
+  })
   #clock: Clock
   #ownClock: boolean
   #started: number
@@ -130,14 +135,15 @@ class MemoryStore implements Store<Queryable> {
       deadline: saga.deadline === undefined ? undefined : now + saga.deadline,
       createdAt: now,
       finishedAt: undefined,
-      wakeAt: owned ? undefined : now + (saga.delay ?? 0),
+      wakeAt: undefined,
       parent: saga.parent,
       lock: saga.lock,
       trace: saga.trace,
       nudges: 0,
       records: [],
     }
-    this.#put(row)
+    this.#sagas.set(row.id, row)
+    if (!owned) this.#wake(row, now + (saga.delay ?? 0))
     if (saga.key !== undefined) this.#keys.set(JSON.stringify([saga.name, saga.key]), row.id)
     return row
   }
@@ -163,9 +169,9 @@ class MemoryStore implements Store<Queryable> {
       row.worker = request.worker
       row.fence++
       row.claims++
-      row.wakeAt = undefined
+      this.#wake(row, undefined)
       if (row.progress.status === 'waiting') row.progress = { ...row.progress, status: 'running' }
-      taken.push(this.#row(this.#put(row)))
+      taken.push(this.#row(row))
     }
     return taken
   }
@@ -188,7 +194,7 @@ class MemoryStore implements Store<Queryable> {
     return [...this.#sagas.values()].filter((row) => row.worker === worker && !held.has(row.id))
   }
 
-  async commit(batch: readonly Transition[]): Promise<ReadonlySet<string>> {
+  async #commit(batch: readonly Transition[]): Promise<ReadonlySet<string>> {
     const accepted = new Set<string>()
     for (const transition of batch) {
       while (this.#locks.has(transition.id)) await this.#locks.get(transition.id)
@@ -372,8 +378,7 @@ class MemoryStore implements Store<Queryable> {
       if (row.worker === undefined || !lost(row.worker) || this.#locks.has(row.id)) continue
       row.worker = undefined
       row.fence++
-      row.wakeAt = this.#now()
-      this.#put(row)
+      this.#wake(row, this.#now())
       freed++
     }
     return freed
@@ -389,21 +394,21 @@ class MemoryStore implements Store<Queryable> {
   }
 
   #apply(change: Transition): boolean {
-    if (!this.#holds(change)) return false
+    const row = this.#sagas.get(change.id)
+    if (row === undefined || row.fence !== change.fence || row.rev !== change.rev) return false
 
-    const row = this.#sagas.get(change.id) as Row
     const now = this.#now()
     row.rev++
     row.token = change.token
     if (!change.keep) row.worker = undefined
-    row.wakeAt = change.wakeIn === undefined ? undefined : now + change.wakeIn
-    if (change.nudges !== undefined && change.nudges !== row.nudges) row.wakeAt = now
+    let wakeAt = change.wakeIn === undefined ? undefined : now + change.wakeIn
+    if (change.nudges !== undefined && change.nudges !== row.nudges) wakeAt = now
+    this.#wake(row, wakeAt)
     row.claims = change.claims
     row.progress = change.progress
     row.output = change.output ?? row.output
     row.finishedAt = change.finished ? now : undefined
-    if (change.record) row.records.push({ ...change.record, seq: row.rev, at: now })
-    this.#put(row)
+    if (change.record) row.records.push(lineOf(change.record, row.rev, now))
 
     if (change.unwait) this.#unwait(row.id)
     if (change.lock !== undefined && this.#held.get(change.lock) === row.id) this.#held.delete(change.lock)
@@ -418,15 +423,13 @@ class MemoryStore implements Store<Queryable> {
     row.nudges++
     const { status } = row.progress
     if (row.worker !== undefined || (status !== 'waiting' && status !== 'compensating')) return
-    row.wakeAt = this.#now()
-    this.#put(row)
+    this.#wake(row, this.#now())
   }
 
-  #put(row: Row): Row {
-    this.#sagas.set(row.id, row)
-    if (row.wakeAt === undefined) this.#due.delete(row.id)
-    else this.#due.add(row.id)
-    return row
+  #wake(row: Row, at: number | undefined): void {
+    if (at !== undefined) this.#due.add(row.id)
+    else if (row.wakeAt !== undefined) this.#due.delete(row.id)
+    row.wakeAt = at
   }
 
   #row(row: Row): SagaRow {
@@ -458,6 +461,12 @@ class MemoryStore implements Store<Queryable> {
       records: row.records.slice(),
     }
   }
+}
+
+/** Field by field: a spread costs more than all the rest of a checkpoint. */
+function lineOf(record: NewRecord, seq: number, at: number): RecordRow {
+  const { name, kind, outcome, attempt, output, error, note, took, due, child } = record
+  return { name, kind, outcome, attempt, output, error, note, took, due, child, seq, at }
 }
 
 /** A transition that leaves its step waiting. */

@@ -28,6 +28,7 @@ import {
   storeTime,
 } from './held.js'
 import { text } from './internal/check.js'
+import type { Asker } from './internal/gather.js'
 import { toJson } from './internal/json.js'
 import { Scope } from './internal/scope.js'
 import type { Timers } from './internal/timers.js'
@@ -52,6 +53,8 @@ export interface RunnerParts {
   readonly isClosing: () => boolean
   /** Told after each accepted write that ends a run. */
   readonly onRelease: (saga: Held, wakeIn: number | undefined) => void
+  /** Told when a run is over; `failure` is a mistake of ours. */
+  readonly onEnd: (run: Run, failure: { readonly error: unknown } | undefined) => void
   /** Told after each child that was started. */
   readonly onSpawn: () => void
   /** Cancels another saga. */
@@ -61,13 +64,24 @@ export interface RunnerParts {
   readonly recall: (row: SagaRow, plan: Plan, cause: StoredError) => Promise<unknown>
 }
 
+/** A decision on what happened, and what is written of it. */
 interface Written {
-  readonly transition: Transition
+  readonly happening: Happening
   readonly decision: Decision
+  readonly transition: Transition
 }
 
 /** Hands a transition to the store. */
 type Send = (transition: Transition, again: boolean) => Promise<boolean>
+
+/** A plain step under way. */
+interface Attempt {
+  readonly step: PlannedStep
+  readonly scope: Scope
+  readonly began: number
+  /** Its limits. */
+  cancel: (() => void) | undefined
+}
 
 /** A step that lives has timed out by itself before the database loses patience with its transaction. Milliseconds. */
 const IDLE_SLACK = 5_000
@@ -78,20 +92,29 @@ const storeBackoff = exponential({ base: 50, max: 2_000 })
 /**
  * Runs one owned saga until it rests, waits, is lost, or the engine closes. `owner` is aborted when the worker no longer
  * owns it; `hurry` asks the running steps to end soon.
+ *
+ * The common case, a plain step that succeeds and its checkpoint, is a state machine driven by callbacks, without a promise
+ * of its own: most of what a saga costs in this process. All else are async functions that end in `#resume`.
  */
-export class Run {
+export class Run implements Asker<boolean> {
   readonly id: string
   readonly owner: Scope = new Scope()
   readonly #plan: Plan
   readonly #parts: RunnerParts
   /** Of the steps that run, not of compensations: nobody may hurry those. */
-  readonly #steps = new Set<Scope>()
+  #steps: Set<Scope> | undefined
   #held: Held
+  /** The plain step under way, and the plain write. */
+  #attempt: Attempt | undefined
+  #writing: Written | undefined
   /** Writes that the store may have accepted or may still accept: their answers were lost. */
   #unanswered: Written[] = []
   /** Branches of a group write one after the other, and a transaction of one is alone. */
   #turn: Promise<unknown> | undefined
   #telemetry: RunTelemetry | undefined
+  #over = false
+  readonly #resume = (owned: boolean): void => (owned ? this.#proceed() : this.#end())
+  readonly #fail = (error: unknown): void => (this.owner.aborted ? this.#end() : this.#end({ error }))
 
   constructor(parts: RunnerParts, plan: Plan, row: SagaRow) {
     this.id = row.id
@@ -100,28 +123,207 @@ export class Run {
     this.#held = hold(row, parts.timers)
   }
 
-  /** Tells the running steps that nobody wants them any more; what they answer is still recorded. */
-  hurry(reason: string): void {
-    for (const scope of [...this.#steps]) scope.abort(new SagaCancelledError(reason))
+  /** The saga as this run last saw it, and after it as it left it. */
+  get row(): SagaRow {
+    return this.#held.row
   }
 
-  async go(): Promise<void> {
+  /** Tells the running steps that nobody wants them any more; what they answer is still recorded. */
+  hurry(reason: string): void {
+    const scopes = [...(this.#steps ?? [])]
+    if (this.#attempt && this.#held.state.progress.direction === 'forward') scopes.push(this.#attempt.scope)
+    for (const scope of scopes) scope.abort(new SagaCancelledError(reason))
+  }
+
+  /** The worker owns it no longer: nothing more is written, and nothing waited for. */
+  lose(error: LeaseLostError): void {
+    this.owner.abort(error)
+    const attempt = this.#attempt
+    if (!attempt) return
+
+    this.#leave(attempt)
+    attempt.scope.abort(error)
+    this.#end()
+  }
+
+  /** Begins; `onEnd` of the parts hears of its end. */
+  go(): void {
     const { row } = this.#held
-    const traced = { sagaId: row.id, name: row.name, version: row.version }
-    this.#telemetry = this.#parts.telemetry?.run(traced, row.trace)
+    const { telemetry } = this.#parts
+    if (telemetry) {
+      const traced = { sagaId: row.id, name: row.name, version: row.version }
+      this.#telemetry = telemetry.run(traced, row.trace)
+    }
     try {
-      let owned = await this.#write(lookAgain(this.#held))
-      while (owned && !this.owner.aborted && !this.#parts.isClosing()) owned = await this.#advance()
+      const looked = this.#transition(this.#held, lookAgain(this.#held))
+      if (!looked || this.#put(looked)) this.#proceed()
     } catch (error) {
-      if (!this.owner.aborted) throw error
-    } finally {
-      this.#telemetry?.end(this.#held.state.progress.status)
+      this.#fail(error)
     }
   }
 
+  /** Goes on for as long as nothing has to be waited for. */
+  #proceed(): void {
+    try {
+      while (!this.owner.aborted && !this.#parts.isClosing()) {
+        const task = next(this.#plan, this.#held.state)
+        if (task.type !== 'do' || !this.#isPlain(task.step)) {
+          this.#advance(task).then(this.#resume, this.#fail)
+          return
+        }
+        if (!this.#begin(task.step)) return
+      }
+      this.#end()
+    } catch (error) {
+      this.#fail(error)
+    }
+  }
+
+  #end(failure?: { readonly error: unknown }): void {
+    if (this.#over) return
+
+    this.#over = true
+    this.#telemetry?.end(this.#held.state.progress.status)
+    this.#parts.onEnd(this, failure)
+  }
+
+  #isPlain({ kind, when, group, transactional, intent, pivot }: PlannedStep): boolean {
+    if (kind !== 'step' || when || group || transactional || intent || this.#telemetry) return false
+    return this.#held.deadline === undefined || pivot || !this.#isOverdue()
+  }
+
+  /** Calls a plain step. True when it, and its checkpoint, are done already; otherwise what it ends with carries on. */
+  #begin(step: PlannedStep): boolean {
+    const { state } = this.#held
+    this.#tellStarted(step)
+    const attempt: Attempt = { step, scope: new Scope(), began: this.#parts.timers.now(), cancel: undefined }
+    let result: unknown
+    try {
+      // A step that cancels its own saga is hurried, too.
+      this.#attempt = attempt
+      result = step.run(undefined, stepContext(this.#plan, state, step, attempt.scope, 'do'))
+    } catch (error) {
+      return this.#settle(attempt, error)
+    }
+    if (!isPromise(result)) return this.#settleWith(attempt, result)
+
+    attempt.cancel = this.#limit(attempt)
+    try {
+      result.then(
+        (value) => this.#ended(attempt, true, value),
+        (error: unknown) => this.#ended(attempt, false, error),
+      )
+    } catch (error) {
+      return this.#settle(attempt, error)
+    }
+    return false
+  }
+
+  #ended(attempt: Attempt, succeeded: boolean, value: unknown): void {
+    // It has timed out, or its saga is somebody else's: nobody waits for it any more.
+    if (this.#attempt !== attempt) return
+
+    try {
+      if (succeeded ? this.#settleWith(attempt, value) : this.#settle(attempt, value)) this.#proceed()
+    } catch (error) {
+      this.#fail(error)
+    }
+  }
+
+  /** After the step's timeout, or at the saga's deadline, it has failed, whether it listens to its signal or not. */
+  #limit(attempt: Attempt): () => void {
+    const { step, scope } = attempt
+    const { timeout } = step.forward
+    const left = step.pivot ? undefined : remaining(this.#held, this.#held.state.progress, this.#parts.timers)
+    const isDeadline = left !== undefined && left < timeout
+    return this.#parts.timers.after(isDeadline ? Math.max(0, left) : timeout, () => {
+      if (this.#attempt !== attempt) return
+
+      const error = isDeadline ? new SagaDeadlineError(this.id) : new StepTimeoutError(step.name, timeout)
+      scope.abort(error)
+      this.#ended(attempt, false, error)
+    })
+  }
+
+  #leave(attempt: Attempt): void {
+    attempt.cancel?.()
+    this.#attempt = undefined
+  }
+
+  #settleWith(attempt: Attempt, result: unknown): boolean {
+    let output: string | undefined
+    try {
+      output = this.#storable(attempt.step, result)
+    } catch (error) {
+      return this.#settle(attempt, error)
+    }
+    this.#leave(attempt)
+    const took = this.#parts.timers.now() - attempt.began
+    return this.#putHappening({ type: 'done', output, took, step: attempt.step.name })
+  }
+
+  #settle(attempt: Attempt, error: unknown): boolean {
+    this.#leave(attempt)
+    if (this.owner.aborted) {
+      this.#end()
+      return false
+    }
+    const took = this.#parts.timers.now() - attempt.began
+    return this.#putHappening({ type: 'failed', error, took, step: attempt.step.name })
+  }
+
+  #putHappening(happening: Happening): boolean {
+    if (this.owner.aborted) {
+      this.#end()
+      return false
+    }
+    const written = this.#transition(this.#held, happening)
+    return !written || this.#put(written)
+  }
+
+  /** Writes. True when the store has accepted it already and the saga is still ours to run; otherwise its answer carries on. */
+  #put(written: Written): boolean {
+    // What reaches other rows goes alone, so that no statement touches a row twice.
+    if (reachesFar(written.transition)) {
+      this.#rewrite(written).then(this.#resume, this.#fail)
+      return false
+    }
+    this.#writing = written
+    const accepted = this.#parts.committer.put(written.transition, this)
+    if (accepted === undefined) return false
+
+    this.#writing = undefined
+    if (accepted && this.#accepted(written)) return true
+    if (accepted) this.#end()
+    else this.#rewrite(written, { refused: true }).then(this.#resume, this.#fail)
+    return false
+  }
+
+  /** The store's answer to what was written last. */
+  answered(accepted: boolean): void {
+    const written = this.#written()
+    try {
+      if (!accepted) this.#rewrite(written, { refused: true }).then(this.#resume, this.#fail)
+      else if (this.#accepted(written)) this.#proceed()
+      else this.#end()
+    } catch (error) {
+      this.#fail(error)
+    }
+  }
+
+  unanswered(error: unknown): void {
+    this.#rewrite(this.#written(), { error }).then(this.#resume, this.#fail)
+  }
+
+  #written(): Written {
+    // Nobody asks for an answer twice, or without having written.
+    const written = this.#writing as Written
+    this.#writing = undefined
+    return written
+  }
+
   /** One step, one checkpoint. Answers whether the saga is still ours to run. */
-  async #advance(): Promise<boolean> {
-    const task = next(this.#plan, this.#held.state)
+  async #advance(task: Task): Promise<boolean> {
     switch (task.type) {
       case 'rest':
         return false
@@ -405,16 +607,21 @@ export class Run {
     return turn
   }
 
-  #act(step: PlannedStep): Promise<boolean> {
+  #tellStarted(step: PlannedStep): void {
+    if (!this.#parts.emit.wanted('stepStarted')) return
+
     const { progress } = this.#held.state
-    if (this.#parts.emit.wanted('stepStarted'))
-      this.#parts.emit('stepStarted', {
-        sagaId: this.id,
-        name: this.#plan.name,
-        step: step.name,
-        attempt: counterOf(progress, step).attempt + 1,
-        direction: progress.direction,
-      })
+    this.#parts.emit('stepStarted', {
+      sagaId: this.id,
+      name: this.#plan.name,
+      step: step.name,
+      attempt: counterOf(progress, step).attempt + 1,
+      direction: progress.direction,
+    })
+  }
+
+  #act(step: PlannedStep): Promise<boolean> {
+    this.#tellStarted(step)
     return step.transactional ? this.#exclusive(() => this.#doInTransaction(step)) : this.#do(step)
   }
 
@@ -424,7 +631,7 @@ export class Run {
 
     let happening: Happening
     try {
-      const output = await this.#attempt(step, undefined)
+      const output = await this.#try(step, undefined)
       happening = { type: 'done', step: step.name, output, took: took() }
     } catch (error) {
       if (this.owner.aborted) return false
@@ -447,7 +654,7 @@ export class Run {
       try {
         const work = async (tx: unknown): Promise<Transition> => {
           entered = true
-          const output = await this.#attempt(step, tx)
+          const output = await this.#try(step, tx)
           const took = timers.now() - began
           const done = this.#transition(held, { type: 'done', step: step.name, output, took }) as Written
           settled = done
@@ -471,7 +678,7 @@ export class Run {
     }
   }
 
-  #attempt(step: PlannedStep, tx: unknown): Promise<string | undefined> {
+  #try(step: PlannedStep, tx: unknown): Promise<string | undefined> {
     const { timers } = this.#parts
     const { state } = this.#held
     const forward = state.progress.direction === 'forward'
@@ -492,8 +699,9 @@ export class Run {
         const undone = step.compensate?.(tx, compensateContext(this.#plan, state, step, scope))
         return isPromise(undone) ? undone.then(() => undefined) : undefined
       }
-      this.#steps.add(scope)
-      const ended = (): void => void this.#steps.delete(scope)
+      this.#steps ??= new Set()
+      const steps = this.#steps.add(scope)
+      const ended = (): void => void steps.delete(scope)
       try {
         const result = step.run(tx, stepContext(this.#plan, state, step, scope, 'do'))
         if (isPromise(result))
@@ -530,11 +738,24 @@ export class Run {
 
   /** Decides and writes until the store has accepted it. Answers whether the saga is still ours to run. */
   async #writeNow(happening: Happening, send?: Send): Promise<boolean> {
-    for (;;) {
-      const settled = this.#transition(this.#held, happening)
-      if (!settled) return true
-      if (await this.#commit(settled, send)) return this.#accepted(settled)
+    const written = this.#transition(this.#held, happening)
+    return !written || this.#rewrite(written, {}, send)
+  }
 
+  /** The same for what was decided, and perhaps tried: it was refused, or its answer was lost. */
+  async #rewrite(
+    first: Written,
+    tried: { readonly refused?: boolean; readonly error?: unknown } = {},
+    send?: Send,
+  ): Promise<boolean> {
+    const { happening } = first
+    let { refused = false } = tried
+    for (let settled: Written | undefined = first; ; settled = this.#transition(this.#held, happening)) {
+      if (!settled) return true
+      const lost = settled === first && 'error' in tried ? { error: tried.error } : undefined
+      if (!refused && (await this.#commit(settled, send, lost))) return this.#accepted(settled)
+
+      refused = false
       const found = await this.#reload()
       if (found !== 'changed') return found === 'written'
       // Nothing has happened that must not be lost: what is there now is looked at first.
@@ -568,7 +789,7 @@ export class Run {
       nudges: keep || resting ? undefined : held.row.nudges,
       ...sideEffects(held, decision, finished),
     }
-    return { transition, decision }
+    return { happening, decision, transition }
   }
 
   /** When it is to be claimed again: a child is waited for whatever the deadline says. */
@@ -580,26 +801,28 @@ export class Run {
   }
 
   #accepted({ transition, decision }: Written): boolean {
-    this.#unanswered = []
+    if (this.#unanswered.length > 0) this.#unanswered = []
     advance(this.#held, transition, this.#parts.timers)
     emitNotices(this.#parts.emit, this.#held, decision)
     if (!transition.keep) this.#parts.onRelease(this.#held, transition.wakeIn)
     return transition.keep
   }
 
-  /** Tries until the store has answered, or the lease is gone. */
-  async #commit(written: Written, send?: Send): Promise<boolean> {
+  /** Tries until the store has answered, or the lease is gone. `lost` is what the first try ended with. */
+  async #commit(written: Written, send?: Send, lost?: { readonly error: unknown }): Promise<boolean> {
     const { transition } = written
-    // What reaches other rows goes alone, so that no statement touches a row twice.
-    const apart = transition.unwait === true || transition.parent !== undefined
+    let failed = lost
     for (let failures = 0; ; failures++) {
+      if (failed) {
+        if (!this.#unanswered.includes(written)) this.#unanswered.push(written)
+        await this.#pause('commit', failed.error, failures)
+      }
       if (this.owner.aborted) throw this.owner.reason
       try {
-        if (send) return await send(transition, failures > 0)
-        return await this.#parts.committer.commit(transition, apart || failures > 0)
+        if (send) return await send(transition, failed !== undefined)
+        return await this.#parts.committer.commit(transition, reachesFar(transition) || failed !== undefined)
       } catch (error) {
-        if (!this.#unanswered.includes(written)) this.#unanswered.push(written)
-        await this.#pause('commit', error, failures)
+        failed = { error }
       }
     }
   }
@@ -641,6 +864,10 @@ export class Run {
     this.#parts.emit('storeError', { during, error })
     await this.#parts.timers.sleep(storeBackoff(failures, 0, this.#parts.random))
   }
+}
+
+function reachesFar({ unwait, parent }: Transition): boolean {
+  return unwait === true || parent !== undefined
 }
 
 function isWaitingChild({ state }: Held, step: PlannedStep): boolean {

@@ -227,6 +227,16 @@ export interface ListQuery {
   readonly limit: number
 }
 
+/** Applies transitions of different sagas; answers the ids of those that were accepted. */
+export interface Commit {
+  (batch: readonly Transition[]): Promise<ReadonlySet<string>>
+  /**
+   * The same for one, where nobody has to be asked: whether it was accepted, or undefined when the long way has to be taken.
+   * It belongs to the function, so that a store around this one which has its own `commit` has no other door.
+   */
+  now?(transition: Transition): boolean | undefined
+}
+
 /** What an engine needs of a database. `Tx` is what a transactional step is given. */
 export interface Store<Tx> {
   /** Types only; never set. */
@@ -245,8 +255,7 @@ export interface Store<Tx> {
    * answer that told of them was lost.
    */
   claim(request: ClaimRequest): Promise<SagaRow[]>
-  /** Applies transitions of different sagas; answers the ids of those that were accepted. */
-  commit(batch: readonly Transition[]): Promise<ReadonlySet<string>>
+  readonly commit: Commit
   /**
    * Locks the saga, lets `run` work in the same transaction, and applies its transition. False: refused, nothing was done.
    *

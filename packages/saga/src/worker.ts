@@ -45,7 +45,8 @@ export const planKey = (name: string, version: number): string => `${name}/${ver
 export class Worker {
   readonly #parts: WorkerParts
   readonly #runs = new Map<string, Run>()
-  readonly #going = new Set<Promise<void>>()
+  /** Those, and the ones that have left their place and are not over yet. */
+  readonly #going = new Set<Run>()
   /** Ids that a caller's transaction may commit at any moment, and when they were written. */
   readonly #expected = new Map<string, number>()
   /** When sagas fall due that this process gave back: a poll at each of these moments finds one. */
@@ -79,6 +80,7 @@ export class Worker {
         this.#leave(saga.row.id)
         parts.onRelease(saga, wakeIn)
       },
+      onEnd: (run, failure) => this.#ended(run, failure),
       onSpawn: () => this.poke(0),
       token: tokens(),
     }
@@ -175,18 +177,18 @@ export class Worker {
     this.#births.delete(row.id)
     const run = new Run(this.#runner, plan, row)
     this.#runs.set(row.id, run)
-    const going = run
-      .go()
-      .catch((error: unknown) => {
-        this.#parts.emit('storeError', { during: 'run', error })
-        this.#doubt()
-      })
-      .finally(() => {
-        if (this.#runs.get(row.id) === run) this.#leave(row.id)
-        this.#going.delete(going)
-        if (this.#going.size === 0) for (const wake of this.#idleWaiters.splice(0)) wake()
-      })
-    this.#going.add(going)
+    this.#going.add(run)
+    run.go()
+  }
+
+  #ended(run: Run, failure: { readonly error: unknown } | undefined): void {
+    if (failure) {
+      this.#parts.emit('storeError', { during: 'run', error: failure.error })
+      this.#doubt()
+    }
+    if (this.#runs.get(run.id) === run) this.#leave(run.id)
+    this.#going.delete(run)
+    if (this.#going.size === 0) for (const wake of this.#idleWaiters.splice(0)) wake()
   }
 
   /** Sagas that run in this process. */
@@ -222,7 +224,7 @@ export class Worker {
     this.#halted = true
     for (const cancel of this.#loops.values()) cancel()
     await Promise.all(this.#ticking)
-    for (const run of this.#runs.values()) run.owner.abort(new LeaseLostError('the saga engine was closed'))
+    for (const run of [...this.#going]) run.lose(new LeaseLostError('the saga engine was closed'))
     // Transactions that were just aborted hold their rows until they are rolled back.
     if (this.#going.size > 0) await this.#drained(ABORT_TAKES)
     this.#state = 'closed'
@@ -346,7 +348,7 @@ export class Worker {
 
     this.#id = undefined
     this.#parts.emit('leaseLost', { error })
-    for (const run of this.#runs.values()) run.owner.abort(error)
+    for (const run of [...this.#going]) run.lose(error)
   }
 
   async #sweep(): Promise<void> {

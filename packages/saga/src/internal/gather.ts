@@ -1,7 +1,13 @@
+/** Who waits for the answer to an item. */
+export interface Asker<Out> {
+  answered(answer: Out): void
+  /** Whether the item has arrived is not known. */
+  unanswered(error: unknown): void
+}
+
 interface Waiting<In, Out> {
   readonly item: In
-  readonly resolve: (answer: Out) => void
-  readonly reject: (error: unknown) => void
+  readonly asker: Asker<Out>
 }
 
 export interface GatherOptions<In> {
@@ -36,11 +42,14 @@ export class Gather<In, Out> {
     this.#options = options
   }
 
+  /** `asker` is told later, and never before this returns. */
+  put(item: In, asker: Asker<Out>): void {
+    this.#queue.push({ item, asker })
+    this.#plan()
+  }
+
   add(item: In): Promise<Out> {
-    return new Promise((resolve, reject) => {
-      this.#queue.push({ item, resolve, reject })
-      this.#plan()
-    })
+    return new Promise((answered, unanswered) => this.put(item, { answered, unanswered }))
   }
 
   /** After the microtasks that are about to bring more. */
@@ -61,13 +70,13 @@ export class Gather<In, Out> {
     this.#lanes++
     try {
       const answers = await this.#send(batch.map(({ item }) => item))
-      for (const [i, { resolve }] of batch.entries()) resolve(answers[i] as Out)
-    } catch (error) {
-      for (const { reject } of batch) reject(error)
-    } finally {
       this.#lanes--
-      this.#plan()
+      for (let i = 0; i < batch.length; i++) batch[i]?.asker.answered(answers[i] as Out)
+    } catch (error) {
+      this.#lanes--
+      for (const { asker } of batch) asker.unanswered(error)
     }
+    this.#plan()
   }
 
   /** The next batch: the longest waiting first. */
