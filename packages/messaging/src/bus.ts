@@ -395,8 +395,10 @@ export function createBus<S extends Schemas>(options: BusOptions<S>): Bus<S> {
   async function forward(prepared: Prepared): Promise<void> {
     if (isClosed) throw closedError(source)
     const { wire } = prepared
+    const own = { ...wire, headers: { ...wire.headers, [HEADER.source]: source } }
 
-    await publishWire({ ...prepared, wire: { ...wire, headers: { ...wire.headers, [HEADER.source]: source } } })
+    if (watch === undefined) await publishWire({ ...prepared, wire: own })
+    else await watch.forward(own, (sent) => publishWire({ ...prepared, wire: sent }))
   }
 
   const bus: Bus<S> = {

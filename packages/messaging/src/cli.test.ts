@@ -113,6 +113,72 @@ test('names the package that is missing', async () => {
   expect([code, said]).toEqual([3, ['msx-messaging: the package pg is missing: npm install pg']])
 })
 
+/** What somebody may have written into an event to write on the screen of who looks at it. */
+const HOSTILE = '\u001b]0;owned\u0007\u001b[31m\u009b2J\u202egnp\u2028\r\nM-1 all is well'
+
+/** A database with one parked row, of a hostile publisher. */
+function hostileDatabase() {
+  const row = { id: '1', message_id: HOSTILE, type: HOSTILE, key: HOSTILE, body: JSON.stringify(HOSTILE), headers: {} }
+  const failure = { attempts: 1, code: HOSTILE, reason: HOSTILE, at: 0, failed_at: 0 }
+  const query = async (text: string) => {
+    if (text.includes('UPDATE')) throw new Error(HOSTILE)
+    return { rows: [{ ...row, ...failure }] }
+  }
+
+  return { query, connect: () => expect.fail(), end: async () => {} }
+}
+
+test.each([
+  ['outbox', 'parked'],
+  ['outbox', 'parked', '--json'],
+  ['outbox', 'retry', '1'],
+  ['outbox', HOSTILE],
+])('%j writes nothing to the terminal that is not seen', async (...args) => {
+  const said: string[] = []
+  await main([...args, '--database', 'postgres://x'], {
+    env: {},
+    isTerminal: false,
+    out: (text) => said.push(text),
+    err: (text) => said.push(text),
+    transport: () => expect.fail(),
+    database: async () => hostileDatabase(),
+    load: () => expect.fail(),
+    write: () => expect.fail(),
+  })
+
+  expect(said.join('')).not.toMatch(/[^\P{Cc}\n]|\p{Cf}|\p{Zl}/u)
+  expect(said.join('')).toContain('\\u001b[31m')
+  // One line for one row, whatever is in it.
+  if (args.length === 2 && args[1] === 'parked') expect(said.join('').split('\n')).toHaveLength(2)
+  if (args.includes('--json')) expect(JSON.parse(said.join(''))).toMatchObject([{ key: HOSTILE, data: HOSTILE }])
+})
+
+test('retries all that is parked page by page, and what is parked again meanwhile once', async () => {
+  const asked: unknown[] = []
+  const ids = Array.from({ length: 2_500 }, (_, n) => String(n + 1))
+  const parked = { message_id: 'm', type: 't', key: null, body: '1', headers: {}, attempts: 1, code: 'c', reason: 'r' }
+  const query = async (text: string, values: unknown[] = []) => {
+    asked.push(text.startsWith('UPDATE') ? JSON.parse(values[0] as string).length : values)
+    if (text.startsWith('UPDATE')) return { rows: JSON.parse(values[0] as string) }
+    const from = Number(values[1])
+    return { rows: ids.slice(from, from + 1_000).map((id) => ({ id, ...parked, at: 0, failed_at: 0 })) }
+  }
+  const said: string[] = []
+  const code = await main(['outbox', 'retry', '--all', '--database', 'postgres://x'], {
+    env: {},
+    isTerminal: false,
+    out: (text) => said.push(text),
+    err: () => {},
+    transport: () => expect.fail(),
+    database: async () => ({ query, connect: () => expect.fail(), end: async () => {} }),
+    load: () => expect.fail(),
+    write: () => expect.fail(),
+  })
+
+  expect([code, said]).toEqual([0, ['2500 of 2500 to be published again']])
+  expect(asked).toEqual([[1_000, '0'], 1_000, [1_000, '1000'], 1_000, [1_000, '2000'], 500, [1_000, '2500']])
+})
+
 test('asyncapi writes what a module exports', async () => {
   const module = join(folder, 'events.mjs')
   await writeFile(
@@ -201,7 +267,7 @@ describe.skipIf(database === undefined)('on PostgreSQL', () => {
     )
 
     const stats = await run('outbox', 'stats', '--schema', schema)
-    expect(stats.out).toMatch(/READY +DELAYED +RETRYING +PARKED +LAG \(ms\)\n1 +0 +0 +1 +\d+/)
+    expect(stats.out).toMatch(/READY +DELAYED +RETRYING +PARKED +HELD +LAG \(ms\)\n1 +0 +0 +1 +0 +\d+/)
     const parked = await run('outbox', 'parked', '--schema', schema)
     expect(parked.out).toMatch(/order\.lost +o-1 +5 +\S+ +MSX_UNROUTABLE +nobody/)
     const [row] = JSON.parse((await run('outbox', 'parked', '--schema', schema, '--json')).out)

@@ -18,6 +18,8 @@ export type MessagingErrorCode =
   | 'MSX_NON_RETRYABLE'
   | 'MSX_NO_JSON_SCHEMA'
   | 'MSX_NOT_JSON'
+  | 'MSX_NOT_MIGRATED'
+  | 'MSX_NOT_STORABLE'
   | 'MSX_PEER_MISSING'
   | 'MSX_QUEUE_NOT_FOUND'
   | 'MSX_REJECTED'

@@ -33,6 +33,8 @@ export interface OutboxStats {
   /** Refused by the broker and to be tried again. */
   readonly retrying: number
   readonly parked: number
+  /** Behind one of their key that was refused. */
+  readonly held: number
   /** How long the oldest that is ready waits, in ms; a delay that was asked for is no waiting. */
   readonly lag: number
 }

@@ -16,7 +16,9 @@ export {
   type OutboxItem,
   type OutboxOptions,
   type OutboxPublishOptions,
+  type ParkedPage,
   type ParkedRow,
 } from './postgres/outbox.js'
 export type { Relay, RelayOptions } from './postgres/relay.js'
+export type { MigrationsOptions } from './postgres/schema.js'
 export type { Database, Queryable } from './shapes.js'

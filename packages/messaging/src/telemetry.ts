@@ -8,6 +8,11 @@ import type { WireHeaders } from './transport.js'
 export interface Telemetry {
   /** Called before a message is sent, in the context of whoever publishes it. */
   send(message: SentMessage): Sending
+  /**
+   * Called before a relay sends what an outbox kept, in no context of anybody's. Among its headers is what `send` added
+   * when it was written, if anything did. Default: nobody sees it.
+   */
+  forward?(message: SentMessage): Sending
   /** Runs one attempt to handle a message, and returns what that returns: undefined, or why it failed. */
   process<T extends Failure | undefined>(message: ProcessedMessage, attempt: () => Promise<T>): Promise<T>
 }

@@ -7,7 +7,7 @@ import { createOutbox, type Outbox } from '../postgres/outbox.js'
 import type { Database } from '../shapes.js'
 import type { Transport } from '../transport.js'
 import { type Command, type Invocation, type LetterFilter, parseCommand, USAGE, UsageError } from './command.js'
-import { oneLine, table } from './table.js'
+import { oneLine, table, visible, visibleLines } from './table.js'
 
 export interface Surroundings {
   readonly env: Readonly<Record<string, string | undefined>>
@@ -43,14 +43,14 @@ export async function main(argv: readonly string[], around: Surroundings): Promi
     }
 
     const answer = await perform(command, invocation, around)
-    out(invocation.json ? JSON.stringify(answer.json, null, 2) : answer.text)
+    out(invocation.json ? visibleLines(JSON.stringify(answer.json, null, 2)) : answer.text)
     return 0
   } catch (error) {
     if (error instanceof UsageError) {
-      err(`msx-messaging: ${error.message}\n\n${USAGE}`)
+      err(`msx-messaging: ${visible(error.message)}\n\n${USAGE}`)
       return 2
     }
-    err(`msx-messaging: ${messageOf(error)}`)
+    err(`msx-messaging: ${visible(messageOf(error))}`)
     // What it was given is of the wrong kind, such as a URL.
     if (error instanceof TypeError) return 2
     return isMessagingError(error) && !NO_ANSWER.includes(error.code) ? 1 : 3
@@ -146,9 +146,8 @@ async function onOutbox(
     if (command.command === 'outbox stats') return await showStats(outbox, around)
     if (command.command === 'outbox parked') return await showParked(outbox, command.limit, around)
 
-    const ids = command.ids === 'all' ? await everyParked(outbox) : command.ids
-    const retried = ids.length === 0 ? 0 : await outbox.retry(ids)
-    return { json: { retried }, text: `${retried} of ${ids.length} to be published again` }
+    const { asked, retried } = await retryParked(outbox, command.ids, around)
+    return { json: { retried }, text: `${retried} of ${asked} to be published again` }
   } finally {
     await pool.end()
   }
@@ -158,9 +157,11 @@ type AnyOutbox = Outbox<Record<never, never>>
 
 async function showStats(outbox: AnyOutbox, { isTerminal }: Surroundings): Promise<Answer> {
   const stats = await outbox.stats()
-  const rows = [[stats.ready, stats.delayed, stats.retrying, stats.parked, Math.round(stats.lag)].map(String)]
+  const rows = [
+    [stats.ready, stats.delayed, stats.retrying, stats.parked, stats.held, Math.round(stats.lag)].map(String),
+  ]
 
-  return { json: stats, text: table(['READY', 'DELAYED', 'RETRYING', 'PARKED', 'LAG (ms)'], rows, isTerminal) }
+  return { json: stats, text: table(['READY', 'DELAYED', 'RETRYING', 'PARKED', 'HELD', 'LAG (ms)'], rows, isTerminal) }
 }
 
 async function showParked(outbox: AnyOutbox, limit: number, { isTerminal }: Surroundings): Promise<Answer> {
@@ -179,11 +180,29 @@ async function showParked(outbox: AnyOutbox, limit: number, { isTerminal }: Surr
   return { json: parked, text: rows.length === 0 ? 'nothing is parked' : table(heads, rows, isTerminal) }
 }
 
-async function everyParked(outbox: AnyOutbox): Promise<readonly string[]> {
-  const { parked } = await outbox.stats()
-  if (parked === 0) return []
+/** Page by page, from the oldest on: what is parked again meanwhile is not taken twice. */
+async function retryParked(
+  outbox: AnyOutbox,
+  ids: readonly string[] | 'all',
+  around: Surroundings,
+): Promise<{ readonly asked: number; readonly retried: number }> {
+  if (ids !== 'all') return { asked: ids.length, retried: await outbox.retry(ids) }
 
-  return (await outbox.parked({ limit: parked })).map(({ id }) => id)
+  let [asked, retried] = [0, 0]
+  const progress = setInterval(() => around.err(`${retried} so far`), PROGRESS)
+  try {
+    for (let page = await parkedAfter(outbox, '0'); page.length > 0; page = await parkedAfter(outbox, page.at(-1))) {
+      asked += page.length
+      retried += await outbox.retry(page)
+    }
+    return { asked, retried }
+  } finally {
+    clearInterval(progress)
+  }
+}
+
+async function parkedAfter(outbox: AnyOutbox, after: string | undefined): Promise<readonly string[]> {
+  return (await outbox.parked({ after })).map(({ id }) => id)
 }
 
 async function describe(
@@ -192,10 +211,10 @@ async function describe(
 ): Promise<Answer> {
   const document = asyncapi(catalogueIn(await around.load(file), file), { title, version })
   const text = JSON.stringify(document, null, 2)
-  if (target === undefined) return { json: document, text }
+  if (target === undefined) return { json: document, text: visibleLines(text) }
 
   await around.write(target, `${text}\n`)
-  return { json: { file: target }, text: `wrote ${target}` }
+  return { json: { file: target }, text: `wrote ${visible(target)}` }
 }
 
 function catalogueIn(module: Record<string, unknown>, file: string): Catalogue {

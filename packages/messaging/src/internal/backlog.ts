@@ -1,6 +1,6 @@
 import type { MeasurableRelay, OutboxStats } from '../outbox-events.js'
 
-export const ROW_KINDS = ['ready', 'delayed', 'retrying', 'parked'] as const
+export const ROW_KINDS = ['ready', 'delayed', 'retrying', 'parked', 'held'] as const
 
 /** What relays last saw, by the source of their bus. Each sees rows of its own: they add up. */
 export function backlogOf(relays: Iterable<MeasurableRelay>): Map<string, OutboxStats> {
@@ -21,6 +21,7 @@ function sum(a: OutboxStats, b: OutboxStats): OutboxStats {
     delayed: a.delayed + b.delayed,
     retrying: a.retrying + b.retrying,
     parked: a.parked + b.parked,
+    held: a.held + b.held,
     lag: Math.max(a.lag, b.lag),
   }
 }

@@ -13,6 +13,15 @@ export function checkDuration(where: string, option: string, value: number | und
   refuse(where, option, value, `a number of milliseconds from 0 to ${LONGEST_DELAY}`)
 }
 
+/** For what a database waits for, and no timer. A century, in ms. */
+const LONGEST_SPAN = 100 * 365.25 * 86_400_000
+
+export function checkSpan(where: string, option: string, value: unknown): void {
+  if (typeof value === 'number' && value >= 0 && value <= LONGEST_SPAN) return
+
+  refuse(where, option, value, `a number of milliseconds from 0 to ${LONGEST_SPAN} (100 years)`)
+}
+
 export function checkCount(where: string, option: string, value: number | undefined, least: number): void {
   if (value === undefined) return
   if (Number.isSafeInteger(value) && value >= least) return

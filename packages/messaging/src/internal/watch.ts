@@ -1,10 +1,10 @@
-import type { Telemetry } from '../telemetry.js'
+import type { Sending, SentMessage, Telemetry } from '../telemetry.js'
 import type { Transport, WireMessage } from '../transport.js'
 
 /** Runs one attempt to handle a message. */
 export type Attempt<T> = () => Promise<T>
 
-type SendFacts = Parameters<Telemetry['send']>[0]
+type Send = (wire: WireMessage) => Promise<void>
 
 /** Shows messages to a telemetry, which cannot get in their way. */
 export class Watch {
@@ -25,10 +25,20 @@ export class Watch {
   }
 
   /** Sends the message with what the telemetry adds to it. `queue`: it goes there, and not to the exchange. */
-  async send(wire: WireMessage, queue: string | undefined, send: (wire: WireMessage) => Promise<void>): Promise<void> {
-    const sending = this.#begin(this.#factsOf(wire, queue ?? this.#address(wire.type)))
-    if (sending === undefined) return send(wire)
+  async send(wire: WireMessage, queue: string | undefined, send: Send): Promise<void> {
+    const sending = this.#begin('send', this.#factsOf(wire, queue ?? this.#address(wire.type)))
 
+    return sending === undefined ? send(wire) : this.#sending(sending, wire, send)
+  }
+
+  /** The same for what an outbox kept. */
+  async forward(wire: WireMessage, send: Send): Promise<void> {
+    const sending = this.#begin('forward', this.#factsOf(wire, this.#address(wire.type)))
+
+    return sending === undefined ? send(wire) : this.#sending(sending, wire, send)
+  }
+
+  async #sending(sending: Sending, wire: WireMessage, send: Send): Promise<void> {
     try {
       await send({ ...wire, headers: { ...wire.headers, ...sending.headers } })
     } catch (error) {
@@ -58,9 +68,9 @@ export class Watch {
     return once()
   }
 
-  #begin(facts: SendFacts): ReturnType<Telemetry['send']> | undefined {
+  #begin(how: 'send' | 'forward', facts: SentMessage): Sending | undefined {
     try {
-      return this.#telemetry.send(facts)
+      return this.#telemetry[how]?.(facts)
     } catch {
       return undefined
     }
@@ -70,7 +80,7 @@ export class Watch {
     return this.#exchange === undefined ? type : `${this.#exchange}:${type}`
   }
 
-  #factsOf({ type, id, correlationId, headers, body }: WireMessage, destination: string): SendFacts {
+  #factsOf({ type, id, correlationId, headers, body }: WireMessage, destination: string): SentMessage {
     return {
       system: this.#system,
       destination,

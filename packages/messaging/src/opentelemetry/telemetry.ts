@@ -2,6 +2,7 @@ import {
   type Attributes,
   type Context,
   context,
+  type Link,
   type Meter,
   metrics,
   propagation,
@@ -19,7 +20,7 @@ import { checkFunction, refuse } from '../internal/check.js'
 import { isReserved } from '../internal/envelope.js'
 import { errorType } from '../internal/error-type.js'
 import type { MeasurableInbox, MeasurableRelay } from '../outbox-events.js'
-import type { ProcessedMessage, SentMessage, Telemetry } from '../telemetry.js'
+import type { ProcessedMessage, Sending, SentMessage, Telemetry } from '../telemetry.js'
 import type { WireHeaders } from '../transport.js'
 import { createOutboxMeter } from './outbox.js'
 import { w3c } from './w3c.js'
@@ -70,31 +71,56 @@ export function openTelemetry(options: OpenTelemetryOptions = {}): OpenTelemetry
   const propagatorNow = (): Pick<TextMapPropagator, 'inject' | 'extract'> =>
     options.propagator ?? (propagation.fields().length > 0 ? propagation : w3c)
 
+  const extracted = (headers: WireHeaders): Context => propagatorNow().extract(ROOT_CONTEXT, headers, getter)
+
+  function begin(message: SentMessage, parent: Context, kind: SpanKind, links: Link[]): Sending & { span: Span } {
+    const attributes = attributesOf(message, 'send')
+    const span = tracer.startSpan(nameOf(message, 'send'), { kind, attributes, links }, parent)
+    const startedAt = performance.now()
+
+    return {
+      span,
+      headers: {},
+      end(failure) {
+        finish(span, failure)
+        const labels = labelsOf(message, 'send', failure)
+        instruments.sent.add(1, labels)
+        instruments.operationDuration.record(secondsSince(startedAt), labels)
+      },
+    }
+  }
+
+  /** The message travels with this span. */
+  function create(message: SentMessage, parent: Context): Sending {
+    const { span, end } = begin(message, parent, SpanKind.PRODUCER, [])
+    const headers: Record<string, string> = {}
+    propagatorNow().inject(trace.setSpan(parent, span), headers, setter)
+
+    return { headers, end }
+  }
+
   return {
     send(message) {
       // A trace that the publisher hands on itself goes before the one that it runs in.
-      const given = propagatorNow().extract(ROOT_CONTEXT, message.headers, getter)
-      const parent = trace.getSpanContext(given) === undefined ? context.active() : given
-      const attributes = attributesOf(message, 'send')
-      const span = tracer.startSpan(nameOf(message, 'send'), { kind: SpanKind.PRODUCER, attributes }, parent)
-      const headers: Record<string, string> = {}
-      propagatorNow().inject(trace.setSpan(parent, span), headers, setter)
-      const startedAt = performance.now()
+      const given = extracted(message.headers)
 
-      return {
-        headers,
-        end(failure) {
-          finish(span, failure)
-          const labels = labelsOf(message, 'send', failure)
-          instruments.sent.add(1, labels)
-          instruments.operationDuration.record(secondsSince(startedAt), labels)
-        },
-      }
+      return create(message, trace.getSpanContext(given) === undefined ? context.active() : given)
+    },
+
+    forward(message) {
+      // Whatever runs where the relay was started did not cause this message.
+      const written = extracted(message.headers)
+      const creation = trace.getSpanContext(written)
+
+      // What it travels with is the span that created it, by the conventions; this one says when the broker got it.
+      return creation === undefined
+        ? create(message, ROOT_CONTEXT)
+        : begin(message, written, SpanKind.CLIENT, [{ context: creation }])
     },
 
     async process(message, attempt) {
       // Whatever runs where deliveries come in did not cause this message.
-      const parent = propagatorNow().extract(ROOT_CONTEXT, message.headers, getter)
+      const parent = extracted(message.headers)
       const span = startProcessing(tracer, message, parent)
       const startedAt = performance.now()
 

@@ -1,3 +1,5 @@
+import { LONGEST_DELAY } from '../internal/check.js'
+
 /** A rest that can be cut short. Holds no process alive. */
 export class Alarm {
   #ring: (() => void) | undefined
@@ -5,7 +7,7 @@ export class Alarm {
   #timer: NodeJS.Timeout | undefined
   #rung = false
 
-  /** Resolves after `ms`, or as soon as somebody rings; at once when somebody rang since the last rest. */
+  /** Resolves after `ms` (24 days at most), or as soon as somebody rings; at once when somebody rang since the last rest. */
   rest(ms: number): Promise<void> {
     if (this.#rung) {
       this.#rung = false
@@ -36,7 +38,7 @@ export class Alarm {
   #arm(ms: number): void {
     clearTimeout(this.#timer)
     this.#dueAt = performance.now() + ms
-    this.#timer = setTimeout(() => this.#ring?.(), ms)
+    this.#timer = setTimeout(() => this.#ring?.(), Math.min(ms, LONGEST_DELAY))
     this.#timer.unref()
   }
 }

@@ -1,8 +1,11 @@
 import { refuse } from '../internal/check.js'
 import type { Database, Queryable } from '../shapes.js'
 
-/** Runs `run` in one transaction; what it was given refuses to work once that transaction is over. */
-export type Transact = <T>(run: (tx: Queryable) => Promise<T>) => Promise<T>
+/**
+ * Runs `run` in one transaction; what it was given refuses to work once that transaction is over. Not begun at all when
+ * the signal is aborted by the time there is a connection.
+ */
+export type Transact = <T>(run: (tx: Queryable) => Promise<T>, signal?: AbortSignal) => Promise<T>
 
 /** A connection of a pool, as long as it is held. */
 export interface Client extends Queryable {
@@ -23,19 +26,28 @@ export function transactOf(where: string, pool: Database): Transact {
   if ('transaction' in pool && typeof pool.transaction === 'function') {
     return (run) => pool.transaction((tx) => lent(tx, run))
   }
-  if ('connect' in pool && typeof pool.connect === 'function') return (run) => pooled(() => pool.connect(), run)
+  if ('connect' in pool && typeof pool.connect === 'function')
+    return (run, signal) => pooled(() => pool.connect(), run, signal)
 
   refuse(where, 'pool', pool, 'something with connect() (pg.Pool) or transaction() (PGlite)')
 }
 
 export function checkSchema(where: string, schema: unknown): asserts schema is string {
-  if (typeof schema === 'string' && /^[a-z_][a-z0-9_]{0,62}$/.test(schema)) return
+  if (typeof schema === 'string' && /^(?!pg_)[a-z_][a-z0-9_]{0,62}$/.test(schema)) return
 
-  refuse(where, 'schema', schema, 'a name of a-z, 0-9 and _')
+  refuse(where, 'schema', schema, 'a name of a-z, 0-9 and _, at most 63 characters and not beginning with pg_')
 }
 
-async function pooled<T>(connect: () => Promise<Client>, run: (tx: Queryable) => Promise<T>): Promise<T> {
+async function pooled<T>(
+  connect: () => Promise<Client>,
+  run: (tx: Queryable) => Promise<T>,
+  signal: AbortSignal | undefined,
+): Promise<T> {
   const client = await connect()
+  if (signal?.aborted) {
+    client.release()
+    throw signal.reason
+  }
   // A connection that breaks while a handler works on something else is an event that would end the process if nobody
   // listened (a pool listens to idle ones only). The next query on it fails, which is how we hear of it.
   client.on?.('error', ignore)

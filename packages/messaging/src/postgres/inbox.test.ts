@@ -157,6 +157,9 @@ test('refuses wrong options', async () => {
   const pool = { query: async () => ({ rows: [] }), transaction: async () => undefined as never }
 
   expect(() => inbox({ pool: 7 as never })).toThrow('inbox: pool must be a pg.Pool or PGlite, got 7')
-  expect(() => inbox({ pool, schema: 'A' })).toThrow("inbox: schema must be a name of a-z, 0-9 and _, got 'A'")
+  expect(() => inbox({ pool, schema: 'A' })).toThrow(
+    "inbox: schema must be a name of a-z, 0-9 and _, at most 63 characters and not beginning with pg_, got 'A'",
+  )
+  expect(() => inbox({ pool, schema: 'pg_mine' })).toThrow('inbox: schema must be')
   await expect(inbox({ pool }).prune({ olderThan: Number.NaN })).rejects.toThrow('prune: olderThan')
 })

@@ -1,10 +1,12 @@
-import { checkCount, refuse } from '../internal/check.js'
+import { checkCount, checkSpan, refuse } from '../internal/check.js'
 import { createEmitter } from '../internal/emitter.js'
 import type { BusMiddleware } from '../message.js'
 import type { InboxEvents } from '../outbox-events.js'
 import type { Database, Queryable } from '../shapes.js'
 import { checkSchema, transactOf } from './database.js'
-import { migrateSchema, migrationText } from './schema.js'
+import { onTables } from './migrated.js'
+import { type MigrationsOptions, migrateSchema, migrationText } from './schema.js'
+import { storableId } from './storable.js'
 
 export interface InboxOptions {
   /** A `pg.Pool` or PGlite as it is, or anything of their shape. The inbox does not close it. */
@@ -26,8 +28,8 @@ export interface Inbox extends BusMiddleware {
   on<E extends keyof InboxEvents>(event: E, listener: (event: InboxEvents[E]) => void): () => void
   /** Creates the schema (when it is missing) and the tables, as `outbox.migrate` does. Safe to repeat. */
   migrate(): Promise<void>
-  /** What `migrate` runs on a new schema, as SQL. */
-  migrations(): string
+  /** What `migrate` runs, as SQL: on a new schema, or on one that is at version `from`. */
+  migrations(options?: MigrationsOptions): string
   /** Forgets messages handled long ago, in short transactions. Returns how many. */
   prune(options: PruneOptions): Promise<number>
 }
@@ -53,34 +55,42 @@ export function inbox({ pool, schema = 'msx_messaging' }: InboxOptions): Inbox {
   const told = createEmitter<InboxEvents>(['handled', 'duplicate'])
   const table = `"${schema}".inbox`
   const enter = `INSERT INTO ${table} (group_name, message_id) VALUES ($1, $2) ON CONFLICT DO NOTHING RETURNING 1`
-  const forget = `DELETE FROM ${table} WHERE ctid = ANY (ARRAY(
-    SELECT ctid FROM ${table} WHERE at < clock_timestamp() - $1::float8 * interval '1 millisecond' LIMIT $2::int)) RETURNING 1`
+  const forget = forgetStatement(schema)
 
   const middleware: BusMiddleware = async (message, context, next) => {
-    const outcome = await transact(async (tx) => {
-      // Waits while another transaction has the same message: it is handled here only if that one rolls back.
-      const { rows } = await tx.query(enter, [context.group, message.id])
-      if (rows.length === 0) return 'duplicate'
+    const { signal } = message
+    const outcome = await transact(
+      (tx) =>
+        endingWith(signal, async () => {
+          // Waits while another transaction has the same message: it is handled here only if that one rolls back.
+          const { rows } = await onTables(schema, tx.query(enter, [context.group, storableId(message.id)]))
+          if (rows.length === 0) return 'duplicate'
+          // Its time was up while it waited, and another attempt may be on its way.
+          signal.throwIfAborted()
 
-      ;(context as { tx?: Queryable }).tx = tx
-      await endingWith(message.signal, next())
-      return 'handled'
-    })
+          ;(context as { tx?: Queryable }).tx = tx
+          await next()
+          return 'handled'
+        }),
+      signal,
+    )
     told.emit(outcome, { group: context.group, type: message.type, id: message.id })
   }
 
   return Object.assign(middleware, {
     on: told.on,
     migrate: () => transact((tx) => migrateSchema(tx, schema)),
-    migrations: () => migrationText(schema),
+    migrations: (which?: MigrationsOptions) => migrationText(schema, which),
 
-    async prune({ olderThan, batch = 10_000 }: PruneOptions) {
-      if (!(typeof olderThan === 'number' && olderThan >= 0)) refuse('prune', 'olderThan', olderThan, 'a number of ms')
+    async prune(options: PruneOptions) {
+      if (typeof options !== 'object' || options === null) refuse('prune', 'options', options, '{ olderThan }')
+      const { olderThan, batch = 10_000 } = options
+      checkSpan('prune', 'olderThan', olderThan)
       checkCount('prune', 'batch', batch, 1)
 
       let pruned = 0
       for (;;) {
-        const { rows } = await pool.query(forget, [olderThan, batch])
+        const { rows } = await onTables(schema, pool.query(forget, [olderThan, Math.min(batch, MOST)]))
         pruned += rows.length
         if (rows.length < batch) return pruned
       }
@@ -88,16 +98,31 @@ export function inbox({ pool, schema = 'msx_messaging' }: InboxOptions): Inbox {
   })
 }
 
-/** A handler whose time is up no longer keeps its transaction open: it is rolled back, whatever the handler still does. */
-async function endingWith(signal: AbortSignal, work: Promise<void>): Promise<void> {
+/** Deletes what was handled longer ago than $1 ms, $2 rows at most. */
+export function forgetStatement(schema: string): string {
+  const table = `"${schema}".inbox`
+
+  return `DELETE FROM ${table} WHERE ctid = ANY (ARRAY(
+    SELECT ctid FROM ${table} WHERE at < statement_timestamp() - $1::float8 * interval '1 millisecond' LIMIT $2::int)) RETURNING 1`
+}
+
+/** Of rows that one statement deletes. */
+const MOST = 2 ** 31 - 1
+
+/**
+ * An attempt whose time is up, or whose bus is closed, no longer keeps its transaction open: it is rolled back, whatever
+ * it still does. One that is over before it began does not begin.
+ */
+async function endingWith<T>(signal: AbortSignal, work: () => Promise<T>): Promise<T> {
+  signal.throwIfAborted()
+
   let onAbort = (): void => {}
   const aborted = new Promise<never>((_, reject) => {
     onAbort = () => reject(signal.reason as Error)
-    if (signal.aborted) onAbort()
-    else signal.addEventListener('abort', onAbort, { once: true })
+    signal.addEventListener('abort', onAbort, { once: true })
   })
   try {
-    await Promise.race([work, aborted])
+    return await Promise.race([work(), aborted])
   } finally {
     signal.removeEventListener('abort', onAbort)
   }

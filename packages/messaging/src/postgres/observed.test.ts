@@ -1,4 +1,4 @@
-import { context } from '@opentelemetry/api'
+import { context, SpanKind } from '@opentelemetry/api'
 import { AsyncLocalStorageContextManager } from '@opentelemetry/context-async-hooks'
 import {
   AggregationTemporality,
@@ -77,6 +77,7 @@ describe.each(databases.map((database) => [database.name, database] as const))('
       'messaging_outbox_waiting{bus="tests",state="delayed"} 1',
       'messaging_outbox_waiting{bus="tests",state="retrying"} 0',
       'messaging_outbox_waiting{bus="tests",state="parked"} 1',
+      'messaging_outbox_waiting{bus="tests",state="held"} 0',
     ])
     expect(await lines('messaging_outbox_oldest_seconds')).toEqual(['messaging_outbox_oldest_seconds{bus="tests"} 0'])
 
@@ -201,6 +202,7 @@ describe.each(databases.map((database) => [database.name, database] as const))('
       'msx.messaging.outbox.rows: tests note.made published = 1',
       'msx.messaging.outbox.rows: tests order.lost parked = 1',
       'msx.messaging.outbox.waiting: tests delayed = 1',
+      'msx.messaging.outbox.waiting: tests held = 0',
       'msx.messaging.outbox.waiting: tests parked = 1',
       'msx.messaging.outbox.waiting: tests ready = 0',
       'msx.messaging.outbox.waiting: tests retrying = 0',
@@ -251,7 +253,7 @@ test.each(brokers)('transaction, row, relay and consumer are one trace, on %s', 
     start.end()
     return outbox.relay(bus)
   })
-  await until(() => told.length === 1 && spans().length === 6, 'the note')
+  await until(() => told.length === 1 && spans().length === 8, 'the note')
   await relay.close()
 
   expect(tree()).toEqual([
@@ -260,8 +262,42 @@ test.each(brokers)('transaction, row, relay and consumer are one trace, on %s', 
     '    process order.created',
     '      send note.made to outbox',
     '        process note.made',
+    '        send note.made',
+    '    send order.created',
     'start',
   ])
+  const created = spans().filter(({ name }) => name === 'send order.created')
+  const [written, relayed] = created[0]?.kind === SpanKind.PRODUCER ? created : created.toReversed()
+  // By the conventions: the message travels with the span that created it, and who sends it later links to that.
+  expect([written?.kind, relayed?.kind]).toEqual([SpanKind.PRODUCER, SpanKind.CLIENT])
+  expect(relayed?.links.map((link) => link.context.spanId)).toEqual([written?.spanContext().spanId])
+  expect(relayed?.attributes).toMatchObject({
+    'messaging.system': transport.system,
+    'messaging.operation.name': 'send',
+    'messaging.operation.type': 'send',
+    'messaging.destination.template': 'order.created',
+    'messaging.message.id': written?.attributes['messaging.message.id'],
+  })
+})
+
+test('the span of a relay says when the broker refused it, and begins a trace where the row has none', async () => {
+  const { outbox } = await outboxFixture(pglite)
+  const telemetry = openTelemetry({ tracer })
+  const broker = memory()
+  const bus = createBus({ events, transport: broker, source: 'tests', telemetry })
+  onTestFinished(() => bus.close())
+  bus.subscribe('notes', 'note.made', () => {})
+  await using relay = outbox.relay(bus, { attempts: 1 })
+
+  await outbox.transaction(async (tx) => {
+    await outbox.publish(tx, 'order.lost', { orderId: 'o-1' })
+    await outbox.publish(tx, 'note.made', { text: 'a' })
+  })
+  await until(() => relay.snapshot().outbox?.parked === 1 && spans().length === 3)
+
+  const [lost] = spans().filter(({ name }) => name === 'send order.lost')
+  expect(lost?.attributes['error.type']).toBe('MSX_UNROUTABLE')
+  expect(tree()).toEqual(['send note.made', '  process note.made', 'send order.lost'])
 })
 
 function spans(): ReadableSpan[] {

@@ -1,7 +1,7 @@
 import type { Bus } from '../bus.js'
 import type { Catalogue, EventName, Input, Schemas } from '../catalogue.js'
 import { isMessagingError } from '../errors.js'
-import { refuse } from '../internal/check.js'
+import { checkCount, checkSpan, refuse } from '../internal/check.js'
 import { createEncoder, type Prepared } from '../internal/encode.js'
 import { applicationHeaders } from '../internal/envelope.js'
 import { FORWARD, type Forward } from '../internal/forward.js'
@@ -12,10 +12,12 @@ import type { Database, Queryable } from '../shapes.js'
 import type { Telemetry } from '../telemetry.js'
 import type { WireHeaders } from '../transport.js'
 import { checkSchema, transactOf } from './database.js'
+import { onTables } from './migrated.js'
 import { OutboxRelay, type Relay, type RelayOptions } from './relay.js'
 import { rowOf } from './row.js'
-import { migrateSchema, migrationText } from './schema.js'
+import { type MigrationsOptions, migrateSchema, migrationText } from './schema.js'
 import { statementsFor } from './statements.js'
+import { checkStorable } from './storable.js'
 
 export interface OutboxOptions<S extends Schemas> {
   readonly events: Catalogue<S>
@@ -32,7 +34,10 @@ export interface OutboxOptions<S extends Schemas> {
   readonly telemetry?: Telemetry | undefined
 }
 
-/** Options of an event that waits in an outbox: those of `bus.publish` without `signal` and `timeout`. */
+/**
+ * Options of an event that waits in an outbox: those of `bus.publish` without `signal` and `timeout`. The database waits
+ * for the end of a `delay`: it is exact, whatever the broker can do, and may be as long as 100 years.
+ */
 export type OutboxPublishOptions = Omit<PublishOptions, 'signal' | 'timeout'>
 
 /** One item of {@link Outbox.publishMany}. */
@@ -65,12 +70,20 @@ export interface ParkedRow {
   readonly failedAt: Date
 }
 
+/** Which part of the parked rows. */
+export interface ParkedPage {
+  /** At most so many. Default 1,000. */
+  readonly limit?: number | undefined
+  /** The `id` of a row: only those that were written after it. Default: from the first one on. */
+  readonly after?: string | number | bigint | undefined
+}
+
 /** Events that are written together with what they tell of. {@link createOutbox} makes it. */
 export interface Outbox<S extends Schemas> {
   /** Creates the schema (when it is missing) and the tables. Safe to repeat, and from several processes at once. */
   migrate(): Promise<void>
-  /** What `migrate` runs on a new schema, as SQL. */
-  migrations(): string
+  /** What `migrate` runs, as SQL: on a new schema, or on one that is at version `from`. */
+  migrations(options?: MigrationsOptions): string
   /**
    * Writes an event in the caller's transaction: it is published when, and only when, that commits. One statement.
    * Rejects with MSX_VALIDATION, MSX_NOT_JSON or MSX_UNKNOWN_EVENT without writing it.
@@ -91,8 +104,8 @@ export interface Outbox<S extends Schemas> {
   wake(): void
   /** Starts to publish what is written. Any number of relays, in any number of processes, share the work. */
   relay(bus: Bus<S>, options?: RelayOptions): Relay
-  /** What could not be published, oldest first, at most `limit` (default 1,000). */
-  parked(options?: { readonly limit?: number | undefined }): Promise<readonly ParkedRow[]>
+  /** What could not be published, oldest first: at most `limit` (default 1,000), those behind the row `after`. */
+  parked(options?: ParkedPage): Promise<readonly ParkedRow[]>
   /** Has parked rows published again, each at its place in the order of its key. Returns how many it found. */
   retry(ids: readonly (string | number | bigint)[]): Promise<number>
   stats(): Promise<OutboxStats>
@@ -136,7 +149,7 @@ export function createOutbox<S extends Schemas>(options: OutboxOptions<S>): Outb
   async function write(tx: Queryable, prepared: readonly Prepared[]): Promise<void> {
     if (prepared.length === 0) return
 
-    await insert(tx, prepared, [])
+    await onTables(schema, insert(tx, prepared, []))
     for (const relay of relays) relay.expect()
   }
 
@@ -153,6 +166,15 @@ export function createOutbox<S extends Schemas>(options: OutboxOptions<S>): Outb
     })
   }
 
+  /** The delay is no matter of the bus, which has to keep a timer for it. */
+  async function encode(type: string, data: unknown, { delay, ...terms }: OutboxPublishOptions): Promise<Prepared> {
+    if (delay !== undefined) checkSpan(`publish '${type}'`, 'delay', delay)
+
+    const prepared = await encoder.encode(type, data, terms)
+    checkStorable(prepared.wire)
+    return { ...prepared, delay }
+  }
+
   async function publishMany(tx: Queryable, batch: Iterable<OutboxItem<S>>): Promise<void> {
     checkTransaction(tx)
     const items = [...(batch as Iterable<Item>)]
@@ -161,11 +183,15 @@ export function createOutbox<S extends Schemas>(options: OutboxOptions<S>): Outb
 
   async function encodeItem({ type, data, options: terms = {} }: Item, index: number): Promise<Prepared> {
     try {
-      return await encoder.encode(type, data, terms)
+      return await encode(type, data, terms)
     } catch (error) {
       if (isMessagingError(error)) error.message = `item ${index} of the batch: ${error.message}`
       throw error
     }
+  }
+
+  function ask(statement: string, values?: unknown[]): ReturnType<Queryable['query']> {
+    return onTables(schema, pool.query(statement, values))
   }
 
   function wake(): void {
@@ -174,11 +200,11 @@ export function createOutbox<S extends Schemas>(options: OutboxOptions<S>): Outb
 
   return {
     migrate: () => transact((tx) => migrateSchema(tx, schema)),
-    migrations: () => migrationText(schema),
+    migrations: (which) => migrationText(schema, which),
 
     async publish(tx, type, data, terms = {}) {
       checkTransaction(tx)
-      await write(tx, [await encoder.encode(type, data, terms)])
+      await write(tx, [await encode(type, data, terms)])
     },
 
     publishMany,
@@ -210,18 +236,25 @@ export function createOutbox<S extends Schemas>(options: OutboxOptions<S>): Outb
       return relay
     },
 
-    async parked({ limit = 1_000 } = {}) {
-      return (await pool.query(sql.parked, [limit])).rows.map(readParked)
+    async parked(page = {}) {
+      if (typeof page !== 'object' || page === null) refuse('parked', 'options', page, 'an object')
+      const { limit = 1_000, after = 0 } = page
+      checkCount('parked', 'limit', limit, 1)
+
+      const { rows } = await ask(sql.parked, [Math.min(limit, MOST), readId('parked', 'after', after)])
+      return rows.map(readParked)
     },
 
     async retry(ids) {
-      const { rows } = await pool.query(sql.retry, [JSON.stringify(ids.map(readId))])
+      if (!Array.isArray(ids)) refuse('retry', 'ids', ids, 'an array of ids of parked rows')
+
+      const { rows } = await ask(sql.retry, [JSON.stringify(ids.map((id) => readId('retry', 'ids', id)))])
       wake()
       return rows.length
     },
 
     async stats() {
-      return (await pool.query(sql.stats)).rows[0] as OutboxStats
+      return (await ask(sql.stats)).rows[0] as OutboxStats
     },
   }
 }
@@ -230,11 +263,17 @@ function checkTransaction(tx: Queryable): void {
   if (typeof tx?.query !== 'function') refuse('publish', 'tx', tx, 'the connection that the transaction is open on')
 }
 
-function readId(id: string | number | bigint): string {
-  const text = String(id)
-  if (!/^\d{1,19}$/.test(text)) refuse('retry', 'ids', id, 'ids of parked rows')
+/** Of rows that one statement answers with. */
+const MOST = 2 ** 31 - 1
 
-  return text
+const HIGHEST_ID = 2n ** 63n - 1n
+
+function readId(where: string, option: string, id: unknown): string {
+  const isText = typeof id === 'string' && /^\d{1,19}$/.test(id)
+  const isNumber = typeof id === 'bigint' || Number.isSafeInteger(id)
+  if ((isText || isNumber) && BigInt(id as string) >= 0n && BigInt(id as string) <= HIGHEST_ID) return String(id)
+
+  refuse(where, option, id, 'ids of parked rows')
 }
 
 interface ParkedColumns {

@@ -8,10 +8,12 @@ import type { OutboxStats, RelayEvents, RelaySnapshot, RowFacts } from '../outbo
 import type { Database } from '../shapes.js'
 import { Alarm } from './alarm.js'
 import { Lines } from './lines.js'
+import { withAdvice } from './migrated.js'
 import { type OutboxRow, preparedOf } from './row.js'
 import { openSession, type Session } from './session.js'
-import { BUCKETS, type Statements } from './statements.js'
-import { judgeRow } from './verdict.js'
+import { BUCKETS, FIRST_HASH, type Statements } from './statements.js'
+import { storableReason } from './storable.js'
+import { judgeRow, pauseOf } from './verdict.js'
 
 export interface RelayOptions {
   /** How many rows to read at once; up to twice as many are on their way to the broker. Default 500. */
@@ -72,16 +74,22 @@ interface Refused {
 /** How often to look whether relays came or went, and what waits, in ms. */
 const CENSUS = 500
 
+/** Counting may take so small a part of the time. */
+const SURVEY_PAUSE = 20
+
 /** How soon after a publish in this process to look whether it is committed, in ms; then twice as long, and so on. */
 const SOON = 2
 
 /** How long confirms are gathered before their rows are deleted, in ms, when more are to come. */
 const GATHER = 10
 
+/** How many rows that wait are made ready by one statement. */
+const AT_ONCE = 1_000
+
 const ALL = Array.from({ length: BUCKETS }, (_, bucket) => bucket)
 
 /**
- * Reads rows in the order they were written, publishes them without waiting for one another, and deletes those that the
+ * Reads the rows of each bucket in the order they were written, publishes them without waiting for one another, and deletes those that the
  * broker has. Rows of one key share a bucket and a bucket has one relay, so their order holds however many relays there
  * are. A relay that dies leaves rows that the broker may have: they are published again, in order and with the same ids.
  */
@@ -107,6 +115,12 @@ export class OutboxRelay implements Relay {
   readonly #buckets = new Set<number>()
   /** To be given to another relay once nothing of them is on its way. */
   readonly #leaving = new Set<number>()
+  /** Whose turn it is to be read first. */
+  #turn = 0
+  #nextCensus = 0
+  #nextSurvey = 0
+  /** Where the next look at held rows begins. */
+  #nextHash = FIRST_HASH
   #relayed = 0
   #delay = 0
   #brokerError: { readonly error: unknown } | undefined
@@ -203,9 +217,11 @@ export class OutboxRelay implements Relay {
           failures = 0
         })
       } catch (error) {
-        delay = this.#reconnect(failures++, delay, Math.random)
+        delay = pauseOf(this.#reconnect, failures++, delay)
         this.#state = 'waiting'
-        if (!this.#stopping) this.#events.emit('interrupted', { error, delay })
+        if (!this.#stopping) {
+          this.#events.emit('interrupted', { error: withAdvice(this.#parts.schema, error), delay })
+        }
       }
       this.#buckets.clear()
       this.#leaving.clear()
@@ -234,15 +250,17 @@ export class OutboxRelay implements Relay {
 
   /** Returns when it is to stop, throws when broker or database are away. */
   async #work(session: Session, onProgress: () => void): Promise<void> {
-    let nextCensus = 0
+    this.#nextCensus = 0
+    this.#nextSurvey = 0
     for (;;) {
       if (this.#lost !== undefined) throw this.#lost.error
       const now = performance.now()
       const reads = !this.#stopping && this.#brokerError === undefined
-      if (reads && now >= nextCensus) {
-        nextCensus = now + CENSUS
+      if (reads && now >= this.#nextCensus) {
+        this.#nextCensus = now + CENSUS
         await this.#shareBuckets(session)
         await this.#promote(session)
+        await this.#release(session)
         await this.#survey(session)
       }
       if (this.#leaving.size > 0) await this.#letGo(session)
@@ -316,29 +334,40 @@ export class OutboxRelay implements Relay {
 
     const mine = this.#buckets
     const { rows } = await session.query(this.#parts.sql.fetch, [
-      this.#mask(),
+      this.#inTurn(),
       JSON.stringify([...this.#rows.keys()]),
       this.#batch,
     ])
     if (this.#brokerError !== undefined || this.#stopping) return 0
 
     let read = 0
+    const held: string[] = []
     const now = performance.now()
-    for (const row of rows as OutboxRow[]) {
+    for (const row of (rows as OutboxRow[]).sort(byId)) {
       if (this.#rows.has(row.id) || !mine.has(row.bucket)) continue
-      const held: Held = Object.assign(row, { since: now - row.age })
-      this.#rows.set(row.id, held)
-      this.#lines.offer(held)
       read += 1
+      if (row.held) {
+        held.push(row.id)
+        continue
+      }
+      const own: Held = Object.assign(row, { since: now - row.age })
+      this.#rows.set(row.id, own)
+      this.#lines.offer(own)
     }
+    if (held.length > 0) await session.query(this.#parts.sql.hold, [JSON.stringify(held)])
     return read
   }
 
-  #mask(): number {
-    let mask = 0
-    for (const bucket of this.#buckets) mask |= 1 << bucket
+  #mine(): string {
+    return JSON.stringify([...this.#buckets])
+  }
 
-    return mask
+  /** A bucket with more than a batch of rows is not to be the first one each time. */
+  #inTurn(): string {
+    const buckets = [...this.#buckets]
+    const first = this.#turn++ % buckets.length
+
+    return JSON.stringify([...buckets.slice(first), ...buckets.slice(0, first)])
   }
 
   #send(row: Held): void {
@@ -372,7 +401,9 @@ export class OutboxRelay implements Relay {
       const facts = { ...factsOf(row), error }
       if (verdict.what === 'park') this.#events.emit('parked', facts)
       else this.#events.emit('retry', { ...facts, delay: verdict.delay })
-      this.#refused.push({ row, ...describeError(error), delay: verdict.what === 'park' ? null : verdict.delay })
+      const { code, reason } = describeError(error)
+      const delay = verdict.what === 'park' ? null : verdict.delay
+      this.#refused.push({ row, code, reason: storableReason(reason), delay })
     }
     this.#alarm.ring()
   }
@@ -389,17 +420,29 @@ export class OutboxRelay implements Relay {
       this.#confirmed = [...ids, ...this.#confirmed]
       throw error
     }
-    for (const id of ids) this.#rows.delete(id)
+    for (const id of ids) {
+      // What it held back may go now.
+      if (this.#rows.get(id)?.failed) this.#nextCensus = 0
+      this.#rows.delete(id)
+    }
     this.#relayed += ids.length
     this.#events.emit('relayed', { count: ids.length })
     return ids.length
   }
 
   async #record(session: Session): Promise<void> {
-    for (let next = this.#refused[0]; next !== undefined; next = this.#refused[0]) {
-      const { row, code, reason, delay } = next
-      await session.query(this.#parts.sql.fail, [row.id, code, reason, delay])
-      this.#refused.shift()
+    const refused = this.#refused
+    if (refused.length === 0) return
+
+    this.#refused = []
+    try {
+      const facts = refused.map(({ row: { id }, code, reason, delay }) => ({ id, code, reason, delay }))
+      await session.query(this.#parts.sql.fail, [JSON.stringify(facts)])
+    } catch (error) {
+      this.#refused = [...refused, ...this.#refused]
+      throw error
+    }
+    for (const { row } of refused) {
       this.#rows.delete(row.id)
       this.#lines.settled(row)
     }
@@ -408,14 +451,36 @@ export class OutboxRelay implements Relay {
   /** Makes what is due ready, and returns how long it is until the next row will be, in ms; 0 when some were due. */
   async #promote(session: Session): Promise<number> {
     if (this.#buckets.size === 0) return CENSUS
-    const { rows } = await session.query(this.#parts.sql.promote, [this.#mask()])
+    const { rows } = await session.query(this.#parts.sql.promote, [this.#mine(), AT_ONCE])
     const { moved, next } = rows[0] as { readonly moved: number; readonly next: number | null }
 
     return moved > 0 ? 0 : (next ?? Number.POSITIVE_INFINITY)
   }
-  async #survey(session: Session): Promise<void> {
-    this.#outbox = (await session.query(this.#parts.sql.survey, [this.#mask()])).rows[0] as OutboxStats
+
+  /** Makes ready what nothing holds back any more. Also what another relay left behind, or somebody's hand in the table. */
+  async #release(session: Session): Promise<void> {
+    if (this.#buckets.size === 0) return
+    const { rows } = await session.query(this.#parts.sql.release, [this.#mine(), this.#nextHash, AT_ONCE])
+    const { moved, next } = rows[0] as { readonly moved: number; readonly next: string | null }
+
+    // There may be more of the same keys.
+    if (moved > 0) this.#nextCensus = 0
+    else this.#nextHash = next ?? FIRST_HASH
   }
+
+  async #survey(session: Session): Promise<void> {
+    const startedAt = performance.now()
+    if (startedAt < this.#nextSurvey) return
+
+    this.#outbox = (await session.query(this.#parts.sql.survey, [this.#mine()])).rows[0] as OutboxStats
+    const endedAt = performance.now()
+    this.#nextSurvey = startedAt + Math.max(CENSUS, (endedAt - startedAt) * SURVEY_PAUSE)
+  }
+}
+
+/** In the order in which they were written. */
+function byId(a: OutboxRow, b: OutboxRow): number {
+  return a.id.length - b.id.length || (a.id < b.id ? -1 : 1)
 }
 
 function factsOf(row: OutboxRow): RowFacts {

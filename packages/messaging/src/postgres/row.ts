@@ -17,6 +17,10 @@ export interface OutboxRow {
   readonly ttl: number | null
   /** How many attempts to publish it failed. */
   readonly attempts: number
+  /** One of them did, also when it was so long ago that they are counted anew. */
+  readonly failed: boolean
+  /** It has to wait for an earlier one of its key, and comes without its body. */
+  readonly held: boolean
   /** How long it is ready, in ms. */
   readonly age: number
 }

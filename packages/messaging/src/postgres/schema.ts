@@ -1,9 +1,18 @@
+import { checkCount } from '../internal/check.js'
 import type { Queryable } from '../shapes.js'
+
+/** What identifies a key in an index, whatever its length: the same for two keys once in 2^64, which does no harm. */
+export const KEY_HASH: string = 'hashtextextended(key, 0)'
 
 /*
  * outbox  one row per event that is not with the broker yet, in the order of `id`. `state`: 0 ready, 1 delayed until
- *         `due`, 2 failed and tried again at `due`, 3 parked. A row in 2 or 3 holds back later rows of its key.
+ *         `due`, 2 failed and tried again at `due`, 3 parked, 4 held. A row that failed once (`failed_at`) holds back later
+ *         rows of its key until the broker has it; whoever meets one of those puts it aside as held, so that it is not
+ *         met again by each that looks for what is ready.
  * inbox   one row per message that a group has handled.
+ *
+ * Each statement of a relay has an index that leads to what it is for and nothing else, however much of anything else
+ * there is. What is ready is in two of them, the others are of what is in trouble or delayed.
  *
  * The payload is the JSON text as it will travel: kept as it came, with no second opinion about numbers or characters.
  * Rows live for milliseconds, so autovacuum looks early: what is deleted is in the way of the next who reads.
@@ -39,21 +48,38 @@ const VERSIONS: readonly (readonly string[])[] = [
 )`,
     'CREATE INDEX inbox_at ON $schema.inbox USING brin (at)',
   ],
+  [
+    'DROP INDEX $schema.outbox_ready, $schema.outbox_due, $schema.outbox_held',
+    'CREATE INDEX outbox_ready ON $schema.outbox (bucket, id) WHERE state = 0',
+    'CREATE INDEX outbox_waiting ON $schema.outbox (state, bucket, due) WHERE state > 0',
+    `CREATE INDEX outbox_failed ON $schema.outbox (${KEY_HASH}, id) WHERE failed_at IS NOT NULL`,
+    `CREATE INDEX outbox_held ON $schema.outbox (${KEY_HASH}, id) WHERE state = 4`,
+    'CREATE INDEX outbox_parked ON $schema.outbox (id) WHERE state = 3',
+  ],
 ]
 
-/** Everything `migrate` does, as text for those who let a tool of their own run it. Only for an empty schema. */
-export function migrationText(schema: string): string {
-  const quoted = `"${schema}"`
-  const steps = VERSIONS.flatMap((statements, index) => [
-    `-- version ${index + 1}`,
-    ...statements.map((statement) => statement.replaceAll('$schema', quoted)),
-    doneStatement(quoted, index + 1),
-  ])
+/** What part of the migrations to print. */
+export interface MigrationsOptions {
+  /** Only what came after this version, which is the highest one in `migration_done`. Default 0: everything. */
+  readonly from?: number | undefined
+}
 
-  return `${[`CREATE SCHEMA IF NOT EXISTS ${quoted}`, doneTable(quoted), ...steps].join(';\n')};\n`.replaceAll(
-    /^(-- .*);$/gm,
-    '$1',
+/** What `migrate` does, as text for those who let a tool of their own run it. */
+export function migrationText(schema: string, { from = 0 }: MigrationsOptions = {}): string {
+  checkCount('migrations', 'from', from, 0)
+  const quoted = `"${schema}"`
+  const before = from === 0 ? [`CREATE SCHEMA IF NOT EXISTS ${quoted}`, doneTable(quoted)] : []
+  const steps = VERSIONS.flatMap((statements, index) =>
+    index < from
+      ? []
+      : [
+          `-- version ${index + 1}`,
+          ...statements.map((statement) => statement.replaceAll('$schema', quoted)),
+          doneStatement(quoted, index + 1),
+        ],
   )
+
+  return [...before, ...steps].map((line) => (line.startsWith('-- ') ? `${line}\n` : `${line};\n`)).join('')
 }
 
 /** Creates what is missing. Any number of processes may call it at the same time. */

@@ -27,6 +27,12 @@ export interface SessionTerms {
 /** The lock that each relay shares with all others, so that they can be counted. */
 const PRESENCE = BUCKETS
 
+/**
+ * A table that is empty whenever statistics are taken looks small enough to be read whole, and sorted anew, for each batch.
+ * What these make of costs must not look as if it were worth compiling.
+ */
+export const SETTINGS: readonly string[] = ['SET enable_seqscan = off', 'SET enable_sort = off', 'SET jit = off']
+
 /** How long `close` waits for the server to hear of it, in ms. */
 const PARTING = 1_000
 
@@ -67,9 +73,7 @@ async function pooledSession(client: Client, terms: SessionTerms): Promise<Sessi
     client.on?.('notification', onNotice)
     await client.query(`LISTEN "${channel}"`)
   }
-  // A table that is empty whenever statistics are taken looks small enough to be sorted anew for each batch.
-  await client.query('SET enable_seqscan = off')
-  await client.query('SET enable_sort = off')
+  for (const setting of SETTINGS) await client.query(setting)
   await client.query('SELECT pg_advisory_lock_shared($1::int, $2::int)', [space, PRESENCE])
 
   return {

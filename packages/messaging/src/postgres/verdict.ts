@@ -21,5 +21,21 @@ export function judgeRow(error: unknown, failed: number, attempts: number, backo
   if (!isMessagingError(error) || NOT_THE_ROWS_FAULT.includes(error.code)) return { what: 'wait' }
   if (!error.retryable || failed >= attempts) return { what: 'park' }
 
-  return { what: 'retry', delay: backoff(failed - 1, 0, Math.random) }
+  return { what: 'retry', delay: pauseOf(backoff, failed - 1, 0) }
+}
+
+/** A day, in ms: nobody waits longer for a broker that may be back. */
+const LONGEST_PAUSE = 86_400_000
+
+/** For a back-off of the user's that throws, or has no number to give: in ms. */
+const PAUSE = 1_000
+
+/** What a back-off says, whatever it says: the relay has to go on. */
+export function pauseOf(backoff: Backoff, retry: number, previous: number): number {
+  try {
+    const pause = backoff(retry, previous, Math.random)
+    return pause >= 0 ? Math.min(pause, LONGEST_PAUSE) : PAUSE
+  } catch {
+    return PAUSE
+  }
 }
