@@ -195,16 +195,22 @@ export class GroupSubscription implements RunningSubscription {
       }
 
       this.#running += 1
-      void this.#run(delivery)
+      // Deliveries only come through a connection.
+      const processing = this.#processor.process(delivery, this.#connection as TransportConnection)
+      if (processing === undefined) this.#ended(delivery)
+      else void this.#startMoreAfter(processing, delivery)
     }
   }
 
-  async #run(delivery: Delivery): Promise<void> {
-    // Deliveries only come through a connection.
-    await this.#processor.process(delivery, this.#connection as TransportConnection)
+  async #startMoreAfter(processing: Promise<void>, delivery: Delivery): Promise<void> {
+    await processing
+    this.#ended(delivery)
+    this.#startHandlers()
+  }
+
+  #ended(delivery: Delivery): void {
     this.#running -= 1
     this.#fetched.done(delivery)
-    this.#startHandlers()
     this.#tellIfIdle()
   }
 

@@ -9,7 +9,7 @@ import type { Context } from '../message.js'
 import { judge, judgeBlocking } from '../retry-plan.js'
 import type { SubscriptionSettings } from '../subscribe-options.js'
 import type { Delivery, TransportConnection, WireMessage } from '../transport.js'
-import type { Decoder } from './decode.js'
+import type { Decoded, Decoder } from './decode.js'
 import type { Emitter } from './emitter.js'
 import { HEADER, readCount, readId, readText } from './envelope.js'
 import type { Handle } from './middleware.js'
@@ -34,6 +34,15 @@ interface Failed {
   readonly error: unknown
   /** Whether the handler was called, or the message did not get that far. */
   readonly handled: boolean
+}
+
+/** Undefined: it was handled. */
+type Outcome = Failed | undefined
+
+interface Started {
+  readonly attempt: number
+  readonly startedAt: number
+  readonly outcome: Outcome | Promise<Outcome>
 }
 
 interface FailedAttempt extends Failed {
@@ -61,34 +70,33 @@ export class Processor {
     this.#matchers = parts.settings.queue.patterns.map(topicMatcher)
   }
 
-  /** Never rejects. */
-  async process(delivery: Delivery, connection: TransportConnection): Promise<void> {
-    const { settings, events, time, watch } = this.#parts
-    const { group, plan, queue } = settings
-    const { redelivered } = delivery
+  /** Never rejects, nor throws. No promise when it is at its end already, which most messages are: a promise costs. */
+  process(delivery: Delivery, connection: TransportConnection): Promise<void> | undefined {
     const wire = withId(delivery.message)
-    const { type, id } = wire
     const refusal = this.#parts.parked?.refusalOf(wire)
     if (refusal !== undefined) {
       return this.#giveUp(wire, { error: refusal, handled: false, attempt: 1, duration: 0 }, delivery, connection)
     }
 
-    for (let attempt = (readCount(wire.headers, HEADER.attempts) ?? 0) + 1; ; attempt += 1) {
-      const startedAt = time.now()
-      const failed = await (watch === undefined
-        ? this.#attempt(wire, attempt, redelivered)
-        : watch.process(wire, { group, queue: queue.name, attempt, redelivered }, () =>
-            this.#attempt(wire, attempt, redelivered),
-          ))
-      const duration = time.now() - startedAt
-      // Nobody waits for it any more: its connection closes or broke, and the queue gives the message out again.
-      if (this.#abandoned || delivery.gone === true) return
+    const attempt = (readCount(wire.headers, HEADER.attempts) ?? 0) + 1
+    const startedAt = this.#parts.time.now()
+    const outcome = this.#watched(wire, attempt, delivery.redelivered)
+    if (outcome !== undefined) return this.#goOn(wire, { attempt, startedAt, outcome }, delivery, connection)
 
-      if (failed === undefined) {
-        delivery.ack()
-        events.emit('handled', { group, type, id, attempt, duration })
-        return
-      }
+    this.#succeed(wire, { attempt, startedAt }, delivery)
+    return undefined
+  }
+
+  async #goOn(wire: IdentifiedMessage, first: Started, delivery: Delivery, connection: TransportConnection) {
+    const { settings, events, time } = this.#parts
+    const { group, plan } = settings
+    const { type, id } = wire
+
+    for (let { attempt, startedAt, outcome } = first; ; ) {
+      const failed = await outcome
+      const duration = time.now() - startedAt
+      if (failed === undefined) return this.#succeed(wire, { attempt, startedAt }, delivery)
+      if (this.#isNobodys(delivery)) return
 
       const { error } = failed
       const verdict =
@@ -101,7 +109,29 @@ export class Processor {
       }
       events.emit('retry', { group, type, id, attempt, duration, delay, error })
       if (verdict.next === 'later' && !(await this.#waitInPlace(delay, delivery))) return
+
+      attempt += 1
+      startedAt = time.now()
+      outcome = this.#watched(wire, attempt, delivery.redelivered)
     }
+  }
+
+  #succeed(
+    { type, id }: IdentifiedMessage,
+    { attempt, startedAt }: Omit<Started, 'outcome'>,
+    delivery: Delivery,
+  ): void {
+    if (this.#isNobodys(delivery)) return
+
+    delivery.ack()
+    const { settings, events, time } = this.#parts
+    if (!events.hears('handled')) return
+    events.emit('handled', { group: settings.group, type, id, attempt, duration: time.now() - startedAt })
+  }
+
+  /** Nobody waits for it any more: its connection closes or broke, and the queue gives the message out again. */
+  #isNobodys(delivery: Delivery): boolean {
+    return this.#abandoned || delivery.gone === true
   }
 
   /** Messages that wait for their next attempt in place are the queue's again, once they can no longer be settled. */
@@ -141,34 +171,59 @@ export class Processor {
     for (const message of this.#inHand) message.abort(reason)
   }
 
+  #watched(wire: IdentifiedMessage, attempt: number, redelivered: boolean): Outcome | Promise<Outcome> {
+    const { settings, watch } = this.#parts
+    if (watch === undefined) return this.#attempt(wire, attempt, redelivered)
+
+    const { group, queue } = settings
+    const facts = { group, queue: queue.name, attempt, redelivered }
+    return watch.process(wire, facts, async () => this.#attempt(wire, attempt, redelivered))
+  }
+
   /** Every attempt parses the message again, so that none sees what another one made of it. */
-  async #attempt(wire: IdentifiedMessage, attempt: number, redelivered: boolean): Promise<Failed | undefined> {
-    const { settings, decode, handle, contextFor } = this.#parts
-    let message: ReceivedMessage | undefined
+  #attempt(wire: IdentifiedMessage, attempt: number, redelivered: boolean): Outcome | Promise<Outcome> {
+    const { decode } = this.#parts
     try {
       this.#checkMatch(wire)
       const decoded = decode(wire)
-      message = new ReceivedMessage(
-        wire.type,
-        wire.id,
-        decoded instanceof Promise ? await decoded : decoded,
-        attempt,
-        redelivered,
-      )
-      this.#inHand.add(message)
+      if (!(decoded instanceof Promise)) return this.#handle(wire, decoded, attempt, redelivered)
 
+      return decoded.then(
+        (late) => this.#handle(wire, late, attempt, redelivered),
+        (error) => ({ error, handled: false }),
+      )
+    } catch (error) {
+      return { error, handled: false }
+    }
+  }
+
+  #handle(
+    wire: IdentifiedMessage,
+    decoded: Decoded,
+    attempt: number,
+    redelivered: boolean,
+  ): Outcome | Promise<Outcome> {
+    const { handle, contextFor } = this.#parts
+    const message = new ReceivedMessage(wire.type, wire.id, decoded, attempt, redelivered)
+    try {
       const work = handle(message, contextFor(message, wire))
-      if (settings.timeout === undefined || !isPromiseLike(work)) await work
-      else
-        await within(work, this.#limited, {
-          timeout: settings.timeout,
-          onTimeout: this.#timeOut(message, settings.timeout),
-        })
+      return isPromiseLike(work) ? this.#await(work, message) : undefined
+    } catch (error) {
+      return { error, handled: true }
+    }
+  }
+
+  async #await(work: PromiseLike<unknown>, message: ReceivedMessage): Promise<Outcome> {
+    const { timeout } = this.#parts.settings
+    this.#inHand.add(message)
+    try {
+      if (timeout === undefined) await work
+      else await within(work, this.#limited, { timeout, onTimeout: this.#timeOut(message, timeout) })
       return undefined
     } catch (error) {
-      return { error, handled: message !== undefined }
+      return { error, handled: true }
     } finally {
-      if (message !== undefined) this.#inHand.delete(message)
+      this.#inHand.delete(message)
     }
   }
 
