@@ -19,13 +19,18 @@ export interface Publisher {
 
 export type OpenPublisher = (place: Place) => Promise<Publisher>
 
-/** Amqplib alone, as its guide shows it: a confirm channel with a callback per message. */
+/**
+ * Amqplib alone, as its guide shows it: a confirm channel with a callback per message. `same`: the message that
+ * @msx/messaging sends; `bare`: nothing but its body, persistent.
+ */
 export function amqplibAlone(message: 'same' | 'bare'): OpenPublisher {
   return async ({ url, exchange }) => {
     const model = await connect(url, { noDelay: true })
     const channel = await model.createConfirmChannel()
     const properties =
-      message === 'bare' ? () => ({}) : () => ({ ...envelope(), persistent: true, mandatory: true as const })
+      message === 'bare'
+        ? () => ({ persistent: true })
+        : () => ({ ...envelope(), persistent: true, mandatory: true as const })
 
     return {
       send: (data, done) => {
@@ -97,7 +102,7 @@ export function rabbitmqClient(message: 'same' | 'bare'): OpenPublisher {
     const publisher = connection.createPublisher({ confirm: true, maxAttempts: 2 })
     const to =
       message === 'bare'
-        ? () => ({ exchange, routingKey: TYPE })
+        ? () => ({ exchange, routingKey: TYPE, durable: true })
         : () => ({ ...envelope(), exchange, routingKey: TYPE, durable: true, mandatory: true })
     await connection.onConnect()
 
@@ -117,7 +122,8 @@ export function connectionManager(message: 'same' | 'bare'): OpenPublisher {
   return async ({ url, exchange }) => {
     const connection = connectManaged([url], { connectionOptions: { noDelay: true } })
     const channel = connection.createChannel({ json: true })
-    const properties = message === 'bare' ? () => ({}) : () => ({ ...envelope(), persistent: true, mandatory: true })
+    const properties =
+      message === 'bare' ? () => ({ persistent: true }) : () => ({ ...envelope(), persistent: true, mandatory: true })
     await channel.waitForConnect()
 
     return {
@@ -133,16 +139,15 @@ export function connectionManager(message: 'same' | 'bare'): OpenPublisher {
 }
 
 /** With its default configuration: five confirm channels, each with one message at a time. */
-export function rascalBroker(message: 'same' | 'bare'): OpenPublisher {
+export function rascalBroker(): OpenPublisher {
   return async (place) => {
     const broker = await openRascal(place, {
       publications: { orders: { vhost: '/', exchange: place.exchange, routingKey: TYPE } },
     })
-    const overrides = message === 'bare' ? () => ({}) : () => ({ options: envelope() })
 
     return {
       send: (data, done) => {
-        broker.publish('orders', data, overrides()).then((publication) => {
+        broker.publish('orders', data, { options: envelope() }).then((publication) => {
           publication.on('success', () => done()).on('error', done)
         }, done)
       },

@@ -3,18 +3,15 @@ import type { Place } from './place.js'
 
 /** How much a comparison may take. */
 export interface Plan {
-  /** How often each subject has its turn, after some turns to warm up. */
+  /** How often each subject has its turn before any counts. */
+  readonly warmUp: number
+  /** How often each subject has its turn after that. */
   readonly rounds: number
+  /** How long a turn is: ms of publishing, or messages to consume. */
+  readonly turn: number
   /** No round begins later than so many ms after the first one, however few there were. */
   readonly limit: number
-  /** How long a turn of publishing is, in ms. */
-  readonly ms: number
-  /** How many messages a turn of consuming is. */
-  readonly count: number
 }
-
-/** V8 has seen enough of each subject after so many turns. */
-const WARM_UP = 2
 
 /** What a subject did in each round, by its name. */
 export type Flows<Name extends string> = ReadonlyMap<Name, readonly Flow[]>
@@ -26,7 +23,7 @@ export type Flows<Name extends string> = ReadonlyMap<Name, readonly Flow[]>
 export async function inTurns<Name extends string, T extends { close(): Promise<void> }>(
   subjects: Readonly<Record<Name, (place: Place) => Promise<T>>>,
   place: Place,
-  { rounds, limit }: Plan,
+  { warmUp, rounds, limit }: Plan,
   turn: (subject: T) => Promise<Flow>,
 ): Promise<Flows<Name>> {
   const opened: [Name, T][] = []
@@ -37,13 +34,13 @@ export async function inTurns<Name extends string, T extends { close(): Promise<
       flows.set(name, [])
     }
     const startedAt = performance.now()
-    for (let round = 0; round < WARM_UP + rounds; round += 1) {
-      if (round > WARM_UP && performance.now() - startedAt > limit) break
+    for (let round = 0; round < warmUp + rounds; round += 1) {
+      if (round > warmUp && performance.now() - startedAt > limit) break
       for (const index of opened.keys()) {
         const [name, subject] = opened[(index + round) % opened.length]!
         globalThis.gc?.()
         const flow = await turn(subject)
-        if (round >= WARM_UP) flows.get(name)!.push(flow)
+        if (round >= warmUp) flows.get(name)!.push(flow)
       }
     }
   } finally {
