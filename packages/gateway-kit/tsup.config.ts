@@ -1,7 +1,13 @@
 import { defineConfig } from 'tsup'
 import { library } from '../../tooling/tsup.js'
 
-const options = library({ index: 'src/index.ts', jwt: 'src/jwt.ts', redis: 'src/redis.ts', grpc: 'src/grpc.ts' })
+const options = library({
+  index: 'src/index.ts',
+  jwt: 'src/jwt.ts',
+  redis: 'src/redis.ts',
+  grpc: 'src/grpc.ts',
+  kong: 'src/kong.ts',
+})
 
 // The bundled declarations lose the reference that the sources begin with; without it `AsyncDisposable` has no meaning there.
 const banner = '/// <reference lib="esnext.disposable" preserve="true" />'

@@ -21,11 +21,11 @@ import { checkScopes } from './permissions.js'
 import { compileRewrite } from './rewrite.js'
 import { checkUpstream, isServiceName } from './upstream.js'
 
-/** What a config may refer to. */
+/** What a config may refer to; where a map is not given, any name will do. */
 export interface Known {
-  readonly verifiers: Readonly<Record<string, unknown>>
-  readonly limiters: Readonly<Record<string, unknown>>
-  readonly transcoders: Readonly<Record<string, unknown>>
+  readonly verifiers?: Readonly<Record<string, unknown>> | undefined
+  readonly limiters?: Readonly<Record<string, unknown>> | undefined
+  readonly transcoders?: Readonly<Record<string, unknown>> | undefined
   readonly discovery: boolean
 }
 
@@ -224,9 +224,10 @@ function checkName(
   known: Known,
   report: Report,
 ): void {
-  if (Object.hasOwn(known[map], name)) return
+  const there = known[map]
+  if (there === undefined || Object.hasOwn(there, name)) return
 
-  const names = Object.keys(known[map])
+  const names = Object.keys(there)
   report(
     path,
     `${show(name)} is not in deps.${map}, which has ${names.length === 0 ? 'none' : names.map(show).join(', ')}`,
