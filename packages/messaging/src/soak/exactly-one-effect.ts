@@ -2,6 +2,7 @@ import type { ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
 import { setTimeout as wait } from 'node:timers/promises'
 import { rabbitmq } from '../rabbitmq.js'
+import type { Queryable } from '../shapes.js'
 import { openPool } from '../testing/databases.js'
 import { LEDGER_GROUPS, ledgerOutbox, prepareLedger } from './outbox-actors.js'
 import type { OwnBroker } from './own-broker.js'
@@ -161,7 +162,7 @@ export async function proveOneEffect(
     await Promise.all([...relays, ...consumers].map(kill))
     const deadLetters = await countDeadLetters(broker.url, say)
     return {
-      ...(await judge(pool, terms, total, say)),
+      ...(await judgeEffects(pool, { events: terms.events, groups: LEDGER_GROUPS, schema: 'msx_messaging' }, say)),
       deadLetters,
       written,
       troubles: terms.troubles.length,
@@ -202,25 +203,45 @@ async function countDeadLetters(url: string, say: (line: string) => void): Promi
   return count
 }
 
-async function judge(pool: Pool, { events }: EffectTerms, total: number, say: (line: string) => void) {
+export interface Verdict {
+  readonly missing: number
+  readonly doubled: number
+  readonly misordered: number
+  readonly left: number
+}
+
+export interface JudgedTerms {
+  /** How many were written, each with a row in `movement`. */
+  readonly events: number
+  readonly groups: readonly string[]
+  /** Of outbox and inbox. */
+  readonly schema: string
+}
+
+/** Compares what there is with what there has to be. */
+export async function judgeEffects(
+  pool: Queryable,
+  { events, groups, schema }: JudgedTerms,
+  say: (line: string) => void,
+): Promise<Verdict> {
   const { rows } = await pool.query(
-    `SELECT g.name, m.account, m.n, (SELECT count(*) FROM msx_messaging.inbox i WHERE i.group_name = g.name) AS handled
+    `SELECT g.name, m.account, m.n, (SELECT count(*) FROM "${schema}".inbox i WHERE i.group_name = g.name) AS handled
      FROM movement m CROSS JOIN unnest($1::text[]) AS g (name)
      WHERE NOT EXISTS (SELECT 1 FROM effect e WHERE e.group_name = g.name AND e.account = m.account AND e.n = m.n) LIMIT 20`,
-    [LEDGER_GROUPS],
+    [groups],
   )
   for (const row of rows) say(`  missing: ${JSON.stringify(row)}`)
   const one = async (sql: string): Promise<number> => (await pool.query(`SELECT (${sql})::int AS n`)).rows[0].n
   const distinct = await one('SELECT count(*) FROM (SELECT DISTINCT group_name, account, n FROM effect) AS e')
 
   return {
-    missing: total - distinct + (events - (await one('SELECT count(*) FROM movement'))),
+    missing: events * groups.length - distinct + (events - (await one('SELECT count(*) FROM movement'))),
     doubled: (await one('SELECT count(*) FROM effect')) - distinct,
     misordered: await one(
       `SELECT count(*) FROM (SELECT n, lag(n) OVER (PARTITION BY group_name, account ORDER BY id) AS before FROM effect) AS e
        WHERE n < before`,
     ),
-    left: await one('SELECT count(*) FROM msx_messaging.outbox'),
+    left: await one(`SELECT count(*) FROM "${schema}".outbox`),
   }
 }
 

@@ -10,7 +10,7 @@ import { openPool } from '../testing/databases.js'
 type LedgerSchemas = { 'ledger.moved': z.ZodObject<{ account: z.ZodString; n: z.ZodNumber }> }
 
 /** The event of the proof: the n-th one of its account. */
-const ledgerEvents: Catalogue<LedgerSchemas> = defineEvents<LedgerSchemas>({
+export const ledgerEvents: Catalogue<LedgerSchemas> = defineEvents<LedgerSchemas>({
   'ledger.moved': { schema: z.object({ account: z.string(), n: z.number() }), key: ({ account }) => account },
 })
 
@@ -23,13 +23,13 @@ export interface OutboxRole {
   readonly broker: string
 }
 
-export function ledgerOutbox(pool: Database): Outbox<LedgerSchemas> {
-  return createOutbox({ events: ledgerEvents, pool })
+export function ledgerOutbox(pool: Database, schema = 'msx_messaging'): Outbox<LedgerSchemas> {
+  return createOutbox({ events: ledgerEvents, pool, schema })
 }
 
 /** Also what all processes share: the tables of the business, and those of its consumers. */
-export async function prepareLedger(pool: Database): Promise<void> {
-  await ledgerOutbox(pool).migrate()
+export async function prepareLedger(pool: Database, schema?: string): Promise<void> {
+  await ledgerOutbox(pool, schema).migrate()
   await pool.query('CREATE TABLE movement (account text, n int, PRIMARY KEY (account, n))')
   await pool.query('CREATE TABLE effect (id bigserial PRIMARY KEY, group_name text, account text, n int)')
 }
