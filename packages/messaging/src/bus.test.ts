@@ -598,6 +598,7 @@ describe('what a transport tells', () => {
 })
 
 describe('wrong options', () => {
+  const ORDER = { orderId: '1' }
   const transport = memory()
 
   test.each([
@@ -624,6 +625,21 @@ describe('wrong options', () => {
     ['g', 'order.*', { retry: { delays: [1, Number.NaN] } }, /retry\.delays\[1\] must be/],
     ['g', 'order.*', { deadLetter: 'yes' }, /deadLetter must be true or false/],
     ['g', 'order.*', { queue: { name: '' } }, /queue\.name must be a string/],
+    ['g', 'order.*', { queue: 5 }, /queue must be \{ name, existing \}, got 5/],
+    ['g', 'order.*', { queue: 'orders' }, /queue must be \{ name, existing \}, got 'orders'/],
+    ['g', 'order.*', { queue: null }, /queue must be \{ name, existing \}, got null/],
+    ['g', 'order.*', { ordered: 5 }, /ordered must be \{ partitions, onFailure \}, got 5/],
+    ['g', 'order.*', { ordered: null }, /ordered must be \{ partitions, onFailure \}, got null/],
+    ['g', 'order.*', null, /options must be an object, got null/],
+    ['g', null, {}, /patterns must be a pattern or an array with at least one, got null/],
+    ['g', undefined, {}, /patterns must be a pattern or an array with at least one, got undefined/],
+    ['g', 5, {}, /patterns must be a pattern or an array with at least one, got 5/],
+    ['g', [null], {}, /pattern must be a string that is not empty, got null/],
+    ['g', `${'#.'.repeat(130)}#`, {}, /pattern must be a string of at most 255 bytes/],
+    ['ä'.repeat(126), 'order.*', {}, /group must be a string of at most 251 bytes/],
+    ['g'.repeat(219), 'order.*', { ephemeral: true }, /group must be a string of at most 218 bytes/],
+    ['g'.repeat(248), 'order.*', { ordered: { partitions: 2 } }, /group must be a string of at most 247 bytes/],
+    ['g', 'order.*', { queue: { name: 'q'.repeat(300) } }, /queue\.name must be a string of at most 251 bytes/],
   ])('are refused by subscribe: %j %j %j', (group, pattern, options, message) => {
     const { bus } = fixture()
 
@@ -644,6 +660,70 @@ describe('wrong options', () => {
   ])('are refused by defineEvents: %#', (specs, message) => {
     expect(() => defineEvents(specs as never)).toThrow(TypeError)
     expect(() => defineEvents(specs as never)).toThrow(message)
+  })
+
+  test.each<[string, (bus: ReturnType<typeof fixture>['bus']) => unknown, RegExp]>([
+    [
+      'publish',
+      (bus) => bus.publish('order.created', ORDER, null as never),
+      /publish 'order\.created': options must be an object, got null/,
+    ],
+    ['publish', (bus) => bus.publish('order.created', ORDER, 5 as never), /options must be an object, got 5/],
+    [
+      'publish',
+      (bus) => bus.publish('order.created', ORDER, { id: 'ä'.repeat(128) }),
+      /id must be a string of at most 255 bytes/,
+    ],
+    [
+      'publish',
+      (bus) => bus.publish('order.created', ORDER, { correlationId: 'c'.repeat(256) }),
+      /correlationId must be a string of at most 255 bytes/,
+    ],
+    [
+      'publish',
+      (bus) => bus.publish('order.created', ORDER, { headers: null as never }),
+      /headers must be an object, got null/,
+    ],
+    [
+      'publish',
+      (bus) => bus.publish('order.created', ORDER, { headers: 'a' as never }),
+      /headers must be an object, got 'a'/,
+    ],
+    [
+      'publish',
+      (bus) => bus.publish('order.created', ORDER, { headers: { ['n'.repeat(256)]: 1 } }),
+      /header name must be a string of at most 255 bytes/,
+    ],
+    [
+      'publishMany',
+      (bus) => bus.publishMany(null as never),
+      /publishMany: batch must be an iterable of \{ type, data, options \}, got null/,
+    ],
+    [
+      'publishMany',
+      (bus) => bus.publishMany([null] as never),
+      /publishMany: item 0 must be \{ type, data, options \}, got null/,
+    ],
+    [
+      'publishMany',
+      (bus) => bus.publishMany([{ type: 'order.created', data: ORDER, options: null as never }]),
+      /options must be an object, got null/,
+    ],
+    [
+      'request',
+      (bus) => bus.request('order.created', ORDER, undefined as never),
+      /request 'order\.created': options must be \{ reply, timeout \}, got undefined/,
+    ],
+    ['redrive', (bus) => bus.redrive('g', null as never), /redrive 'g': options must be an object, got null/],
+    ['close', (bus) => bus.close(null as never), /close: options must be an object, got null/],
+  ])('reject what %s returns, and say which: %#', async (_name, call, message) => {
+    const { bus } = fixture()
+    bus.subscribe('g', 'order.created', () => {})
+
+    const called = call(bus)
+
+    await expect(called).rejects.toThrow(message)
+    await expect(called).rejects.toThrow(TypeError)
   })
 
   test('a clock without now is refused by memory', () => {

@@ -3,7 +3,7 @@ import { timekeeper } from './clock.js'
 import { isMessagingError, MessagingError } from './errors.js'
 import type { BusEvents, BusListener } from './events.js'
 import { Aborts } from './internal/aborts.js'
-import { checkDuration, checkFunction, checkText, isAbortSignal, refuse } from './internal/check.js'
+import { checkDuration, checkFunction, checkObject, checkText, isAbortSignal, refuse } from './internal/check.js'
 import { createDecoder } from './internal/decode.js'
 import { createEmitter } from './internal/emitter.js'
 import { createEncoder, NO_OPTIONS, type Prepared } from './internal/encode.js'
@@ -223,6 +223,7 @@ export function createBus<S extends Schemas>(options: BusOptions<S>): Bus<S> {
   function publishNow(type: string, data: unknown, terms: PublishOptions): Promise<void> {
     try {
       if (isClosed) throw closedError(source)
+      checkObject(`publish '${type}'`, 'options', terms)
       if (terms.signal?.aborted) throw terms.signal.reason
 
       const prepared = encoder.encode(type, data, terms)
@@ -233,8 +234,9 @@ export function createBus<S extends Schemas>(options: BusOptions<S>): Bus<S> {
   }
 
   function publish(type: string, data: unknown, terms: PublishOptions = NO_OPTIONS): Promise<void> {
-    const { signal, timeout } = terms
     const published = inFlight.add(publishNow(type, data, terms))
+    // Null was refused with the other options.
+    const { signal, timeout } = terms ?? NO_OPTIONS
     if (signal === undefined && timeout === undefined) return published
 
     // What is no signal was refused with the other options.
@@ -244,8 +246,13 @@ export function createBus<S extends Schemas>(options: BusOptions<S>): Bus<S> {
 
   async function publishMany(batch: Iterable<Outgoing<S>>): Promise<void> {
     if (isClosed) throw closedError(source)
+    const isBatch = typeof (batch as Partial<Iterable<unknown>> | null | undefined)?.[Symbol.iterator] === 'function'
+    if (!isBatch) refuse('publishMany', 'batch', batch, 'an iterable of { type, data, options }')
 
     const items: readonly BatchItem[] = [...batch]
+    for (const [index, item] of items.entries()) {
+      checkObject('publishMany', `item ${index}`, item, '{ type, data, options }')
+    }
     const encoded = items.map(encodeItem)
     const isReady = (item: Prepared | Promise<Prepared>): item is Prepared => !(item instanceof Promise)
     const prepared = encoded.every(isReady) ? encoded : await Promise.all(encoded)
@@ -292,8 +299,10 @@ export function createBus<S extends Schemas>(options: BusOptions<S>): Bus<S> {
     })
   }
 
-  async function request(type: string, data: unknown, { reply: expected, timeout }: RequestOptions<string>) {
+  async function request(type: string, data: unknown, terms: RequestOptions<string>) {
     if (isClosed) throw closedError(source)
+    checkObject(`request '${type}'`, 'options', terms, '{ reply, timeout }')
+    const { reply: expected, timeout } = terms
     if (!eventTypes.includes(expected)) refuse(`request '${type}'`, 'reply', expected, 'an event of the catalogue')
     if (timeout === undefined) refuse(`request '${type}'`, 'timeout', timeout, 'a number of milliseconds')
     checkDuration(`request '${type}'`, 'timeout', timeout)
@@ -313,8 +322,7 @@ export function createBus<S extends Schemas>(options: BusOptions<S>): Bus<S> {
     terms: SubscribeOptions = {},
   ): Subscription {
     if (closing !== undefined) throw closedError(source)
-    const list = typeof patterns === 'string' ? [patterns] : [...patterns]
-    const settings = completeSettings(group, list, handler, terms, eventTypes)
+    const settings = completeSettings(group, patterns, handler, terms, eventTypes)
     checkDelays(settings, transport.longestDelay)
     for (const { settings: other } of subscriptions) {
       if (other.group === group || other.queue.name === settings.queue.name) throw groupTaken(group, other.group)
@@ -344,6 +352,7 @@ export function createBus<S extends Schemas>(options: BusOptions<S>): Bus<S> {
   async function redrive(group: string, terms: RedriveOptions = {}): Promise<RedriveResult> {
     if (isClosed) throw closedError(source)
     checkText('redrive', 'group', group)
+    checkObject(`redrive '${group}'`, 'options', terms)
     checkRedriveOptions(group, terms)
 
     const own = [...subscriptions].find((subscription) => subscription.group === group)?.settings.queue
@@ -369,11 +378,13 @@ export function createBus<S extends Schemas>(options: BusOptions<S>): Bus<S> {
     }
   }
 
-  function close({ timeout = CLOSE_TIMEOUT }: CloseOptions = {}): Promise<void> {
+  async function close(terms: CloseOptions = {}): Promise<void> {
+    checkObject('close', 'options', terms)
+    const { timeout = CLOSE_TIMEOUT } = terms
     checkDuration('close', 'timeout', timeout)
     closing ??= drainAndDisconnect(timeout)
 
-    return closing
+    await closing
   }
 
   async function drainAndDisconnect(timeout: number): Promise<void> {

@@ -69,6 +69,7 @@ export type {
   Consumer,
   ConsumeTerms,
   Delivery,
+  ForeignProperties,
   PublishTerms,
   QueueSpec,
   Transport,

@@ -1,4 +1,13 @@
-import { checkCount, checkDuration, checkFunction, checkText, refuse } from './internal/check.js'
+import {
+  checkCount,
+  checkDuration,
+  checkFunction,
+  checkLength,
+  checkObject,
+  checkText,
+  LONGEST_TEXT,
+  refuse,
+} from './internal/check.js'
 import { delayUnsupported } from './internal/refusals.js'
 import { topicMatcher } from './match.js'
 import { SLOTS } from './partitions.js'
@@ -79,16 +88,16 @@ export function deadLetterQueueOf(queue: string): string {
 
 export function completeSettings(
   group: string,
-  patterns: readonly string[],
+  given: string | readonly string[],
   handler: unknown,
   options: SubscribeOptions,
   eventNames: readonly string[],
 ): SubscriptionSettings {
   checkText('subscribe', 'group', group)
   const where = `subscribe '${group}'`
-  checkPatterns(where, patterns, eventNames)
+  const patterns = completePatterns(where, given, eventNames)
   checkFunction(where, 'handler', handler)
-  if (typeof options !== 'object' || options === null) refuse(where, 'options', options, 'an object')
+  checkObject(where, 'options', options)
 
   const { ephemeral = false } = options
   if (typeof ephemeral !== 'boolean') refuse(where, 'ephemeral', ephemeral, 'true or false')
@@ -100,8 +109,12 @@ export function completeSettings(
   checkCount(where, 'prefetch', prefetch, 1)
   checkDuration(where, 'timeout', timeout)
   if (typeof deadLetter !== 'boolean') refuse(where, 'deadLetter', deadLetter, 'true or false')
+  if (ordered !== undefined) checkObject(where, 'ordered', ordered, '{ partitions, onFailure }')
+  if (queue !== undefined) checkObject(where, 'queue', queue, '{ name, existing }')
   const name = queue?.name ?? group
   checkText(where, 'queue.name', name)
+  const suffix = suffixOf(options)
+  checkLength(where, queue?.name === undefined ? 'group' : 'queue.name', name, LONGEST_TEXT - suffix)
   const existing = queue?.existing ?? false
   if (typeof existing !== 'boolean') refuse(where, 'queue.existing', existing, 'true or false')
   if (existing && ordered)
@@ -161,11 +174,24 @@ function checkEphemeral(where: string, { ordered, queue, retry, deadLetter }: Su
   if (retry !== undefined && retry !== false && !isPlan) refuse(where, 'retry', retry, '{ immediate } or false')
 }
 
-function checkPatterns(where: string, patterns: readonly string[], eventNames: readonly string[]): void {
-  if (patterns.length === 0) refuse(where, 'patterns', patterns, 'a pattern or an array with at least one')
+/** How long what is put behind the name of a queue may be, in bytes: `.dlq`, `.by-key`, `.rest.32`, a dot and a UUID. */
+function suffixOf({ ephemeral, ordered }: SubscribeOptions): number {
+  if (ephemeral) return 37
+
+  return ordered === undefined ? 4 : 8
+}
+
+function completePatterns(where: string, given: unknown, eventNames: readonly string[]): readonly string[] {
+  const patterns: unknown = typeof given === 'string' ? [given] : given
+  if (!Array.isArray(patterns) || patterns.length === 0) {
+    refuse(where, 'patterns', given, 'a pattern or an array with at least one')
+  }
   for (const pattern of patterns) {
     checkText(where, 'pattern', pattern)
+    checkLength(where, 'pattern', pattern, LONGEST_TEXT)
     if (!eventNames.some(topicMatcher(pattern)))
       refuse(where, 'pattern', pattern, 'one that matches an event of the catalogue')
   }
+
+  return [...patterns]
 }

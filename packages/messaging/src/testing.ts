@@ -73,6 +73,7 @@ const CASES: Record<string, (bench: Bench) => Promise<void>> = {
       timestamp: 1_700_000_000_000,
       correlationId: 'c-1',
       replyTo: 'somewhere',
+      properties: { contentEncoding: 'identity', priority: 3, appId: 'another', type: 'Order' },
     }
     await connection.publish(sent, { mandatory: true })
 
@@ -83,6 +84,7 @@ const CASES: Record<string, (bench: Bench) => Promise<void>> = {
     for (const part of ['type', 'id', 'contentType', 'timestamp', 'correlationId', 'replyTo'] as const) {
       assert.equal(rest[part], sent[part], part)
     }
+    assert.deepEqual(rest.properties, sent.properties)
     assert.equal((delivery as Delivery).redelivered, false)
   },
 

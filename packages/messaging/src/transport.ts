@@ -70,6 +70,21 @@ export interface WireMessage {
   readonly replyTo?: string | undefined
   /** How long it may wait in a queue, in ms. */
   readonly ttl?: number | undefined
+  /** What a foreign publisher wrote on it besides. */
+  readonly properties?: ForeignProperties | undefined
+}
+
+/**
+ * Properties that nothing here reads or writes. They go along with the message to its retries and dead letters, for whoever
+ * looks at it there. AMQP's `user-id` does not: a broker takes it from that user only.
+ */
+export interface ForeignProperties {
+  readonly contentEncoding?: string | undefined
+  /** From 0 to 255. */
+  readonly priority?: number | undefined
+  readonly appId?: string | undefined
+  /** Not the type of the event, which is its routing key. */
+  readonly type?: string | undefined
 }
 
 export type WireHeaders = Readonly<Record<string, unknown>>

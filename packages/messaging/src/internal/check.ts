@@ -1,6 +1,9 @@
 /** The longest delay a Node timer keeps, in ms; above it setTimeout fires at once. */
 export const LONGEST_DELAY: number = 2 ** 31 - 1
 
+/** The longest text that AMQP carries as a name or an id, in bytes. */
+export const LONGEST_TEXT = 255
+
 /** Refuses a wrong option, naming it, what was given and what was expected. */
 export function refuse(where: string, option: string, value: unknown, expected: string): never {
   throw new TypeError(`${where}: ${option} must be ${expected}, got ${show(value)}`)
@@ -35,6 +38,18 @@ export function checkText(where: string, option: string, value: unknown): void {
 
 export function checkOptionalText(where: string, option: string, value: unknown): void {
   if (value !== undefined) checkText(where, option, value)
+}
+
+/** In bytes. */
+export function checkLength(where: string, option: string, value: string, most: number): void {
+  // No character has more than three bytes.
+  if (value.length * 3 <= most || Buffer.byteLength(value) <= most) return
+
+  refuse(where, option, value, `a string of at most ${most} bytes`)
+}
+
+export function checkObject(where: string, option: string, value: unknown, expected = 'an object'): void {
+  if (typeof value !== 'object' || value === null) refuse(where, option, value, expected)
 }
 
 export function checkFunction(where: string, option: string, value: unknown): void {

@@ -5,7 +5,15 @@ import { MessagingError } from '../errors.js'
 import type { MessageHeaders, PublishOptions } from '../message.js'
 import { slotOf } from '../partitions.js'
 import type { WireMessage } from '../transport.js'
-import { checkDuration, checkOptionalText, checkSignal, refuse } from './check.js'
+import {
+  checkDuration,
+  checkLength,
+  checkObject,
+  checkOptionalText,
+  checkSignal,
+  LONGEST_TEXT,
+  refuse,
+} from './check.js'
 import { HEADER, isReserved } from './envelope.js'
 import { invalid, summary, validate } from './schema.js'
 
@@ -179,10 +187,13 @@ function checkPublishOptions(type: string, options: PublishOptions): void {
   if (options === NO_OPTIONS) return
 
   const where = `publish '${type}'`
+  checkObject(where, 'options', options)
   checkOptionalText(where, 'id', options.id)
   checkOptionalText(where, 'key', options.key)
   checkOptionalText(where, 'correlationId', options.correlationId)
   checkOptionalText(where, 'causationId', options.causationId)
+  checkLength(where, 'id', options.id ?? '', LONGEST_TEXT)
+  checkLength(where, 'correlationId', options.correlationId ?? '', LONGEST_TEXT)
   checkDuration(where, 'delay', options.delay)
   checkDuration(where, 'ttl', options.ttl)
   checkDuration(where, 'timeout', options.timeout)
@@ -191,6 +202,7 @@ function checkPublishOptions(type: string, options: PublishOptions): void {
 }
 
 function checkHeaders(where: string, headers: MessageHeaders): void {
+  checkObject(where, 'headers', headers)
   for (const [name, value] of Object.entries(headers)) {
     if (isReserved(name))
       refuse(
@@ -199,6 +211,7 @@ function checkHeaders(where: string, headers: MessageHeaders): void {
         name,
         'outside of msx-*, cloudEvents*, CC, BCC and what RabbitMQ writes, such as x-death',
       )
+    checkLength(where, 'header name', name, LONGEST_TEXT)
     const isPlain = typeof value === 'string' || typeof value === 'boolean' || Number.isFinite(value)
     if (!isPlain) refuse(where, `header '${name}'`, value, 'a string, a finite number or a boolean')
   }

@@ -89,6 +89,20 @@ describe.skipIf(available === undefined)('beside others on the same broker', { t
     await until(async () => (await bus.redrive('emails', { dryRun: true })).moved === 1)
   })
 
+  test('keeps on retries and dead letters what a foreign publisher wrote on the message', async () => {
+    const properties = { contentEncoding: 'identity', priority: 4, appId: 'shop', type: 'Order' }
+    const { bus, group, letters } = await listening({ retry: { immediate: 0, delays: [1] } }, {}, () => {
+      throw new Error('no')
+    })
+
+    await publishRaw('order.created', '{"orderId":"1"}', { ...properties, messageId: 'm-1' })
+
+    await until(() => letters.length === 1)
+    await bus.close()
+    const letter = await onChannel(broker.admin, (channel) => channel.get(`${group}.dlq`))
+    expect(letter).toMatchObject({ properties: { ...properties, messageId: 'm-1' } })
+  })
+
   test('publishes what others understand: a CloudEvent in binary mode, bare JSON, persistent also for classic queues', async () => {
     const group = broker.name('classic')
     const bus = busOn({ queueType: 'classic' })

@@ -1,6 +1,6 @@
 import type { ConnectionOptions } from 'node:tls'
 import { type Backoff, exponential } from '@msx/retry'
-import { checkCount, checkDuration, checkFunction, checkText, refuse } from '../internal/check.js'
+import { checkCount, checkDuration, checkFunction, checkText, LONGEST_DELAY, refuse } from '../internal/check.js'
 import { completeReplay, type ReplayOptions } from './replay.js'
 
 /** What the socket is made with: options of `net.connect` or, for `amqps:`, of `tls.connect`. */
@@ -50,7 +50,10 @@ export interface RabbitmqOptions {
    * `confirmTimeout`.
    */
   readonly replay?: ReplayOptions | false | undefined
-  /** How long to wait before each attempt to reconnect. Default `exponential({ base: 200, max: 10_000 })` of @msx/retry. */
+  /**
+   * How long to wait before each attempt to reconnect. Where it throws, or returns no number of ms, the default is used.
+   * Default `exponential({ base: 200, max: 10_000 })` of @msx/retry.
+   */
   readonly reconnect?: Backoff | undefined
   /** After how much silence a peer is asked for a sign of life, in ms, rounded up to seconds; 0 for never. Default 10,000. */
   readonly heartbeat?: number | undefined
@@ -90,7 +93,8 @@ export function completeOptions(options: RabbitmqOptions): Settings {
 
   const { url, socket = {}, exchange = 'msx.events', topology = 'declare', queueType = 'quorum' } = options
   const { maxInFlight = 1_024, maxInFlightBytes = 16 * 1_024 * 1_024, onFull = 'wait' } = options
-  const { confirmTimeout = 30_000, reconnect = exponential({ base: 200, max: 10_000 }), heartbeat } = options
+  const standard = exponential({ base: 200, max: 10_000 })
+  const { confirmTimeout = 30_000, reconnect = standard, heartbeat } = options
   checkUrl(url)
   if (typeof socket !== 'object' || socket === null) refuse(WHERE, 'socket', socket, 'an object')
   checkDuration(WHERE, 'socket.timeout', socket.timeout)
@@ -120,8 +124,22 @@ export function completeOptions(options: RabbitmqOptions): Settings {
     onFull,
     confirmTimeout,
     replay: completeReplay(WHERE, options.replay),
-    reconnect,
+    reconnect: reliable(reconnect, standard),
     heartbeat,
+  }
+}
+
+/** What is wrong with a back-off must neither end reconnecting nor make it go on without a pause. */
+function reliable(backoff: Backoff, standard: Backoff): Backoff {
+  return (...facts) => {
+    try {
+      const delay: unknown = backoff(...facts)
+      if (typeof delay === 'number' && delay >= 0) return Math.min(delay, LONGEST_DELAY)
+      if (delay instanceof Promise) delay.catch(() => {})
+    } catch {
+      // There is nobody to throw it to.
+    }
+    return standard(...facts)
   }
 }
 

@@ -101,6 +101,10 @@ const message = fc.record<WireMessage>(
     correlationId: fc.option(alike, { nil: undefined }),
     replyTo: fc.constantFrom('answers', 'ä', undefined),
     ttl: fc.option(fc.double({ noNaN: true, min: 0, max: 1e9 }), { nil: undefined }),
+    properties: fc.option(
+      fc.record({ contentEncoding: alike, priority: fc.nat(255), appId: alike, type: alike }, { requiredKeys: [] }),
+      { nil: undefined },
+    ),
   },
   { requiredKeys: ['type', 'body', 'headers'] },
 )
@@ -122,6 +126,7 @@ const difference = fc.record<Partial<WireMessage>>(
     correlationId: alike,
     timestamp: fc.nat(5_000),
     ttl: fc.constantFrom(1, 1.5, 2, 1_000),
+    properties: fc.constantFrom({ priority: 1 }, { priority: 2 }, undefined),
   },
   { requiredKeys: [] },
 )

@@ -18,13 +18,17 @@ const PERSISTENT = 2
 /** Which properties follow, in this order. */
 const FLAG = {
   contentType: 0x8000,
+  contentEncoding: 0x4000,
   headers: 0x2000,
   deliveryMode: 0x1000,
+  priority: 0x0800,
   correlationId: 0x0400,
   replyTo: 0x0200,
   expiration: 0x0100,
   messageId: 0x0080,
   timestamp: 0x0040,
+  type: 0x0020,
+  appId: 0x0008,
 } as const
 
 /** Of so many types the last message is kept, when its frames have no more bytes than these. */
@@ -85,8 +89,7 @@ export class PublishFrames {
     // What could be rewritten only in part is no message.
     this.#heads.delete(parcel.key)
     const made = this.#write(parcel)
-    // What goes to a queue has its type in a header, and is rare.
-    if (!parcel.sent && made.bytes.length <= LARGEST_KEPT) {
+    if (isUsual(parcel) && made.bytes.length <= LARGEST_KEPT) {
       if (this.#heads.size >= MOST_TYPES) this.#heads.clear()
       this.#heads.set(parcel.key, made)
     }
@@ -130,7 +133,8 @@ export class PublishFrames {
     out.octet(isMandatory ? MANDATORY : 0)
     this.#close(method)
 
-    const { contentType, correlationId, replyTo, ttl, id, timestamp, body } = message
+    const { contentType, correlationId, replyTo, ttl, id, timestamp, body, properties = {} } = message
+    const { contentEncoding, priority, type, appId } = properties
     const seconds = secondsOf(timestamp)
     const header = this.#open(FRAME.header)
     out.short(BASIC)
@@ -141,13 +145,18 @@ export class PublishFrames {
       FLAG.headers |
         FLAG.deliveryMode |
         (contentType === undefined ? 0 : FLAG.contentType) |
+        (contentEncoding === undefined ? 0 : FLAG.contentEncoding) |
+        (priority === undefined ? 0 : FLAG.priority) |
         (correlationId === undefined ? 0 : FLAG.correlationId) |
         (replyTo === undefined ? 0 : FLAG.replyTo) |
         (ttl === undefined ? 0 : FLAG.expiration) |
         (id === undefined ? 0 : FLAG.messageId) |
-        (seconds === undefined ? 0 : FLAG.timestamp),
+        (seconds === undefined ? 0 : FLAG.timestamp) |
+        (type === undefined ? 0 : FLAG.type) |
+        (appId === undefined ? 0 : FLAG.appId),
     )
     if (contentType !== undefined) out.shortText(contentType, 'contentType')
+    if (contentEncoding !== undefined) out.shortText(contentEncoding, 'contentEncoding')
     const names: string[] = []
     const values: unknown[] = []
     const places: (number | undefined)[] = []
@@ -158,12 +167,15 @@ export class PublishFrames {
       places.push(isAscii(value) ? at : undefined)
     })
     out.octet(PERSISTENT)
+    if (priority !== undefined) out.octet(priority)
     const correlationAt = correlationId === undefined ? 0 : out.shortText(correlationId, 'correlationId')
     if (replyTo !== undefined) out.shortText(replyTo, 'replyTo')
     if (ttl !== undefined) out.shortText(String(Math.ceil(ttl)), 'ttl')
     const idAt = id === undefined ? 0 : out.shortText(id, 'id')
     const secondsAt = out.length
     if (seconds !== undefined) out.longlong(seconds)
+    if (type !== undefined) out.shortText(type, 'properties.type')
+    if (appId !== undefined) out.shortText(appId, 'properties.appId')
     this.#close(header)
 
     return {
@@ -203,9 +215,16 @@ export class PublishFrames {
   }
 }
 
-function fits(head: Head, { exchange, message, sent, onReturned }: Parcel): boolean {
+/** What goes to a queue, or was made by others, has more on it, and is rare. */
+function isUsual({ sent, message }: Parcel): boolean {
+  return !sent && message.properties === undefined
+}
+
+function fits(head: Head, parcel: Parcel): boolean {
+  const { exchange, message, onReturned } = parcel
+
   return (
-    !sent &&
+    isUsual(parcel) &&
     head.exchange === exchange &&
     head.isMandatory === (onReturned !== undefined) &&
     head.contentType === message.contentType &&

@@ -40,6 +40,7 @@ export function toProperties(message: WireMessage, sent: boolean, mandatory: boo
     correlationId: message.correlationId,
     replyTo: message.replyTo,
     expiration: message.ttl === undefined ? undefined : String(Math.ceil(message.ttl)),
+    ...message.properties,
   }
   return properties as Options.Publish
 }
@@ -74,6 +75,7 @@ export function fromAmqp({ content, fields, properties }: Message, names: Names)
     correlationId: textOr(properties.correlationId),
     replyTo: textOr(properties.replyTo),
     ttl: properties.expiration === undefined ? undefined : Number(properties.expiration),
+    properties: foreignOf(properties),
   }
   if (death === undefined || names.isWait(death.queue) || readText(message.headers, HEADER.errorCode) !== undefined) {
     return message
@@ -84,6 +86,12 @@ export function fromAmqp({ content, fields, properties }: Message, names: Names)
   const attempts = readCount(message.headers, HEADER.attempts) ?? 0
   const letter = { ...message, headers: { ...message.headers, [HEADER.queue]: queue } }
   return withFailure(letter, { group: queue, code, reason, attempts, at })
+}
+
+function foreignOf({ contentEncoding, priority, appId, type }: Message['properties']): WireMessage['properties'] {
+  const isNone = contentEncoding === undefined && priority === undefined && appId === undefined && type === undefined
+
+  return isNone ? undefined : { contentEncoding, priority, appId, type }
 }
 
 interface Death {
