@@ -201,6 +201,7 @@ export function define(
 
 /** The service: it applies a key once, and after its undoing never again, whatever is still on its way. */
 export class World {
+  readonly #table: string
   readonly #fates = new Map<string, Effect>()
   readonly #calls = new Map<string, number>()
   readonly #keys = new Map<string, 'applied' | 'undone'>()
@@ -209,6 +210,11 @@ export class World {
   readonly #repaired = new Set<string>()
   /** What must never happen, and did. */
   readonly problems: string[] = []
+
+  /** `table` is what transactional steps write, where there is a database. */
+  constructor(table = 'effect') {
+    this.#table = table
+  }
 
   /** Decides what becomes of the calls of an order's steps; of others they work. */
   fate(order: string, effects: readonly Effect[]): void {
@@ -271,7 +277,7 @@ export class World {
   /** Says whether a transactional step is to fail; what it writes counts once its transaction has committed. */
   async tx(tx: Queryable, order: string, name: string, undo: boolean): Promise<string> {
     refuse(this.#fateOf(order, name, undo), name)
-    await tx.query(undo ? REMOVE : ADD, [order, name])
+    await tx.query(`INSERT INTO ${this.#table} (saga, name, times) VALUES ($1, $2, $3)`, [order, name, undo ? -1 : 1])
     return name
   }
 
@@ -285,21 +291,21 @@ export class World {
 
   /** Transactions of a store without a database: what they write is there when they end well, all of it. */
   readonly transaction = async <T>(run: (tx: Queryable) => Promise<T>): Promise<T> => {
-    const written: [string, unknown[]][] = []
+    const written: unknown[][] = []
     const answer = await run({
-      async query(text, values = []) {
-        written.push([text, values])
+      async query(_text, values = []) {
+        written.push(values)
         return { rows: [] }
       },
     })
-    for (const [text, [order, name]] of written) this.#count(String(order), String(name), text === REMOVE ? -1 : 1)
+    for (const [order, name, times] of written) this.#count(String(order), String(name), Number(times))
     return answer
   }
 
   /** The same in a database: reads the tables that transactional steps have written. */
   async readFrom(database: Queryable): Promise<void> {
     const { rows } = await database.query(
-      `SELECT saga, name, sum(times)::int AS times FROM saga_effect GROUP BY saga, name`,
+      `SELECT saga, name, sum(times)::int AS times FROM ${this.#table} GROUP BY saga, name`,
     )
     for (const { saga: order, name, times } of rows) {
       const at = `${order} ${name}`
@@ -309,9 +315,6 @@ export class World {
   }
   readonly #tables = new Map<string, number>()
 }
-
-const ADD = 'INSERT INTO saga_effect (saga, name, times) VALUES ($1, $2, 1)'
-const REMOVE = 'INSERT INTO saga_effect (saga, name, times) VALUES ($1, $2, -1)'
 
 function refuse(fate: Fate, what: string): void {
   if (fate === 'refused') throw new StepRejectedError(`${what} was refused`)

@@ -10,7 +10,7 @@ export interface TestDatabase {
   readonly pool: Database
   transaction<T>(run: (tx: Queryable) => Promise<T>): Promise<T>
   /** A migrated store in a schema of its own. */
-  store(): Promise<PostgresStore>
+  store(options?: { readonly testClock?: boolean }): Promise<PostgresStore>
   close(): Promise<void>
 }
 
@@ -28,7 +28,9 @@ export async function pgliteDatabase(): Promise<TestDatabase> {
 /** Undefined when no server answers, unless MSX_REQUIRE_SERVICES says that it must. */
 export async function postgresDatabase(): Promise<TestDatabase | undefined> {
   const url = process.env['DATABASE_URL'] ?? 'postgres://postgres@127.0.0.1:5432/postgres'
-  const pool = new pg.Pool({ connectionString: url, connectionTimeoutMillis: 3_000 })
+  // What survives the loss of power is not asked here, and waiting for the disk is most of the time.
+  const options = '-c synchronous_commit=off'
+  const pool = new pg.Pool({ connectionString: url, connectionTimeoutMillis: 3_000, options })
   pool.on('error', () => undefined)
   try {
     await pool.query('SELECT 1')
@@ -67,10 +69,10 @@ function database(
     name,
     pool,
     transaction,
-    async store() {
+    async store(options) {
       const schema = `msx_saga_${run}_${schemas.length}`
       schemas.push(schema)
-      const store = postgresStore({ pool, schema })
+      const store = postgresStore({ ...options, pool, schema })
       await store.migrate()
       return store
     },
