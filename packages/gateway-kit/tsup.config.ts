@@ -7,6 +7,7 @@ const options = library({
   redis: 'src/redis.ts',
   grpc: 'src/grpc.ts',
   kong: 'src/kong.ts',
+  cli: 'src/cli.ts',
 })
 
 // The bundled declarations lose the reference that the sources begin with; without it `AsyncDisposable` has no meaning there.

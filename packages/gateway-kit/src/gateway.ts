@@ -48,14 +48,18 @@ export interface GatewayDeps<R = never> {
   readonly clock?: Clock | undefined
 }
 
+/** What routes name, and what may change with them. */
+export type NamedDeps = Pick<GatewayDeps, 'discovery' | 'verifiers' | 'limiters' | 'transcoders'>
+
 export interface Gateway extends AsyncDisposable {
   /** For a server of your own. Every request ends here: what no route takes is a 404. */
   readonly handler: Middleware
   /**
    * Puts another config in the place of this one, as a whole or not at all. Breakers and limiters of routes whose id
-   * and settings stay are kept; requests under way finish by the old config.
+   * and settings stay are kept; requests under way finish by the old config. `changed` puts other verifiers, limiters,
+   * transcoders or discovery in the place of the ones there were.
    */
-  reload(config: GatewayConfig): void
+  reload(config: GatewayConfig, changed?: NamedDeps): void
   /** Starts a server. Default port and host: the config's `listen`, else any free port on all interfaces. */
   listen(port?: number, host?: string): Promise<Server>
   /** Takes no more, lets requests under way finish for `timeout` ms (default 10_000), then cuts them. */
@@ -91,7 +95,8 @@ interface Kept<T> {
  * const gateway = createGateway({ routes: [{ path: '/api/users/**', upstream: 'http://127.0.0.1:3001' }] })
  * await gateway.listen(8080)
  */
-export function createGateway<R = never>(config: GatewayConfig, deps: GatewayDeps<R> = {}): Gateway {
+export function createGateway<R = never>(config: GatewayConfig, given: GatewayDeps<R> = {}): Gateway {
+  let deps = given
   const clock = deps.clock ?? systemClock
   const owned: Agent | undefined = deps.dispatcher === undefined ? createAgent() : undefined
   const dispatcher: Dispatcher = deps.dispatcher ?? owned!
@@ -142,6 +147,7 @@ export function createGateway<R = never>(config: GatewayConfig, deps: GatewayDep
             via,
           )
         : undefined
+    const transcoder = route.grpc === undefined ? undefined : deps.transcoders![route.grpc]!
     const pattern = parsePattern(route.path)
     const rewrite = route.rewrite === undefined ? undefined : compileRewrite(route.rewrite, pattern)
 
@@ -154,8 +160,7 @@ export function createGateway<R = never>(config: GatewayConfig, deps: GatewayDep
       forward(req, res, target) {
         const path = rewrite === undefined ? target.path : rewrite(target.path, () => capture(pattern, target.path))
         const rewritten = withQuery(path, target)
-        if (forwarding === undefined)
-          transcodeWith(deps.transcoders![route.grpc!]!, req, res, route, rewritten, breaker)
+        if (forwarding === undefined) transcodeWith(transcoder!, req, res, route, rewritten, breaker)
         else new Exchange(req, res, forwarding, rewritten).run()
       },
     }
@@ -286,8 +291,15 @@ export function createGateway<R = never>(config: GatewayConfig, deps: GatewayDep
 
   return {
     handler,
-    reload(next) {
-      table = build(next)
+    reload(next, changed = {}) {
+      const before = deps
+      deps = { ...deps, ...changed }
+      try {
+        table = build(next)
+      } catch (error) {
+        deps = before
+        throw error
+      }
       current = next
     },
     async listen(port = current.listen?.port ?? 0, host = current.listen?.host) {

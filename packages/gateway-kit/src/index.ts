@@ -1,5 +1,6 @@
 // The gateway
 
+export { accessLine } from './access-line.js'
 export type { TrustConfig } from './address.js'
 // What middleware of your own may want
 export { clientAddress } from './address.js'
@@ -15,7 +16,7 @@ export type { CorsOptions } from './cors.js'
 export { cors } from './cors.js'
 export type { ConfigIssue, ProxyErrorCode, ProxyErrorKind, ProxyPhase } from './errors.js'
 export { AuthError, GatewayConfigError, isAuthError, isGatewayConfigError, isProxyError, ProxyError } from './errors.js'
-export type { Gateway, GatewayDeps } from './gateway.js'
+export type { Gateway, GatewayDeps, NamedDeps } from './gateway.js'
 export { createGateway } from './gateway.js'
 export type { HeaderRules } from './headers.js'
 export type { GcraOptions } from './limit/gcra.js'
