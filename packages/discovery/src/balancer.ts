@@ -14,13 +14,15 @@ export interface PickOptions {
   readonly hashKey?: string | undefined
 }
 
-/** An endpoint as a balancer sees it. The same object from pick to pick, so a WeakMap can keep what a balancer learns. */
+/** An endpoint as a balancer sees it: the same object from pick to pick. */
 export interface Node {
   readonly endpoint: Endpoint
   /** Leases that are not done yet. */
   readonly inflight: number
   /** The weight to balance by: the endpoint's, less while it warms up. It changes only with the list that `pick` is given. */
   readonly weight: number
+  /** Where the balancer may keep what it learns of this endpoint. Nobody else reads or writes it. */
+  notes?: unknown
 }
 
 /** What a finished request tells about its endpoint. */
@@ -34,10 +36,20 @@ export interface Sample {
 
 /** Decides who gets the next request. */
 export interface Balancer {
-  /** Picks one of `nodes`, which are never empty and all allowed. Called for every request: no waiting, little work. */
-  pick(nodes: readonly Node[], options: PickOptions): Node
-  /** Learns from a request. Called at most once per lease: at the first byte, or at the end of one without. */
-  settle?(node: Node, sample: Sample): void
+  /**
+   * Picks one of `nodes`, which are never empty and all allowed. Called for every request: no waiting, little work.
+   *
+   * @param now What the clock says, so that it need not be asked again: that takes longer than all the rest. A service
+   * always tells.
+   */
+  pick(nodes: readonly Node[], options: PickOptions, now?: number): Node
+  /**
+   * Learns from a request. Called once per lease: at the first byte, or at the end of one without; and once more when it
+   * fails after the first byte.
+   *
+   * @param now As for `pick`.
+   */
+  settle?(node: Node, sample: Sample, now?: number): void
 }
 
 /** Makes the balancer of one service. */

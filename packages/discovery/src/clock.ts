@@ -1,3 +1,5 @@
+import process from 'node:process'
+
 /** A source of time. Both units are milliseconds; `now` is monotonic and its zero is arbitrary. */
 export interface Clock {
   now(): number
@@ -5,8 +7,16 @@ export interface Clock {
   after?(ms: number, run: () => void): () => void
 }
 
-/** The monotonic clock of the process. */
-export const systemClock: Clock = { now: () => performance.now() }
+/**
+ * The monotonic clock of the process: the time of `performance.now()`, from another zero. On Node 20 that one takes a third
+ * longer, with the getter of the global and the check of its receiver, and it is most of what a pick costs.
+ */
+export const systemClock: Clock = {
+  now() {
+    const time = process.hrtime()
+    return time[0] * 1_000 + time[1] / 1e6
+  },
+}
 
 /** Runs `run` after `ms` on the clock. Real timers are unref'd: they are housekeeping and keep no process alive. */
 export function schedule(clock: Clock, ms: number, run: () => void): () => void {

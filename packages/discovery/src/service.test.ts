@@ -1,5 +1,7 @@
 import { getEventListeners } from 'node:events'
 import { beforeEach, describe, expect, it, vi } from 'vitest'
+import type { Balancer } from './balancer.js'
+import { peakEwma } from './balancers/peak-ewma.js'
 import { roundRobin } from './balancers/round-robin.js'
 import { createDiscovery, type Discovery, type DiscoveryOptions } from './discovery.js'
 import { isNoEndpointsError } from './errors.js'
@@ -368,6 +370,40 @@ describe('pick', () => {
 
     expect(pickIds(3, { zone: 'west' })).toEqual(['b', 'b', 'b'])
     expect(pickIds(1, { zone: 'west', exclude: new Set(['b']) })).toEqual(['a'])
+  })
+
+  it('asks the clock once, and its lease once more: that takes longer than all the rest', () => {
+    start({ balancer: peakEwma() })
+    source.sink.update(['a', 'b', 'c'].map((id) => endpoint(id)))
+    const now = vi.spyOn(clock, 'now')
+
+    const lease = service.pick()
+    expect(now).toHaveBeenCalledTimes(1)
+    lease.done('success')
+    expect(now).toHaveBeenCalledTimes(2)
+
+    const slow = service.pick()
+    slow.firstByte()
+    slow.done('success')
+    expect(now).toHaveBeenCalledTimes(4)
+  })
+
+  it('offers the same list each time, of a zone, too: nobody is looked through for a request', () => {
+    const pick = vi.fn<Balancer['pick']>((nodes) => nodes[0]!)
+    start({ balancer: () => ({ pick }) })
+    source.sink.update([endpoint('a', { zone: 'eu' }), endpoint('b'), endpoint('c', { zone: 'eu' })])
+    const offered = () => pick.mock.lastCall?.[0]
+
+    service.pick()
+    const all = offered()
+    service.pick({ zone: 'eu' })
+    const near = offered()
+    service.pick({ zone: 'mars' })
+
+    expect(offered()).toBe(all)
+    expect(near?.map((node) => node.endpoint.id)).toEqual(['a', 'c'])
+    service.pick({ zone: 'eu' })
+    expect(offered()).toBe(near)
   })
 
   it('does not pick an endpoint from the moment it is gone', () => {

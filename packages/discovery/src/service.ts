@@ -7,7 +7,7 @@ import { changesOf } from './internal/changes.js'
 import { type EjectionReason, Ejections } from './internal/ejections.js'
 import type { Emitter } from './internal/emitter.js'
 import { keepAlive } from './internal/keep-alive.js'
-import { candidates, type Tiers, toTiers } from './internal/tiers.js'
+import { Tiers } from './internal/tiers.js'
 import { TrackedLease, TrackedNode } from './internal/tracked-node.js'
 import { WarmUp } from './internal/warm-up.js'
 import type { Lease } from './lease.js'
@@ -94,14 +94,15 @@ export class WatchedService implements Service {
   readonly clock: Clock
   readonly #context: ServiceContext
   readonly #watch = new AbortController()
+  #closed = false
   readonly #waiting = new Set<() => void>()
   readonly #retired = new Map<string, { node: TrackedNode; since: number }>()
   #snapshot: Snapshot
   readonly #totals = { picked: 0, failed: 0, cancelled: 0, refused: 0 }
   #nodes = new Map<string, TrackedNode>()
   /** Everybody, and those among them who are not ejected: the same object while that is everybody. */
-  #all: Tiers<TrackedNode> = []
-  #admitted: Tiers<TrackedNode> = []
+  #all = new Tiers<TrackedNode>([])
+  #admitted = this.#all
   readonly #ejections: Ejections | undefined
   readonly #warmUp: WarmUp | undefined
   #lastRefresh = Number.NEGATIVE_INFINITY
@@ -125,7 +126,7 @@ export class WatchedService implements Service {
   }
 
   get closed(): boolean {
-    return this.#watch.signal.aborted
+    return this.#closed
   }
 
   get metrics(): ServiceMetrics {
@@ -138,8 +139,8 @@ export class WatchedService implements Service {
       ...this.#totals,
       endpoints: endpoints.map(({ id, url }) => {
         const node = this.#nodes.get(id)! // one node per endpoint of the snapshot
-        const { inflight, picked, failed, cancelled } = node
-        return { id, url, inflight, picked, failed, cancelled, ejected: this.#ejections?.has(node) ?? false }
+        const { inflight, picked, failed, cancelled, ejected } = node
+        return { id, url, inflight, picked, failed, cancelled, ejected }
       }),
     }
   }
@@ -167,6 +168,7 @@ export class WatchedService implements Service {
     this.#endEmptyGrace?.()
     this.#endStaleness?.()
     this.#warmUp?.end()
+    this.#closed = true
     this.#watch.abort(new DiscoveryClosedError())
     this.#wake()
   }
@@ -183,15 +185,16 @@ export class WatchedService implements Service {
   }
 
   pick(options: PickOptions = ANYBODY): Lease {
-    if (this.closed) throw new DiscoveryClosedError()
+    if (this.#closed) throw new DiscoveryClosedError()
 
     const now = this.clock.now()
-    const allowed = candidates(this.#admitted, options)
-    const probe = this.#probe(now, options, allowed)
-    const node = probe ?? this.#choose(allowed, options)
+    const allowed = this.#admitted.candidates(options)
+    const probe = this.#admitted === this.#all ? undefined : this.#probe(now, options, allowed)
+    const node = probe ?? this.balancer.pick(allowed.length > 0 ? allowed : this.#lastResort(options), options, now)
+    if (!(node instanceof TrackedNode)) throw new TypeError('balancer.pick must return one of the nodes it was given')
 
     this.#totals.picked++
-    return new TrackedLease(node, this, now, probe !== undefined)
+    return new TrackedLease(node, now, probe !== undefined)
   }
 
   changes(signal?: AbortSignal): AsyncIterable<Snapshot> {
@@ -203,12 +206,15 @@ export class WatchedService implements Service {
     return () => void this.#waiting.delete(wake)
   }
 
-  answered(node: TrackedNode): void {
-    this.#ejections?.answered(node, this.clock.now())
+  answered(node: TrackedNode, now: number): void {
+    this.#ejections?.answered(node, now)
   }
 
-  finished(node: TrackedNode, outcome: Outcome, probe: boolean): void {
-    this.#ejections?.finished(node, outcome, probe, this.clock)
+  finished(node: TrackedNode, outcome: Outcome, probe: boolean, now: number | undefined): void {
+    const ejections = this.#ejections
+    if (ejections !== undefined && !ejections.isIndifferent(node, outcome)) {
+      ejections.finished(node, outcome, probe, now ?? this.clock.now())
+    }
     if (outcome === 'cancelled') this.#totals.cancelled++
     if (outcome !== 'failure') return
 
@@ -229,32 +235,25 @@ export class WatchedService implements Service {
   }
 
   #probe(now: number, options: PickOptions, allowed: readonly TrackedNode[]): TrackedNode | undefined {
-    const ejections = this.#ejections
-    if (ejections === undefined || ejections.size === 0) return undefined
-
-    return ejections.probe(now, options, allowed[0]?.endpoint)
+    return this.#ejections?.probe(now, options, allowed[0]?.endpoint)
   }
 
-  #choose(allowed: readonly TrackedNode[], options: PickOptions): TrackedNode {
-    // With nobody else left, those who were ejected here are better than nobody. Whom the source leaves out stays out.
-    const nodes = allowed.length > 0 ? allowed : candidates(this.#all, options)
-    if (nodes.length === 0) {
-      this.#totals.refused++
-      this.#refresh()
-      throw this.#nobody()
-    }
+  /** With nobody else left, those who were ejected here are better than nobody. Whom the source leaves out stays out. */
+  #lastResort(options: PickOptions): readonly TrackedNode[] {
+    const nodes = this.#all.candidates(options)
+    if (nodes.length > 0) return nodes
 
-    const node = this.balancer.pick(nodes, options)
-    if (!(node instanceof TrackedNode)) throw new TypeError('balancer.pick must return one of the nodes it was given')
-    return node
+    this.#totals.refused++
+    this.#refresh()
+    throw this.#nobody()
   }
 
   /** Puts the nodes in the order of their use, anew: who is ejected or how much weight they have has changed. */
   #arrange(): void {
     const nodes = [...this.#nodes.values()]
-    this.#all = toTiers(nodes)
+    this.#all = new Tiers(nodes)
     const noneEjected = this.#ejections === undefined || this.#ejections.size === 0
-    this.#admitted = noneEjected ? this.#all : toTiers(nodes.filter((node) => !this.#ejections?.has(node)))
+    this.#admitted = noneEjected ? this.#all : new Tiers(nodes.filter((node) => !node.ejected))
   }
 
   #update(reported: readonly EndpointInit[]): void {
@@ -350,7 +349,7 @@ export class WatchedService implements Service {
       const known = present ?? this.#retired.get(endpoint.id)?.node
       const moved = known?.endpoint.host !== endpoint.host || known.endpoint.port !== endpoint.port
       const isNew = known === undefined || moved
-      const node = isNew ? new TrackedNode(endpoint) : known
+      const node = isNew ? new TrackedNode(endpoint, this) : known
 
       node.endpoint = endpoint
       if (isNew) cold.push(node)

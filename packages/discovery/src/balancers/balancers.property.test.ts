@@ -6,7 +6,7 @@ import { leastRequest } from './least-request.js'
 import { peakEwma } from './peak-ewma.js'
 import { randomChoice } from './random-choice.js'
 import { roundRobin } from './round-robin.js'
-import { samplePair } from './sample-pair.js'
+import { firstIndex, secondIndex } from './sample-pair.js'
 import { countPicks, nodesOf } from './test-nodes.js'
 
 const weights = fc.array(fc.integer({ min: 0, max: 20 }), { minLength: 1, maxLength: 12 })
@@ -63,21 +63,22 @@ describe('roundRobin', () => {
   })
 })
 
-describe('samplePair', () => {
-  it('draws two different elements, and every pair alike', () => {
+describe('a draw', () => {
+  it('has two different indices, and every pair alike', () => {
     const random = seeded(5)
     const counts = new Map<string, number>()
     for (let index = 0; index < 12_000; index++) {
-      const [first, second] = samplePair(['a', 'b', 'c'], random)
+      const draw = random() * 3
+      const [first, second] = [firstIndex(draw), secondIndex(draw, 3)]
       expect(first).not.toBe(second)
-      counts.set(first + second, (counts.get(first + second) ?? 0) + 1)
+      counts.set(`${first}${second}`, (counts.get(`${first}${second}`) ?? 0) + 1)
     }
 
     expect(counts.size).toBe(6)
     for (const count of counts.values()) expect(Math.abs(count - 2_000)).toBeLessThan(200)
   })
 
-  it('draws the only one twice', () => {
-    expect(samplePair(['a'], seeded(1))).toEqual(['a', 'a'])
+  it('has the only one twice', () => {
+    expect([0, 0.5, 0.999].map((draw) => secondIndex(draw, 1))).toEqual([0, 0, 0])
   })
 })

@@ -1,6 +1,6 @@
 import type { BalancerFactory, Node } from '../balancer.js'
 import { weightOf } from '../balancer.js'
-import { samplePair } from './sample-pair.js'
+import { firstIndex, secondIndex } from './sample-pair.js'
 
 /**
  * Of two endpoints drawn at random, the one with fewer requests in flight for its weight. Two draws come close to looking
@@ -11,7 +11,9 @@ export function leastRequest(): BalancerFactory {
   return function createLeastRequest({ random }) {
     return {
       pick(nodes) {
-        const [first, second] = samplePair(nodes, random)
+        const draw = random() * nodes.length
+        const first = nodes[firstIndex(draw)]! // random() is below 1
+        const second = nodes[secondIndex(draw, nodes.length)]!
         return load(second) < load(first) ? second : first
       },
     }

@@ -41,6 +41,37 @@ describe('peakEwma', () => {
     expect(countPicks(balancer, nodes, 50)).toEqual({ a: 50 })
   })
 
+  it('does not take what another balancer learned of the same nodes for its own', () => {
+    bothProven()
+    const other = peakEwma()({ random: seeded(3), clock })
+    answer(other, a, 20)
+    answer(other, b, 10)
+
+    expect(countPicks(other, nodes, 50)).toEqual({ b: 50 })
+  })
+
+  it('compares what was learned at different times as both have faded by now', () => {
+    start({ decay: 1_000 })
+    answer(balancer, a, 100)
+    clock.advance(2_000)
+    answer(balancer, b, 20)
+    expect(countPicks(balancer, nodes, 10)).toEqual({ a: 10 }) // 100 / e^2 = 13.5
+
+    start({ decay: 1_000 })
+    answer(balancer, b, 20)
+    clock.advance(1_000)
+    answer(balancer, a, 8)
+    expect(countPicks(balancer, nodes, 10)).toEqual({ b: 10 }) // 20 / e = 7.4
+    clock.advance(5_000)
+    expect(countPicks(balancer, nodes, 10)).toEqual({ b: 10 }) // both alike, however late it is
+
+    start({ decay: 1 })
+    answer(balancer, a, 1_000)
+    clock.advance(100_000)
+    answer(balancer, b, 0.001)
+    expect(countPicks(balancer, nodes, 10)).toEqual({ a: 10 }) // nothing is left of it
+  })
+
   it('weighs latency against requests in flight', () => {
     bothProven()
 

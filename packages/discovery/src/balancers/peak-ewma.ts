@@ -1,8 +1,8 @@
-import type { Balancer, BalancerFactory, Node, Sample } from '../balancer.js'
+import type { Balancer, BalancerFactory, Node, PickOptions, Sample } from '../balancer.js'
 import { weightOf } from '../balancer.js'
 import type { Clock } from '../clock.js'
 import { checkDuration, wrongOption } from '../internal/options.js'
-import { samplePair } from './sample-pair.js'
+import { firstIndex, secondIndex } from './sample-pair.js'
 
 /*
  * Two endpoints are drawn at random and the cheaper one is picked, where
@@ -18,12 +18,12 @@ import { samplePair } from './sample-pair.js'
  *   most one pick in FORGOTTEN_PICKS, so that with little traffic a bad endpoint does not get a good share of it.
  */
 
-/** The latency, ms, assumed of an endpoint while its first request is out: above any real one. */
-const UNPROVEN = 1e12
-
 /** An endpoint not picked for this many ms and picks wins the next draw it is in. */
 const FORGOTTEN_AFTER = 3_000
 const FORGOTTEN_PICKS = 20
+
+/** Beyond so many decays an average is nothing beside another; e to this power is still a number. */
+const LONGEST_LEAD = 700
 
 /** The longest Retry-After, ms, that is believed. */
 const LONGEST_RETRY_AFTER = 300_000
@@ -49,41 +49,50 @@ export function peakEwma(options: PeakEwmaOptions = {}): BalancerFactory {
   }
 }
 
-/** What is known of one endpoint. Times are the clock's, ms. */
-interface History {
+/** What is known of one endpoint, kept with its node. Times are the clock's, ms. */
+class History {
+  readonly owner: Balancer
   /** Whether any request has come back. */
-  proven: boolean
+  proven = false
   /** The average latency as it was at `stamp`. */
-  cost: number
+  cost = 0
   stamp: number
   lastPick: number
   lastPickSerial: number
   /** Asked to be left alone until then. */
-  heldUntil: number
+  heldUntil = Number.NEGATIVE_INFINITY
+
+  constructor(owner: Balancer, now: number, serial: number) {
+    this.owner = owner
+    this.stamp = now
+    this.lastPick = now
+    this.lastPickSerial = serial
+  }
 }
 
 class PeakEwma implements Balancer {
-  readonly #histories = new WeakMap<Node, History>()
-  readonly #decay: number
+  /** Of forgetting, per ms. */
+  readonly #rate: number
   readonly #penalty: number
   readonly #random: () => number
   readonly #clock: Clock
   #picks = 0
 
   constructor(decay: number, penalty: number, random: () => number, clock: Clock) {
-    this.#decay = decay
+    this.#rate = 1 / decay
     this.#penalty = penalty
     this.#random = random
     this.#clock = clock
   }
 
-  pick(nodes: readonly Node[]): Node {
-    const now = this.#clock.now()
-    const [first, second] = samplePair(nodes, this.#random)
+  pick(nodes: readonly Node[], _: PickOptions, now = this.#clock.now()): Node {
+    const draw = this.#random() * nodes.length
+    const first = nodes[firstIndex(draw)]! // random() is below 1
+    const second = nodes[secondIndex(draw, nodes.length)]!
     const a = this.#historyOf(first, now)
     const b = this.#historyOf(second, now)
 
-    const firstIsCheaper = this.#load(first, a, now) <= this.#load(second, b, now)
+    const firstIsCheaper = this.#isCheaper(first, a, second, b)
     const firstWins = this.#isForgotten(firstIsCheaper ? b : a, now) ? !firstIsCheaper : firstIsCheaper
 
     const winner = firstWins ? a : b
@@ -92,17 +101,16 @@ class PeakEwma implements Balancer {
     return firstWins ? first : second
   }
 
-  settle(node: Node, { outcome, latency, retryAfter }: Sample): void {
-    const now = this.#clock.now()
+  settle(node: Node, { outcome, latency, retryAfter }: Sample, now = this.#clock.now()): void {
     const history = this.#historyOf(node, now)
-    const average = this.#average(history, now)
+    const memory = exp((history.stamp - now) * this.#rate)
+    const average = history.cost * memory
 
     // The caller left before the answer: it would have taken at least this long, and nothing says how much longer.
     if (outcome === 'cancelled' && latency <= average) return
 
     const pause = Math.min(retryAfter, LONGEST_RETRY_AFTER)
     const cost = outcome === 'failure' ? Math.max(latency, this.#penalty, pause) : latency
-    const memory = Math.exp(-(now - history.stamp) / this.#decay)
 
     history.cost = !history.proven || cost > average ? cost : cost + (history.cost - cost) * memory
     history.stamp = now
@@ -110,38 +118,44 @@ class PeakEwma implements Balancer {
     history.proven = true
   }
 
-  #load(node: Node, history: History, now: number): number {
-    const latency = history.proven || node.inflight === 0 ? this.#average(history, now) : UNPROVEN
-    return (latency * (node.inflight + 1)) / weightOf(node)
-  }
+  /**
+   * Whether the first load is not above the second. An average fades from the moment it is written, so of two the older one
+   * has faded more: by how much is all that matters, and what time it is now does not.
+   */
+  #isCheaper(first: Node, a: History, second: Node, b: History): boolean {
+    const firstShare = (first.inflight + 1) * weightOf(second)
+    const secondShare = (second.inflight + 1) * weightOf(first)
+    const firstIsOut = !a.proven && first.inflight > 0
+    const secondIsOut = !b.proven && second.inflight > 0
 
-  /** The average as it has faded since it was written. Reading does not change it. */
-  #average(history: History, now: number): number {
-    return history.cost * Math.exp(-(now - history.stamp) / this.#decay)
+    if (firstIsOut || secondIsOut) return secondIsOut && (!firstIsOut || firstShare <= secondShare)
+
+    const lead = Math.min((a.stamp - b.stamp) * this.#rate, LONGEST_LEAD)
+    return a.cost * firstShare * exp(lead) <= b.cost * secondShare
   }
 
   #isForgotten(history: History, now: number): boolean {
     return (
-      history.proven &&
       now - history.lastPick > FORGOTTEN_AFTER &&
+      history.proven &&
       this.#picks - history.lastPickSerial >= FORGOTTEN_PICKS &&
       now >= history.heldUntil
     )
   }
 
   #historyOf(node: Node, now: number): History {
-    const known = this.#histories.get(node)
-    if (known !== undefined) return known
+    const known = node.notes as History | undefined
+    return known?.owner === this ? known : this.#begin(node, now)
+  }
 
-    const history = {
-      proven: false,
-      cost: 0,
-      stamp: now,
-      lastPick: now,
-      lastPickSerial: this.#picks,
-      heldUntil: 0,
-    }
-    this.#histories.set(node, history)
+  #begin(node: Node, now: number): History {
+    const history = new History(this, now, this.#picks)
+    node.notes = history
     return history
   }
+}
+
+/** e^x. Near 0, where x is while requests follow each other closely, three terms are exact to nine digits, and quicker. */
+function exp(x: number): number {
+  return x * x < 1e-6 ? 1 + x + x * x * 0.5 : Math.exp(x)
 }

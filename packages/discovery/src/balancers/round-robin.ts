@@ -24,8 +24,9 @@ class RoundRobin implements Balancer {
     }
     if (!this.#uniform) return this.#pickSmoothly(nodes)
 
-    this.#turn = (this.#turn + 1) % Number.MAX_SAFE_INTEGER
-    return nodes[(this.#turn - 1) % nodes.length]! // nodes are never empty
+    const turn = this.#turn < nodes.length ? this.#turn : 0
+    this.#turn = turn + 1
+    return nodes[turn]! // nodes are never empty
   }
 
   /** Everybody earns their weight, the richest is picked and pays the sum. */

@@ -1,5 +1,4 @@
 import type { Outcome, PickOptions } from '../balancer.js'
-import type { Clock } from '../clock.js'
 import type { Endpoint } from '../endpoint.js'
 import { ejectionTimeOf, mostEjected, type OutlierSettings } from '../outlier.js'
 import { RequestWindow } from './request-window.js'
@@ -48,18 +47,15 @@ export class Ejections {
   readonly #settings: OutlierSettings
   readonly #random: () => number
   readonly #hooks: EjectionHooks
-  readonly #health = new WeakMap<TrackedNode, Health>()
   #endpoints = 0
   #ejected = new Set<TrackedNode>()
+  /** Before this time nobody's turn comes: nothing has to be looked at. */
+  #nextTurn = 0
 
   constructor(settings: OutlierSettings, random: () => number, hooks: EjectionHooks) {
     this.#settings = settings
     this.#random = random
     this.#hooks = hooks
-  }
-
-  has(node: TrackedNode): boolean {
-    return node.ejected
   }
 
   get size(): number {
@@ -70,18 +66,26 @@ export class Ejections {
   keep(nodes: readonly TrackedNode[]): void {
     this.#endpoints = nodes.length
     this.#ejected = new Set(nodes.filter((node) => node.ejected))
+    this.#nextTurn = 0
   }
 
   /** The ejected endpoint whose turn it is to be tried by a request, if one is due and these options allow it. */
   probe(now: number, { exclude, zone }: PickOptions, inUse: Endpoint | undefined): TrackedNode | undefined {
+    if (now < this.#nextTurn) return undefined
+
+    this.#nextTurn = Number.POSITIVE_INFINITY
     for (const node of this.#ejected) {
       const { endpoint } = node
-      const health = this.#health.get(node)!
-      const isDue = now >= health.ejectedUntil! && now >= (health.probeForfeits ?? 0)
+      const health = node.health! // it was ejected for something
+      const due = Math.max(health.ejectedUntil!, health.probeForfeits ?? 0)
+      this.#nextTurn = Math.min(this.#nextTurn, due)
+
       const isWanted = inUse === undefined || compareRank(endpoint, inUse) <= 0
-      if (!isDue || !isWanted || exclude?.has(endpoint.id) || (zone !== undefined && endpoint.zone !== zone)) continue
+      if (now < due || !isWanted || exclude?.has(endpoint.id) || (zone !== undefined && endpoint.zone !== zone))
+        continue
 
       health.probeForfeits = now + this.#settings.ejectionTime
+      this.#nextTurn = 0
       return node
     }
     return undefined
@@ -93,20 +97,7 @@ export class Ejections {
   }
 
   /** A request is over. `probe`: it was the one that tries an ejected endpoint. */
-  finished(node: TrackedNode, outcome: Outcome, probe: boolean, clock: Clock): void {
-    const known = this.#health.get(node)
-    // Most requests end here, and asking for the time is most of what a request costs.
-    if (
-      outcome === 'success' &&
-      known !== undefined &&
-      known.ejectedUntil === undefined &&
-      known.window === undefined
-    ) {
-      known.failuresInRow = 0
-      return
-    }
-
-    const now = clock.now()
+  finished(node: TrackedNode, outcome: Outcome, probe: boolean, now: number): void {
     const health = this.#healthOf(node, now)
 
     if (health.ejectedUntil !== undefined) {
@@ -128,6 +119,14 @@ export class Ejections {
     }
   }
 
+  /** Whether this end of a request changes nothing, as most do. */
+  isIndifferent({ health }: TrackedNode, outcome: Outcome): boolean {
+    if (outcome !== 'success') return false
+    if (health === undefined) return this.#settings.successRate === undefined
+
+    return health.failuresInRow === 0 && health.ejectedUntil === undefined && health.window === undefined
+  }
+
   #judge(health: Health, now: number): EjectionReason | undefined {
     const { consecutiveFailures, successRate } = this.#settings
     if (consecutiveFailures > 0 && health.failuresInRow >= consecutiveFailures) return 'consecutive-failures'
@@ -146,6 +145,7 @@ export class Ejections {
     health.ejectedUntil = now + duration
     node.ejected = true
     this.#ejected.add(node)
+    this.#nextTurn = 0
     this.#hooks.ejected(node, reason, duration, health.times)
   }
 
@@ -162,8 +162,7 @@ export class Ejections {
   }
 
   #healthOf(node: TrackedNode, now: number): Health {
-    const known = this.#health.get(node)
-    if (known !== undefined) return known
+    if (node.health !== undefined) return node.health
 
     const { successRate } = this.#settings
     const health: Health = {
@@ -174,7 +173,7 @@ export class Ejections {
       times: 0,
       readmittedAt: now,
     }
-    this.#health.set(node, health)
+    node.health = health
     return health
   }
 }

@@ -2,26 +2,45 @@ import type { Balancer, Node, Outcome } from '../balancer.js'
 import type { Clock } from '../clock.js'
 import type { Endpoint } from '../endpoint.js'
 import type { Lease } from '../lease.js'
+import type { Health } from './ejections.js'
 import { wrongOption } from './options.js'
 
 /** What a service keeps about one endpoint, for as long as its id is at the same address. */
 export class TrackedNode implements Node {
-  endpoint: Endpoint
+  // What every pick of any two reads comes first: then it is in one line of the processor's cache.
+  notes: unknown = undefined
   inflight = 0
+  weight: number
   picked = 0
+  readonly owner: LeaseOwner
   failed = 0
   cancelled = 0
+  /** How it answers, once there was something to remember. */
+  health: Health | undefined = undefined
   /** Left alone because of how it answers. */
   ejected = false
-  /** The part of its weight that it has while it warms up, up to 1. */
-  warmth = 1
+  #endpoint: Endpoint
+  #warmth = 1
 
-  constructor(endpoint: Endpoint) {
-    this.endpoint = endpoint
+  constructor(endpoint: Endpoint, owner: LeaseOwner) {
+    this.owner = owner
+    this.#endpoint = endpoint
+    this.weight = endpoint.weight
   }
 
-  get weight(): number {
-    return this.endpoint.weight * this.warmth
+  get endpoint(): Endpoint {
+    return this.#endpoint
+  }
+
+  set endpoint(endpoint: Endpoint) {
+    this.#endpoint = endpoint
+    this.weight = endpoint.weight * this.#warmth
+  }
+
+  /** The part of its weight that it has while it warms up, up to 1. */
+  set warmth(warmth: number) {
+    this.#warmth = warmth
+    this.weight = this.#endpoint.weight * warmth
   }
 }
 
@@ -30,61 +49,66 @@ export interface LeaseOwner {
   readonly balancer: Balancer
   readonly clock: Clock
   /** The first byte came to the request that tries an ejected endpoint. */
-  answered(node: TrackedNode): void
-  /** A request is over. `probe`: it tried an ejected endpoint, and nothing has come back. */
-  finished(node: TrackedNode, outcome: Outcome, probe: boolean): void
+  answered(node: TrackedNode, now: number): void
+  /** A request is over. `probe`: it tried an ejected endpoint, and nothing has come back. `now`: if anybody has asked. */
+  finished(node: TrackedNode, outcome: Outcome, probe: boolean, now: number | undefined): void
 }
 
-/** A lease as the service counts it. */
+/** A lease as the service counts it: one object per request, made anew each time. */
 export class TrackedLease implements Lease {
   readonly endpoint: Endpoint
-  readonly #node: TrackedNode
-  readonly #owner: LeaseOwner
-  readonly #start: number
-  #answered = false
-  #done = false
-  #probe: boolean
+  private readonly node: TrackedNode
+  private readonly start: number
+  private answered = false
+  private over = false
+  private probe: boolean
 
-  constructor(node: TrackedNode, owner: LeaseOwner, now: number, probe: boolean) {
+  constructor(node: TrackedNode, now: number, probe: boolean) {
     this.endpoint = node.endpoint
-    this.#node = node
-    this.#owner = owner
-    this.#start = now
-    this.#probe = probe
+    this.node = node
+    this.start = now
+    this.probe = probe
     node.inflight++
     node.picked++
   }
 
   firstByte(): void {
-    if (this.#answered || this.#done) return
+    if (this.answered || this.over) return
 
-    this.#answered = true
-    this.#settle('success', 0)
-    if (!this.#probe) return
+    const { node } = this
+    const { owner } = node
+    this.answered = true
+    const now = owner.clock.now()
+    this.settle('success', 0, now)
+    if (!this.probe) return
 
-    this.#probe = false
-    this.#owner.answered(this.#node)
+    this.probe = false
+    owner.answered(node, now)
   }
 
   done(outcome: Outcome, retryAfter = 0): void {
     if (outcome !== 'success' && outcome !== 'failure' && outcome !== 'cancelled') {
       throw wrongOption('outcome', outcome, "'success', 'failure' or 'cancelled'")
     }
-    if (this.#done) return
+    if (this.over) return
 
-    this.#done = true
-    this.#node.inflight--
-    if (outcome === 'failure') this.#node.failed++
-    if (outcome === 'cancelled') this.#node.cancelled++
+    const { node } = this
+    const { owner } = node
+    this.over = true
+    node.inflight--
+    if (outcome === 'failure') node.failed++
+    if (outcome === 'cancelled') node.cancelled++
 
     // The latency is known since the first byte; only a failure after it is news.
-    const pause = Number.isFinite(retryAfter) ? Math.max(retryAfter, 0) : 0
-    if (!this.#answered || outcome === 'failure') this.#settle(outcome, pause)
-    this.#owner.finished(this.#node, outcome, this.#probe)
+    let now: number | undefined
+    if (!this.answered || outcome === 'failure') {
+      now = owner.clock.now()
+      this.settle(outcome, Number.isFinite(retryAfter) ? Math.max(retryAfter, 0) : 0, now)
+    }
+    owner.finished(node, outcome, this.probe, now)
   }
 
-  #settle(outcome: Outcome, retryAfter: number): void {
-    const { balancer, clock } = this.#owner
-    balancer.settle?.(this.#node, { outcome, latency: clock.now() - this.#start, retryAfter })
+  private settle(outcome: Outcome, retryAfter: number, now: number): void {
+    this.node.owner.balancer.settle?.(this.node, { outcome, latency: now - this.start, retryAfter }, now)
   }
 }

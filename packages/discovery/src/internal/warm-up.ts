@@ -54,8 +54,9 @@ export class WarmUp {
     const now = this.#clock.now()
 
     for (const [node, since] of this.#warming) {
-      node.warmth = warmth(now - since, this.#window)
-      if (node.warmth === 1) this.#finish(node)
+      const part = warmth(now - since, this.#window)
+      node.warmth = part
+      if (part === 1) this.#finish(node)
     }
     if (this.#warming.size > 0) this.#cancelStep = schedule(this.#clock, this.#window / STEPS, () => this.#step())
     this.#changed()

@@ -1,4 +1,3 @@
-import type { IncomingHttpHeaders } from 'node:http'
 import type { Duplex } from 'node:stream'
 import type { RetryBudget } from '@msx/retry'
 import type { Dispatcher } from 'undici'
@@ -6,49 +5,48 @@ import type { PickOptions } from '../balancer.js'
 import { isNoEndpointsError } from '../errors.js'
 import type { Lease } from '../lease.js'
 import type { Service } from '../service.js'
-import { CallController } from './controller.js'
-import { isCallersFault, isFailure, retryAfterOf } from './judge.js'
+import { isCallersFault, isFailure, isRepeatable, retryAfterOf } from './judge.js'
+import { undici } from './peer.js'
+import type { RawHeaders, Receiver } from './receiver.js'
 
-/** How often a call may be tried again. */
-export interface RetryRules {
-  readonly max: number
-  /** Whether that holds for a request that may have arrived, too: it is idempotent and can be sent twice. */
-  readonly repeatable: boolean
+/** What all calls to one service through one dispatcher have in common. */
+export interface Route {
+  readonly service: Service
+  /** How often a call may be tried again when it never left. */
+  readonly retries: number
+  /** Whether that holds for a request that may have arrived, too, if it can be sent twice. */
+  readonly repeats: boolean
   /** Pays for each of them. */
   readonly budget: RetryBudget | undefined
-}
-
-/** What a call needs of its dispatcher. */
-export interface CallOptions {
-  readonly service: Service
-  /** What narrows each pick. */
-  readonly pick: PickOptions
-  readonly handler: Dispatcher.DispatchHandler
-  readonly retries: RetryRules
-  readonly body: Dispatcher.DispatchOptions['body'] | undefined
   /** Sends one attempt to the endpoint of the lease and reports to `attempt`. */
-  send(lease: Lease, attempt: ServiceCall): boolean
+  send(lease: Lease, request: Dispatcher.DispatchOptions, attempt: ServiceCall): boolean
 }
 
 /**
  * One request from the first pick to its end: the handler that undici's pools talk to, in front of the caller's.
  *
- *   start ──> wait for the source ──> attempt ──> onRequestStart ──> onResponseStart ──> onResponseData ──> onResponseEnd
- *                                        ^              │                   │                  │
- *                                        └── retry? <── onResponseError <───┴──────────────────┘
+ *   start ──> wait for the source ──> attempt ──> onConnect ──> onHeaders ──> onData ──> onComplete
+ *                                        ^            │             │           │
+ *                                        └── retry? <── onError <───┴───────────┘
  *
  * Each attempt has a lease of its own, and each lease is ended, whatever happens. The caller's handler hears of the start
- * at once rather than when there is a connection: it can abort a call that still waits for one, and it sees one start and
- * one controller however many attempts are made.
+ * at once rather than when there is a connection: it can abort a call that still waits for one, and it sees one start
+ * however many attempts are made.
  */
-export class ServiceCall implements Dispatcher.DispatchHandler {
-  readonly #options: CallOptions
-  readonly #handler: Dispatcher.DispatchHandler
-  readonly #controller: CallController = new CallController((reason) => this.#end(reason))
+export class ServiceCall implements Receiver {
+  readonly #route: Route
+  readonly #request: Dispatcher.DispatchOptions
+  /** What narrows each pick. */
+  readonly #pick: PickOptions
+  readonly #receiver: Receiver
   #lease: Lease | undefined
   #waiting: AbortController | undefined
-  readonly #tried = new Set<string>()
+  #tried: Set<string> | undefined
   #attempts = 0
+  /** Calls off the attempt that is on its connection. */
+  #abortAttempt: ((reason: Error) => void) | undefined
+  /** Why the caller called it off. */
+  #reason: Error | undefined
   /** The request is on the wire, as far as anybody can know. */
   #left = false
   /** The caller's handler has seen the response begin. */
@@ -58,75 +56,89 @@ export class ServiceCall implements Dispatcher.DispatchHandler {
   #handlerThrew = false
   #ended = false
 
-  constructor(options: CallOptions) {
-    this.#options = options
-    this.#handler = options.handler
+  constructor(route: Route, request: Dispatcher.DispatchOptions, pick: PickOptions, receiver: Receiver) {
+    this.#route = route
+    this.#request = request
+    this.#pick = pick
+    this.#receiver = receiver
   }
 
   /** Returns what undici's `dispatch` returns: false when the caller should await 'drain' before it sends more. */
   start(): boolean {
-    this.#handler.onRequestStart?.(this.#controller, {})
+    this.#receiver.onConnect?.((reason) => this.#abort(reason))
     if (this.#ended) return true
 
-    const { service, retries } = this.#options
-    retries.budget?.deposit()
-    if (service.snapshot.version > 0 || service.snapshot.error !== undefined) return this.#attempt()
+    const { service, budget } = this.#route
+    budget?.deposit()
+    const { version, error } = service.snapshot
+    if (version > 0 || error !== undefined) return this.#attempt()
 
     this.#waiting = new AbortController()
     service.ready(this.#waiting.signal).then(
       () => this.#attempt(),
-      (error: Error) => this.#end(error),
+      (failure: Error) => this.#end(failure),
     )
     return true
   }
 
-  onRequestStart(controller: Dispatcher.DispatchController): void {
+  onConnect(abort: (reason: Error) => void): void {
     // The caller went away while the connection was made. A throw makes undici drop the request and keep the connection.
-    if (this.#ended) throw this.#controller.reason
+    if (this.#ended) throw this.#reason
 
     this.#left = true
-    this.#controller.connect(controller)
+    this.#abortAttempt = abort
   }
 
   onResponseStarted(): void {
-    const handler: { onResponseStarted?(): void } = this.#handler
-    handler.onResponseStarted?.()
+    this.#receiver.onResponseStarted?.()
   }
 
-  onRequestUpgrade(_: unknown, status: number, headers: IncomingHttpHeaders, socket: Duplex): void {
+  onUpgrade(status: number, headers: RawHeaders, socket: Duplex): void {
     const lease = this.#lease
     this.#ended = true
     lease?.firstByte()
     socket.once('close', () => lease?.done('success'))
-    this.#handler.onRequestUpgrade?.(this.#controller, status, headers, socket)
+    this.#receiver.onUpgrade?.(status, headers, socket)
   }
 
-  onResponseStart(_: unknown, status: number, headers: IncomingHttpHeaders, message?: string): void {
+  // A handler that throws makes undici abort the request, which is not the endpoint's failure.
+
+  onHeaders(status: number, headers: RawHeaders, resume: () => void, message: string): boolean | undefined {
     if (status >= 200) {
       this.#answered = true
       this.#failed = isFailure(status)
 
-      if (this.#failed) this.#retryAfter = retryAfterOf(headers)
+      if (this.#failed) this.#retryAfter = retryAfterOf(undici.util.parseHeaders(headers))
       else this.#lease?.firstByte()
     }
-    this.#tell(() => this.#handler.onResponseStart?.(this.#controller, status, headers, message))
+    try {
+      return this.#receiver.onHeaders?.(status, headers, resume, message)
+    } catch (error) {
+      this.#handlerThrew = true
+      throw error
+    }
   }
 
-  onResponseData(_: unknown, chunk: Buffer): void {
-    this.#tell(() => this.#handler.onResponseData?.(this.#controller, chunk))
+  onData(chunk: Buffer): boolean | undefined {
+    try {
+      return this.#receiver.onData?.(chunk)
+    } catch (error) {
+      this.#handlerThrew = true
+      throw error
+    }
   }
 
-  onResponseEnd(_: unknown, trailers: IncomingHttpHeaders): void {
+  onComplete(trailers: RawHeaders): void {
     if (this.#ended) return
 
     this.#ended = true
     this.#lease?.done(this.#failed ? 'failure' : 'success', this.#retryAfter)
-    this.#handler.onResponseEnd?.(this.#controller, trailers)
+    this.#receiver.onComplete?.(trailers)
   }
 
-  onResponseError(_: unknown, error: Error): void {
+  onError(error: Error): void {
     if (this.#ended) return
-    if (this.#controller.aborted || this.#handlerThrew || isCallersFault(error, this.#options.body)) {
+    if (this.#reason !== undefined || this.#handlerThrew || isCallersFault(error, this.#request.body)) {
       this.#end(error)
       return
     }
@@ -140,9 +152,10 @@ export class ServiceCall implements Dispatcher.DispatchHandler {
   #attempt(previous?: Error): boolean {
     if (this.#ended) return true
 
+    this.#abortAttempt = undefined
     let lease: Lease
     try {
-      lease = this.#pick()
+      lease = this.#attempts === 0 ? this.#route.service.pick(this.#pick) : this.#pickAnother()
     } catch (error) {
       this.#end(previous !== undefined && isNoEndpointsError(error) ? previous : (error as Error))
       return true
@@ -150,27 +163,37 @@ export class ServiceCall implements Dispatcher.DispatchHandler {
 
     this.#lease = lease
     this.#attempts++
-    this.#tried.add(lease.endpoint.id)
-    return this.#options.send(lease, this)
+    return this.#route.send(lease, this.#request, this)
   }
 
   /** Somebody who was not tried yet; when a connection broke and there is nobody else, the same one on a fresh one. */
-  #pick(): Lease {
-    const { service, pick } = this.#options
-    if (this.#attempts === 0) return service.pick(pick)
+  #pickAnother(): Lease {
+    const { service } = this.#route
+    this.#tried ??= new Set()
+    if (this.#lease !== undefined) this.#tried.add(this.#lease.endpoint.id)
 
     try {
-      return service.pick({ ...pick, exclude: this.#tried })
+      return service.pick({ ...this.#pick, exclude: this.#tried })
     } catch (error) {
       if (!this.#left || !isNoEndpointsError(error)) throw error
-      return service.pick(pick)
+      return service.pick(this.#pick)
     }
   }
 
   #mayRetry(): boolean {
-    const { max, repeatable, budget } = this.#options.retries
-    const isAllowed = this.#attempts <= max && !this.#answered && (!this.#left || repeatable)
-    return isAllowed && (budget?.tryWithdraw() ?? true)
+    const { retries, repeats, budget } = this.#route
+    if (this.#attempts > retries || this.#answered) return false
+    if (this.#left && !(repeats && isRepeatable(this.#request))) return false
+
+    return budget?.tryWithdraw() ?? true
+  }
+
+  #abort(reason: Error = new undici.errors.RequestAbortedError()): void {
+    if (this.#reason !== undefined) return
+
+    this.#reason = reason
+    if (this.#abortAttempt === undefined) this.#end(reason)
+    else this.#abortAttempt(reason)
   }
 
   /** The end without a response. A lease that is still out was cut short by the caller. */
@@ -180,16 +203,6 @@ export class ServiceCall implements Dispatcher.DispatchHandler {
     this.#ended = true
     this.#lease?.done('cancelled')
     this.#waiting?.abort()
-    this.#handler.onResponseError?.(this.#controller, error)
-  }
-
-  /** A handler that throws makes undici abort the request, which is not the endpoint's failure. */
-  #tell(report: () => void): void {
-    try {
-      report()
-    } catch (error) {
-      this.#handlerThrew = true
-      throw error
-    }
+    this.#receiver.onError?.(error)
   }
 }

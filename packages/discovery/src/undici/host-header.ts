@@ -3,8 +3,7 @@ import type { Dispatcher } from 'undici'
 type Headers = NonNullable<Dispatcher.DispatchOptions['headers']>
 
 /** The headers with `host` set, unless the caller set one. undici takes three forms of them. */
-export function withHost(headers: Headers | null | undefined, host: string): Headers {
-  if (headers === null || headers === undefined) return { host }
+export function withHost(headers: Headers, host: string): Headers {
   if (Array.isArray(headers)) return hasHost(everySecond(headers)) ? headers : [...headers, 'host', host]
 
   if (Symbol.iterator in headers) {

@@ -1,5 +1,5 @@
-import type { IncomingHttpHeaders } from 'node:http'
 import { Readable } from 'node:stream'
+import type { Dispatcher } from 'undici'
 
 /** Errors that say something about this side: what was asked for, or that it was called off. */
 const CALLERS_FAULT = new Set([
@@ -25,10 +25,19 @@ export function isFailure(status: number): boolean {
 }
 
 /** Retry-After in ms, from seconds or an HTTP date (RFC 9110, 10.2.3); 0 when there is none or it has passed. */
-export function retryAfterOf(headers: IncomingHttpHeaders): number {
+export function retryAfterOf(headers: Readonly<Record<string, string | string[]>>): number {
   const value = headers['retry-after']
-  if (value === undefined) return 0
+  if (typeof value !== 'string') return 0
 
   const delay = /^\d+$/.test(value) ? Number(value) * 1_000 : Date.parse(value) - Date.now()
   return Number.isNaN(delay) ? 0 : Math.max(delay, 0)
+}
+
+/** Methods that may be sent twice (RFC 9110, 9.2.2). */
+const IDEMPOTENT: ReadonlySet<string> = new Set(['GET', 'HEAD', 'PUT', 'DELETE', 'OPTIONS', 'TRACE'])
+
+/** Whether a request can be sent twice: nothing happens twice, and the body is still there. */
+export function isRepeatable({ method, body }: Dispatcher.DispatchOptions): boolean {
+  const isAtHand = body === null || body === undefined || typeof body === 'string' || body instanceof Uint8Array
+  return IDEMPOTENT.has(method) && isAtHand
 }

@@ -83,5 +83,6 @@ export class Pools {
 }
 
 function originOf(endpoint: Endpoint, protocol: string): string {
-  return endpoint.scheme === undefined ? endpoint.url.replace('http:', protocol) : endpoint.url
+  // The url itself where it can be: a string that was just made has to be hashed before it is looked up.
+  return endpoint.scheme === undefined && protocol !== 'http:' ? endpoint.url.replace('http:', protocol) : endpoint.url
 }

@@ -5,12 +5,11 @@ import type { Discovery } from '../discovery.js'
 import { DiscoveryClosedError } from '../errors.js'
 import { checkCount, checkFunction, wrongOption } from '../internal/options.js'
 import type { Lease } from '../lease.js'
-import { ServiceCall } from './call.js'
-import { CallController } from './controller.js'
+import { type Route, ServiceCall } from './call.js'
 import { withHost } from './host-header.js'
-import { toHandler } from './legacy-handler.js'
 import { undici } from './peer.js'
 import { Pools } from './pools.js'
+import { hearsOfErrors, toReceiver } from './receiver.js'
 
 export interface ServiceDispatcherOptions {
   /**
@@ -56,8 +55,23 @@ const { errors } = undici
 
 const ANYBODY: PickOptions = {}
 
-/** Methods that may be sent twice (RFC 9110, 9.2.2). */
-const IDEMPOTENT: ReadonlySet<string> = new Set(['GET', 'HEAD', 'PUT', 'DELETE', 'OPTIONS', 'TRACE'])
+/** So many origins are remembered; then all are forgotten, and read again when they are asked for. */
+const MOST_ORIGINS = 1_000
+
+/** What the origin of a request says, and where it leads. */
+interface Origin {
+  readonly hostname: string
+  readonly host: string
+  readonly protocol: string
+  /** Of a request that has none of its own. */
+  readonly headers: { readonly host: string }
+  /** That of the last request; another one once `services` names another service for this host. */
+  route: NamedRoute | undefined
+}
+
+interface NamedRoute extends Route {
+  readonly name: string
+}
 
 /**
  * An undici Dispatcher that takes the host of a URL for the name of a service and sends each request to an endpoint the
@@ -75,6 +89,7 @@ export class ServiceDispatcher extends undici.Dispatcher {
   readonly #zone: string | undefined
   readonly #hashKey: ServiceDispatcherOptions['hashKey']
   readonly #pools: Pools
+  readonly #origins = new Map<string, Origin>()
   readonly #fallback: Dispatcher | undefined
   readonly #stopListening: () => void
   #discoveryClosed = false
@@ -138,12 +153,11 @@ export class ServiceDispatcher extends undici.Dispatcher {
       throw new errors.InvalidArgumentError('handler must be an object')
     }
 
-    const receiver = toHandler(handler)
     try {
-      return this.#dispatch(options, receiver)
+      return this.#dispatch(options, handler)
     } catch (error) {
-      if (receiver.onResponseError === undefined) throw error
-      receiver.onResponseError(new CallController(() => {}), error as Error)
+      if (!hearsOfErrors(handler)) throw error
+      toReceiver(handler).onError?.(error as Error)
       return false
     }
   }
@@ -173,38 +187,47 @@ export class ServiceDispatcher extends undici.Dispatcher {
   #dispatch(options: Dispatcher.DispatchOptions, handler: Dispatcher.DispatchHandler): boolean {
     if (this.closed) throw this.#refusal()
 
-    const { hostname, host, protocol } = toUrl(options?.origin)
-    const name = this.#serviceOf(hostname)
+    const origin = this.#originOf(options?.origin)
+    const name = this.#serviceOf(origin.hostname)
     if (name === undefined) return this.#fallbackDispatcher().dispatch(options, handler)
 
-    const request = this.#hostHeader === 'endpoint' ? options : { ...options, headers: withHost(options.headers, host) }
-    const call = new ServiceCall({
-      service: this.#discovery.service(name),
-      pick: this.#narrow(options),
-      handler,
-      body: options.body,
-      retries: {
-        max: this.#retries ?? 1,
-        repeatable: this.#retries !== undefined && isRepeatable(options),
-        budget: this.#retries === 0 ? undefined : this.#budgetOf(name),
-      },
-      send: (lease, attempt) => this.#send(name, lease, protocol, request, attempt),
-    })
-    return call.start()
+    const route = origin.route?.name === name ? origin.route : this.#routeTo(name, origin)
+    const request = this.#hostHeader === 'endpoint' ? options : { ...options, headers: headersOf(options, origin) }
+    return new ServiceCall(route, request, this.#narrow(options), toReceiver(handler)).start()
   }
 
-  #send(
-    service: string,
-    lease: Lease,
-    protocol: string,
-    request: Dispatcher.DispatchOptions,
-    attempt: ServiceCall,
-  ): boolean {
-    if (!this.closed) return this.#pools.of(service, lease.endpoint, protocol).dispatch(request, attempt)
+  /** Read once: reading a URL takes longer than all the rest of a dispatch. */
+  #originOf(given: string | URL | undefined): Origin {
+    const text = String(given)
+    const known = this.#origins.get(text)
+    if (known !== undefined) return known
 
-    // The call waited for the source, or for another attempt to fail, while this was closed.
-    attempt.onResponseError(undefined, this.#refusal())
-    return false
+    const origin = toOrigin(text)
+    if (this.#origins.size >= MOST_ORIGINS) this.#origins.clear()
+    this.#origins.set(text, origin)
+    return origin
+  }
+
+  #routeTo(name: string, origin: Origin): NamedRoute {
+    const route = {
+      name,
+      service: this.#discovery.service(name),
+      retries: this.#retries ?? 1,
+      repeats: this.#retries !== undefined,
+      budget: this.#retries === 0 ? undefined : this.#budgetOf(name),
+      send: (lease: Lease, request: Dispatcher.DispatchOptions, attempt: ServiceCall) => {
+        if (!this.closed) {
+          const pool = this.#pools.of(name, lease.endpoint, origin.protocol)
+          return pool.dispatch(request, attempt as unknown as Dispatcher.DispatchHandler) // it declares less than it takes
+        }
+
+        // The call waited for the source, or for another attempt to fail, while this was closed.
+        attempt.onError(this.#refusal())
+        return false
+      },
+    }
+    origin.route = route
+    return route
   }
 
   #narrow(request: Dispatcher.DispatchOptions): PickOptions {
@@ -268,17 +291,17 @@ function toBudgetOf(
   }
 }
 
-function toUrl(origin: string | URL | undefined): URL {
-  const url = URL.canParse(String(origin)) ? new URL(String(origin)) : undefined
-  if (url?.protocol === 'http:' || url?.protocol === 'https:') return url
-
-  throw new errors.InvalidArgumentError(`origin must be an http or https URL, got ${String(origin)}`)
+function toOrigin(text: string): Origin {
+  const url = URL.canParse(text) ? new URL(text) : undefined
+  if (url?.protocol !== 'http:' && url?.protocol !== 'https:') {
+    throw new errors.InvalidArgumentError(`origin must be an http or https URL, got ${text}`)
+  }
+  const { hostname, host, protocol } = url
+  return { hostname, host, protocol, headers: Object.freeze({ host }), route: undefined }
 }
 
-/** Whether a request can be sent twice: nothing happens twice, and the body is still there. */
-function isRepeatable({ method, body }: Dispatcher.DispatchOptions): boolean {
-  const isAtHand = body === null || body === undefined || typeof body === 'string' || body instanceof Uint8Array
-  return IDEMPOTENT.has(method) && isAtHand
+function headersOf({ headers }: Dispatcher.DispatchOptions, origin: Origin) {
+  return headers === null || headers === undefined ? origin.headers : withHost(headers, origin.host)
 }
 
 /** undici's two ways of waiting. Only a callback swallows: closing does not fail. */
