@@ -1,6 +1,6 @@
 import type { Balancer, Node, Outcome } from '../balancer.js'
-import type { Clock } from '../clock.js'
-import type { Endpoint } from '../endpoint.js'
+import { type Clock, systemClock } from '../clock.js'
+import { type Endpoint, toEndpoint } from '../endpoint.js'
 import type { Lease } from '../lease.js'
 import type { Health } from './ejections.js'
 import { wrongOption } from './options.js'
@@ -54,8 +54,22 @@ export interface LeaseOwner {
   finished(node: TrackedNode, outcome: Outcome, probe: boolean, now: number | undefined): void
 }
 
+const NOWHERE = toEndpoint({ host: 'localhost', port: 1 })
+const NOBODY: LeaseOwner = {
+  balancer: { pick: ([first]) => first! },
+  clock: systemClock,
+  answered() {},
+  finished() {},
+}
+
 /** A lease as the service counts it: one object per request, made anew each time. */
 export class TrackedLease implements Lease {
+  /**
+   * One that is always there. V8 drops the hidden class of objects of which a garbage collection finds none, and all code
+   * that was compiled for it: without this, whenever no request is under way while it collects.
+   */
+  static readonly kept: Lease = new TrackedLease(new TrackedNode(NOWHERE, NOBODY), Number.NaN, false)
+
   readonly endpoint: Endpoint
   private readonly node: TrackedNode
   private readonly start: number

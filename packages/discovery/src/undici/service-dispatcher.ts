@@ -192,7 +192,7 @@ export class ServiceDispatcher extends undici.Dispatcher {
     if (name === undefined) return this.#fallbackDispatcher().dispatch(options, handler)
 
     const route = origin.route?.name === name ? origin.route : this.#routeTo(name, origin)
-    const request = this.#hostHeader === 'endpoint' ? options : { ...options, headers: headersOf(options, origin) }
+    const request = this.#hostHeader === 'endpoint' ? options : withHeaders(options, origin)
     return new ServiceCall(route, request, this.#narrow(options), toReceiver(handler)).start()
   }
 
@@ -300,8 +300,15 @@ function toOrigin(text: string): Origin {
   return { hostname, host, protocol, headers: Object.freeze({ host }), route: undefined }
 }
 
-function headersOf({ headers }: Dispatcher.DispatchOptions, origin: Origin) {
-  return headers === null || headers === undefined ? origin.headers : withHost(headers, origin.host)
+/**
+ * A copy with the Host header of the service. Not by a spread: with one more property each such copy has a hidden class of
+ * its own (Node 20), and undici takes ten times as long to read a request of a class that it has not seen.
+ */
+function withHeaders(request: Dispatcher.DispatchOptions, { headers, host }: Origin): Dispatcher.DispatchOptions {
+  const given = request.headers
+  return Object.assign({}, request, {
+    headers: given === null || given === undefined ? headers : withHost(given, host),
+  })
 }
 
 /** undici's two ways of waiting. Only a callback swallows: closing does not fail. */
