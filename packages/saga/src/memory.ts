@@ -73,7 +73,7 @@ class MemoryStore implements Store<Queryable> {
   /** Which saga holds a resource. */
   readonly #held = new Map<string, string>()
   readonly #epoch = Date.now()
-  readonly commit: Commit = Object.assign((batch: readonly Transition[]) => this.#commit(batch), {
+  commit: Commit = Object.assign((batch: readonly Transition[]) => this.#commit(batch), {
     now: (transition: Transition) => (this.#locks.has(transition.id) ? undefined : this.#apply(transition)),
   })
   #clock: Clock

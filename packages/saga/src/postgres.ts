@@ -3,8 +3,8 @@ import { sagaConflict } from './internal/conflict.js'
 import { Gather } from './internal/gather.js'
 import { canonical } from './internal/json.js'
 import { LONGEST } from './plan.js'
-import { transactOf } from './postgres/database.js'
-import { newWireOf, rowOf, type SagaColumns, wireOf } from './postgres/rows.js'
+import { askerOf, transactOf } from './postgres/database.js'
+import { birthsOf, bornOf, rowOf, type SagaColumns, transitionsOf } from './postgres/rows.js'
 import { installTestClock, migrateSchema } from './postgres/schema.js'
 import { statementsFor } from './postgres/statements.js'
 import type { Database, Queryable } from './shapes.js'
@@ -17,6 +17,12 @@ export interface PostgresStoreOptions {
   readonly pool: Database
   /** The schema that the tables live in. Default 'msx_saga'. */
   readonly schema?: string | undefined
+  /**
+   * Whether the statements of a `pg.Pool` are prepared on its connections. A pooler that gives each transaction another
+   * connection has to know of it (PgBouncer 1.21 and later do); when it does not, the store goes on without, as with false.
+   * Default true.
+   */
+  readonly prepare?: boolean | undefined
   /** For tests: `migrate` installs a clock that `advance` moves. A schema that has one keeps it. Default false. */
   readonly testClock?: boolean | undefined
 }
@@ -40,22 +46,29 @@ const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i
  * await store.migrate()
  */
 export function postgresStore(options: PostgresStoreOptions): PostgresStore {
-  const { pool, schema = 'msx_saga', testClock = false } = options
+  const { pool, schema = 'msx_saga', testClock = false, prepare = true } = options
   if (typeof schema !== 'string' || !/^[a-z_][a-z0-9_]{0,62}$/.test(schema))
     throw new TypeError(`postgresStore: schema must be a name of a-z, 0-9 and _, not ${shown(schema)}`)
 
   const transact = transactOf(pool)
   const sql = statementsFor(schema)
+  const ask = askerOf(pool, prepare)
 
   async function rows(on: Queryable, statement: string, values: unknown[]): Promise<SagaRow[]> {
-    return (await on.query(statement, values)).rows.map((row) => rowOf(row as SagaColumns))
+    return (await ask(on, statement, values)).rows.map((row) => rowOf(row as SagaColumns))
   }
 
   /** Those that were created; of the others the key is known. */
   async function insert(on: Queryable, sagas: readonly NewSaga[]): Promise<(SagaRow | undefined)[]> {
-    const created = await rows(on, sql.create, [JSON.stringify(sagas.map(newWireOf))])
-    const byId = new Map(created.map((row) => [row.id, row]))
-    return sagas.map(({ id }) => byId.get(id))
+    const { now, owned, some } = (await ask(on, sql.create, birthsOf(sagas))).rows[0] as {
+      readonly now: number
+      readonly owned: number
+      readonly some: string | null
+    }
+    if (some === null) return sagas.map((saga) => bornOf(saga, now, owned > 0))
+
+    const created = new Map((JSON.parse(some) as { id: string; owned: boolean }[]).map((one) => [one.id, one.owned]))
+    return sagas.map((saga) => (created.has(saga.id) ? bornOf(saga, now, created.get(saga.id) === true) : undefined))
   }
 
   const births = new Gather<NewSaga, SagaRow | undefined>((sagas) => insert(pool, sagas), {
@@ -111,14 +124,20 @@ export function postgresStore(options: PostgresStoreOptions): PostgresStore {
 
   async function apply(on: Queryable, batch: readonly Transition[]): Promise<ReadonlySet<string>> {
     const far = batch.some(reachesFar)
-    const { rows: accepted } = await on.query(far ? sql.commitFar : sql.commit, [JSON.stringify(batch.map(wireOf))])
-    if (far && accepted[0]?.returned) {
-      for (const box of JSON.parse(accepted[0].returned) as Pick<Mail, 'event' | 'key'>[]) {
+    const [answer] = (await ask(on, far ? sql.commitFar : sql.commit, transitionsOf(batch))).rows as {
+      readonly count: number
+      readonly ids: string | null
+      readonly returned?: string | null
+    }[]
+    if (answer?.returned) {
+      for (const box of JSON.parse(answer.returned) as Pick<Mail, 'event' | 'key'>[]) {
         await openMailbox(on, box)
         await on.query(sql.handOn, [box.event, box.key])
       }
     }
-    return new Set(accepted.map((row) => row.id as string))
+    return new Set(
+      answer?.count === batch.length ? batch.map(({ id }) => id) : (JSON.parse(answer?.ids ?? '[]') as string[]),
+    )
   }
 
   /** Until the transaction ends, what is in this mailbox is ours alone to read and to change. */
@@ -215,7 +234,7 @@ export function postgresStore(options: PostgresStoreOptions): PostgresStore {
     async prune({ finishedBefore, limit }) {
       const pruned = await pool.query(sql.prune, [finishedBefore, limit])
       await pool.query(sql.pruneMail, [finishedBefore, limit])
-      return pruned.rows.length
+      return (pruned.rows[0] as { count: number }).count
     },
 
     async load(id) {

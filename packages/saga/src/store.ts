@@ -255,7 +255,7 @@ export interface Store<Tx> {
    * answer that told of them was lost.
    */
   claim(request: ClaimRequest): Promise<SagaRow[]>
-  readonly commit: Commit
+  commit: Commit
   /**
    * Locks the saga, lets `run` work in the same transaction, and applies its transition. False: refused, nothing was done.
    *

@@ -19,7 +19,10 @@ export interface GatherOptions<In> {
 
 /** Batches under way at a time. One alone would leave the database idle while the answer to a large one travels. */
 const LANES = 2
-/** What is worth a second batch beside the first; fewer wait for its answer, and become more. */
+/**
+ * What is worth a second batch beside the first; fewer wait for its answer, and become more. What is worth two is shared
+ * between both, so that the database works on one while this process goes on with the other.
+ */
 const WORTH_A_LANE = 50
 const MOST_ITEMS = 500
 /** A single item may weigh more. */
@@ -66,8 +69,8 @@ export class Gather<In, Out> {
   }
 
   async #flush(): Promise<void> {
-    const batch = this.#take()
     this.#lanes++
+    const batch = this.#take()
     try {
       const answers = await this.#send(batch.map(({ item }) => item))
       this.#lanes--
@@ -85,12 +88,14 @@ export class Gather<In, Out> {
     const batch: Waiting<In, Out>[] = []
     const later: Waiting<In, Out>[] = []
     const kinds = new Set<string>()
+    const waits = this.#queue.length
+    const most = waits >= 2 * WORTH_A_LANE && this.#lanes < LANES ? Math.ceil(waits / 2) : waits
     let sum = 0
 
     for (const waiting of this.#queue) {
       const kind = apart?.(waiting.item)
       const heavy = weight?.(waiting.item) ?? 0
-      const fits = batch.length < MOST_ITEMS && (batch.length === 0 || sum + heavy <= MOST_WEIGHT)
+      const fits = batch.length < Math.min(most, MOST_ITEMS) && (batch.length === 0 || sum + heavy <= MOST_WEIGHT)
       if (!fits || (kind !== undefined && kinds.has(kind))) {
         later.push(waiting)
         continue

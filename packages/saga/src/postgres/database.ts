@@ -15,6 +15,56 @@ export function transactOf(pool: Database): Transact {
   throw new TypeError('postgresStore: pool must have connect() (pg.Pool) or transaction() (PGlite)')
 }
 
+/** Asks `on` with one of the statements of the store. */
+export type Ask = (on: Queryable, statement: string, values: unknown[]) => ReturnType<Queryable['query']>
+
+/** What a pooler says that does not know the statement, or knows another one by its name: nothing was done. */
+const UNPREPARED: ReadonlySet<unknown> = new Set(['26000', '42P05'])
+
+/**
+ * Asks a `pg.Pool` and its clients by name: each connection parses and plans a statement once. Others are asked by text. The
+ * name is made of the text, so that the same name is the same statement, whoever else uses a connection of the pooler.
+ */
+export function askerOf(pool: Database, prepare: boolean): Ask {
+  let named = prepare && isPgPool(pool)
+  const names = new Map<string, string>()
+  const nameOf = (text: string): string => {
+    const known = names.get(text) ?? `msx_saga_${hash(text, 0x811c9dc5)}${hash(text, 0x9e3779b9)}`
+    names.set(text, known)
+    return known
+  }
+
+  return async (on, text, values) => {
+    if (!named) return on.query(text, values)
+    try {
+      return await (on as unknown as PgQueryable).query({ name: nameOf(text), text, values })
+    } catch (error) {
+      if (!UNPREPARED.has((error as { code?: unknown } | null)?.code)) throw error
+      named = false
+      // In a transaction that is over now; it is tried again as a whole.
+      if (on !== pool) throw error
+      return on.query(text, values)
+    }
+  }
+}
+
+interface PgQueryable {
+  query(config: { name: string; text: string; values: unknown[] }): ReturnType<Queryable['query']>
+}
+
+/** By the counters that a pool of pg has: whatever else has `connect` may know only text. */
+function isPgPool(pool: Database): boolean {
+  const { totalCount, waitingCount } = pool as { totalCount?: unknown; waitingCount?: unknown }
+  return typeof totalCount === 'number' && typeof waitingCount === 'number'
+}
+
+/** FNV-1a, 32 bits. */
+function hash(text: string, seed: number): string {
+  let value = seed
+  for (let i = 0; i < text.length; i++) value = Math.imul(value ^ text.charCodeAt(i), 0x01000193) >>> 0
+  return value.toString(16).padStart(8, '0')
+}
+
 interface Client extends Queryable {
   release(error?: Error | boolean): void
   on?(event: 'error', listener: () => void): unknown

@@ -1,6 +1,6 @@
 import type { StoredError } from '../errors.js'
 import { toJson } from '../internal/json.js'
-import type { Lanes, NewSaga, Progress, RecordRow, SagaRow, SagaStatus, Tags, Transition } from '../store.js'
+import type { Lanes, NewRecord, NewSaga, Progress, RecordRow, SagaRow, SagaStatus, Tags, Transition } from '../store.js'
 
 /** A row as the statements select it: int8 and payloads as text, times as milliseconds. */
 export interface SagaColumns {
@@ -101,23 +101,110 @@ function recordOf({ output, error, note, due, child, ...record }: RecordColumns)
   }
 }
 
-/** A new saga as the create statement reads it. */
-export function newWireOf({ progress, tags, delay, ...saga }: NewSaga): object {
-  return { ...saga, status: progress.status, tags: toJson(tags), delay: delay ?? 0 }
+/** A new saga is known to who made it, but for its times and its owner. */
+export function bornOf(saga: NewSaga, now: number, owned: boolean): SagaRow {
+  return {
+    id: saga.id,
+    name: saga.name,
+    version: saga.version,
+    shape: saga.shape,
+    rev: 1,
+    fence: 1,
+    worker: owned ? saga.worker : undefined,
+    claims: owned ? 1 : 0,
+    token: undefined,
+    key: saga.key,
+    input: saga.input,
+    output: undefined,
+    tags: saga.tags,
+    progress: saga.progress,
+    deadlineIn: saga.deadline,
+    createdAt: now,
+    finishedAt: undefined,
+    wakeAt: owned ? undefined : now + (saga.delay ?? 0),
+    parent: saga.parent,
+    lock: saga.lock,
+    trace: saga.trace,
+    nudges: 0,
+    now,
+    records: [],
+  }
 }
 
-/** A transition as the commit statement reads it. */
-export function wireOf({ progress, record, ...transition }: Transition): object {
-  const { direction, cause, problem, lanes, ...rest } = progress
-  return {
-    ...transition,
-    ...rest,
-    backward: direction === 'backward',
-    cause: toJson(cause),
-    problem: toJson(problem),
-    lanes: toJson(lanes),
-    record: record && { ...record, error: toJson(record.error), note: toJson(record.note) },
+/** New sagas as the create statement reads them: an array literal for each column. */
+export function birthsOf(sagas: readonly NewSaga[]): string[] {
+  return literals(sagas, (saga) => {
+    const { id, name, version, shape, key, input, tags, progress, worker, delay, deadline, parent, lock, trace } = saga
+    const rest = parent === undefined && lock === undefined && trace === undefined ? undefined : { parent, lock, trace }
+    return [
+      ...[id, quoted(name), version, quoted(shape), quoted(key), quoted(input), quoted(toJson(tags)), progress.status],
+      ...[worker, delay ?? 0, deadline, quoted(toJson(rest))],
+    ]
+  })
+}
+
+/** Transitions as the commit statement reads them: an array literal for each column. What most do not have is in the last. */
+export function transitionsOf(batch: readonly Transition[]): string[] {
+  return literals(batch, (transition) => {
+    const { id, fence, rev, token, keep, finished, progress, output, record } = transition
+    const { status, cursor, committed } = progress
+    return [
+      ...[id, fence, rev, token, keep, finished, status, cursor, committed, quoted(output)],
+      ...[quoted(record?.name), record?.kind, record?.outcome, quoted(record?.output), record?.took],
+      quoted(restOf(transition)),
+    ]
+  })
+}
+
+/** What a plain checkpoint has not, as JSON text; undefined for a plain one. Payloads are strings in it. */
+function restOf({
+  keep,
+  claims,
+  wakeIn,
+  nudges,
+  unwait,
+  parent,
+  lock,
+  progress,
+  record,
+}: Transition): string | undefined {
+  const { direction, attempt, delay, intent, cause, problem, cancel, lanes } = progress
+  const usual = claims === (keep ? 1 : 0) && wakeIn === undefined && nudges === undefined
+  const near = unwait === undefined && parent === undefined && lock === undefined
+  const calm = direction === 'forward' && attempt === 0 && delay === 0 && !intent
+  const well = cause === undefined && problem === undefined && cancel === undefined && lanes === undefined
+  if (usual && near && calm && well && isPlain(record)) return undefined
+
+  const { error, note, due, child } = record ?? {}
+  return toJson({
+    ...{ claims, wakeIn, nudges, unwait, parent, lock, attempt, delay, intent, cancel, due, child },
+    ...{ backward: direction === 'backward', cause: toJson(cause), problem: toJson(problem), lanes: toJson(lanes) },
+    ...{ tried: record?.attempt, error: toJson(error), note: toJson(note) },
+  })
+}
+
+function isPlain(record: NewRecord | undefined): boolean {
+  if (record === undefined) return true
+  const { attempt, error, note, due, child } = record
+  return attempt === 1 && error === undefined && note === undefined && due === undefined && child === undefined
+}
+
+type Element = string | number | boolean | undefined
+
+/** Rows of elements as columns of array literals, which every driver takes for text. */
+function literals<T>(items: readonly T[], elementsOf: (item: T) => readonly Element[]): string[] {
+  let columns: string[] = []
+  for (const item of items) {
+    const elements = elementsOf(item)
+    if (columns.length === 0) columns = elements.map((element) => `{${element ?? 'NULL'}`)
+    else for (let i = 0; i < elements.length; i++) columns[i] += `,${elements[i] ?? 'NULL'}`
   }
+  return columns.map((column) => `${column}}`)
+}
+
+/** An element that may have any character in it. */
+function quoted(text: string | undefined): string | undefined {
+  return text === undefined ? undefined : `"${/["\\]/.test(text) ? text.replace(/["\\]/g, '\\$&') : text}"`
 }
 
 function parsed<T>(text: string | null): T | undefined {
