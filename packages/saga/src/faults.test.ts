@@ -9,6 +9,7 @@ import {
   type Store,
   saga,
 } from './index.js'
+import type { Transition } from './store.js'
 import { virtualClock } from './testing/clock.js'
 
 /*
@@ -181,7 +182,7 @@ test('looks again at a child that ended while the wait for it was being written 
   const store = memoryStore()
   const commit = store.commit.bind(store)
   let meddled = false
-  store.commit = async (batch) => {
+  const meddling = async (batch: readonly Transition[]) => {
     const [parked] = batch
     if (!meddled && parked?.id === id && !parked.keep) {
       meddled = true
@@ -192,6 +193,7 @@ test('looks again at a child that ended while the wait for it was being written 
     }
     return commit(batch)
   }
+  Object.assign(store, { commit: meddling })
   const engine = await engineOn(store, order)
 
   const { id } = await engine.start(order, null, { delay: 5 })

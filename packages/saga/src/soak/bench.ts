@@ -1,5 +1,5 @@
 import { createSagaEngine, type Definition, type Queryable, type SagaEngine, type Store } from '../index.js'
-import type { SagaRow } from '../store.js'
+import type { SagaRow, Transition } from '../store.js'
 import type { VirtualClock } from '../testing/clock.js'
 import { VERBS } from '../testing/mortal.js'
 import { Witness } from './witness.js'
@@ -49,6 +49,7 @@ export class Bench {
   readonly operator: SagaEngine
   readonly definition: Definition<Input, unknown, string>
   readonly #store: Store<Queryable>
+  readonly #bare: Store<Queryable>
   readonly #advance: BenchStore['advance']
   readonly #tables: Queryable | undefined
   readonly #parts: readonly Part[]
@@ -71,6 +72,7 @@ export class Bench {
     this.#advance = advance
     this.#tables = tables
     this.witness = new Witness(new Map([[name, parts.map((part) => part.name)]]))
+    this.#bare = store
     this.#store = this.#counted(this.witness.watch(store))
     const none: Hands = { do: () => NEVER, undo: () => NEVER, txDo: () => NEVER, txUndo: () => NEVER }
     this.definition = this.#define(none)
@@ -141,6 +143,18 @@ export class Bench {
         if (doomed) worker.isDead = true
         return worker.isDead ? NEVER : answer
       }
+
+    // A store in this process may answer at once.
+    const { now } = this.#bare.commit
+    const atOnce = (transition: Transition): boolean | undefined => {
+      if (worker.isDead || !now) return undefined
+      const doomed = dies('store')
+      if (doomed) worker.isDead = true
+      if (doomed && death?.side === 'before') return undefined
+      this.#traces++
+      return now(transition)
+    }
+    if (now) Object.assign(store['commit'] as object, { now: atOnce })
 
     const around = async (work: () => unknown): Promise<unknown> => {
       const doomed = dies('effect')

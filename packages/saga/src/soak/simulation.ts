@@ -7,6 +7,7 @@ import {
   type Store,
 } from '../index.js'
 import type { StepContext } from '../step.js'
+import type { Transition } from '../store.js'
 import { VERBS } from '../testing/mortal.js'
 import { type Chance, chanceOf } from './chance.js'
 import { mutate, type Plant } from './mutants.js'
@@ -87,6 +88,7 @@ export async function simulate({ seed, mutant, say }: SimulationOptions): Promis
 
 class Simulation {
   readonly #seed: number
+  readonly #mutant: string | undefined
   readonly #chance: Chance
   readonly #timeline = new Timeline()
   readonly #world = new World()
@@ -107,6 +109,7 @@ class Simulation {
 
   constructor(seed: number, mutant: SimulationOptions['mutant'], say: SimulationOptions['say']) {
     this.#seed = seed
+    this.#mutant = mutant
     this.#chance = chanceOf(seed)
     this.#say = say ?? (() => undefined)
     this.#shapes = Array.from({ length: 3 }, () => shapeBy(this.#chance))
@@ -309,6 +312,16 @@ class Simulation {
           const talks = verb === 'receive' || verb === 'commitWith'
           this.#timeline.after(this.#late(), talks ? () => process.reach(arrive) : arrive)
         })
+    // A store in this process may answer at once, and then nothing comes between the question and the answer.
+    const { now } = this.#bare.commit
+    const atOnce = (transition: Transition): boolean | undefined => {
+      if (this.#mutant !== undefined || !now || this.#cutOff.has(process) || this.#chance.so(0.5)) return undefined
+      this.#note(`${process.name} commit at once`)
+      const accepted = now(transition)
+      void this.#see(transition.id)
+      return accepted
+    }
+    Object.assign(wrapped['commit'] as object, { now: atOnce })
     return wrapped as unknown as Store<Queryable>
   }
 
