@@ -4,12 +4,16 @@ import { orderItem } from './orders.js'
 
 const timestamp = z.iso.datetime()
 const user = z.object({ userId: z.string(), timestamp })
+/** With how they want to hear from the shop. Optional, for events of before this was told. */
+const reachable = user.extend({
+  preferences: z.object({ email: z.boolean(), sms: z.boolean(), push: z.boolean() }).optional(),
+})
 const order = z.object({ orderId: z.string(), userId: z.string(), timestamp })
 
 /** Every event that crosses a service's border, with its schema. Whoever publishes it owns it. */
 export const shopEvents = defineEvents({
-  'user.registered': user,
-  'user.updated': user,
+  'user.registered': reachable,
+  'user.updated': reachable,
   'user.deleted': user,
 
   'order.created': order.extend({

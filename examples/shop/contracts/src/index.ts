@@ -6,5 +6,7 @@ export {
   type OrderReference,
   type Payment,
   type PaymentStatus,
+  type ProcessPaymentRequest,
+  paymentProto,
   paymentService,
 } from './payment.js'

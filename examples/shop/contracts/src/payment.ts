@@ -2,7 +2,7 @@ import { fileURLToPath } from 'node:url'
 import { loadPackageDefinition, type ServiceDefinition } from '@grpc/grpc-js'
 import { loadSync } from '@grpc/proto-loader'
 
-export type PaymentStatus = 'AUTHORISED' | 'DECLINED' | 'CAPTURED' | 'VOIDED'
+export type PaymentStatus = 'AUTHORISED' | 'DECLINED' | 'CAPTURED' | 'VOIDED' | 'REFUNDED'
 
 export interface AuthorizeRequest {
   readonly orderId: string
@@ -10,6 +10,12 @@ export interface AuthorizeRequest {
   readonly amount: number
   readonly currency: string
   readonly paymentMethod: string
+}
+
+export interface ProcessPaymentRequest {
+  readonly orderId: string
+  readonly amount: number
+  readonly currency: string
 }
 
 export interface OrderReference {
@@ -24,10 +30,12 @@ export interface Payment {
   readonly currency: string
 }
 
-/** The methods of `payment.proto`, for a grpc-js server or client: Authorize, Capture, Void, GetPayment. */
+/** The file that says how to talk to payment-service. */
+export const paymentProto: string = fileURLToPath(new URL('../proto/payment.proto', import.meta.url))
+
+/** The methods of `payment.proto`, for a grpc-js server or client: ProcessPayment, Authorize, Capture, Void, Refund, GetPayment. */
 export function paymentService(): ServiceDefinition {
-  const path = fileURLToPath(new URL('../proto/payment.proto', import.meta.url))
-  const definition = loadSync(path, { longs: Number, enums: String, defaults: true })
+  const definition = loadSync(paymentProto, { longs: Number, enums: String, defaults: true })
   const service = (loadPackageDefinition(definition) as unknown as PaymentPackage).shop.payment.v1.PaymentService
   return service.service
 }

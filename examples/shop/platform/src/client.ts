@@ -2,11 +2,18 @@ import { type CircuitBreaker, circuitBreaker } from '@msx/circuit-breaker'
 import type { Discovery } from '@msx/discovery'
 import { serviceFetch } from '@msx/discovery/undici'
 import { exponential, pipeline, resilientFetch, retry, timeout } from '@msx/retry'
+import { SpanKind } from '@opentelemetry/api'
+import type { Instruments } from './watch/instruments.js'
+import { inject, inSpan, type Spans } from './watch/spans.js'
 
 export interface ServiceClientOptions {
   readonly discovery: Discovery
+  /** Of the service that calls. */
+  readonly instruments: Pick<Instruments, 'edges' | 'spans'>
   /** The name the service is discovered by. */
   readonly service: string
+  /** What its breaker is called, where a service is called for several purposes. Default: the service's name. */
+  readonly name?: string | undefined
   /** For one attempt, in milliseconds. Default 1 000. */
   readonly timeout?: number | undefined
   /** Attempts in all. Default 3. */
@@ -24,17 +31,34 @@ export interface ServiceClient {
  * inside the retry so that it sees every attempt, and an open circuit ends the retries at once.
  */
 export function serviceClient(options: ServiceClientOptions): ServiceClient {
+  const { name = options.service } = options
   const breaker = circuitBreaker({
-    name: options.service,
+    name,
     trip: { failureRate: 0.5, minimumCalls: 10, window: { duration: 10_000, buckets: 10 } },
     openDuration: { base: 1_000, max: 10_000, jitter: 0.2 },
   })
-  const policy = pipeline(
-    retry({ name: options.service, attempts: options.attempts ?? 3, backoff: exponential({ base: 50, max: 500 }) }),
-    breaker,
-    timeout(options.timeout ?? 1_000, { name: options.service }),
-  )
-  const send = resilientFetch(policy, { fetch: serviceFetch(options.discovery, { retries: 0 }) })
+  const again = retry({
+    name,
+    attempts: options.attempts ?? 3,
+    backoff: exponential({ base: 50, max: 500 }),
+  })
+  const policy = pipeline(again, breaker, timeout(options.timeout ?? 1_000, { name }))
+  const { edges, spans } = options.instruments
+  edges.watch(options.service, 'http', breaker, again)
+  const send = resilientFetch(policy, { fetch: traced(serviceFetch(options.discovery, { retries: 0 }), spans) })
 
   return { breaker, fetch: (path, init) => send(`http://${options.service}${path}`, init) }
+}
+
+/** Each attempt is a span, and tells the other side so. */
+function traced(send: typeof fetch, { tracer }: Spans): typeof fetch {
+  return (input, init) => {
+    const method = init?.method ?? 'GET'
+    const work = async () => {
+      const headers = new Headers(init?.headers)
+      inject(headers)
+      return send(input, { ...init, headers })
+    }
+    return inSpan(tracer, method, work, SpanKind.CLIENT)
+  }
 }

@@ -1,3 +1,5 @@
+import type { Database as PackageDatabase } from '@msx/messaging/postgres'
+
 /** What a service asks of SQL. `query` takes one statement, `execute` a script of several without values. */
 export interface Sql {
   query<R = Record<string, unknown>>(text: string, values?: unknown[]): Promise<{ rows: R[] }>
@@ -10,6 +12,11 @@ export interface Database extends Sql {
    * embedded database has one connection, and the outer question would wait for the transaction that waits for it.
    */
   transaction<T>(run: (tx: Sql) => Promise<T>): Promise<T>
+  /**
+   * The same for what keeps a connection of its own, as an outbox's relay does: a pool where there is one, this database
+   * where there is but one connection for everybody.
+   */
+  readonly pool: PackageDatabase
 }
 
 interface EmbeddedTransaction {
@@ -37,10 +44,13 @@ export function embeddedDatabase(embedded: Embedded, role: string): Database {
       })
     })
 
+  const query: Database['query'] = (text, values) => transaction((tx) => tx.query(text, values))
+
   return {
     transaction,
-    query: (text, values) => transaction((tx) => tx.query(text, values)),
+    query,
     execute: (script) => transaction((tx) => tx.execute(script)),
+    pool: { query, transaction },
   }
 }
 
@@ -60,9 +70,15 @@ export interface Pooled extends Answering {
   connect(): Promise<PooledConnection>
 }
 
+/** The schema of a service's outbox and inbox; it is there before the service is, since its role may make none. */
+export function messagingSchema(service: string): string {
+  return `${service.replaceAll('-', '_')}_messaging`
+}
+
 /** A service's own database on a PostgreSQL server, through a pool of connections that its role was let in with. */
 export function pooledDatabase(pool: Pooled): Database {
   return {
+    pool,
     query: (text, values) => pool.query(text, values),
     execute: async (script) => void (await pool.query(script)),
 

@@ -146,7 +146,7 @@ describe('listen', () => {
   it('rejects when the port is taken', async () => {
     const { port } = await serve(create())
 
-    await expect(listen(create(), port)).rejects.toMatchObject({ code: 'EADDRINUSE' })
+    await expect(listen(create(), { port })).rejects.toMatchObject({ code: 'EADDRINUSE' })
   })
 
   it('lets a running request finish before it closes, and is closed right after', async () => {

@@ -1,10 +1,13 @@
-import type { Server } from 'node:http'
-import { createAdaptorServer } from '@hono/node-server'
+import { createServer } from 'node:http'
+import { getRequestListener } from '@hono/node-server'
+import { trace } from '@opentelemetry/api'
 import { Hono } from 'hono'
 import { bodyLimit } from 'hono/body-limit'
 import { collectDefaultMetrics, Histogram, Registry } from 'prom-client'
 import type { Log } from './log.js'
 import { HttpProblem, notFound } from './problem.js'
+import type { Instruments } from './watch/instruments.js'
+import { watchRequests } from './watch/requests.js'
 
 export type App = Hono
 
@@ -36,6 +39,7 @@ export function createApp(options: AppOptions): App {
     const started = performance.now()
     await next()
     const route = context.req.routePath === '*' || context.req.routePath === '/*' ? 'none' : context.req.routePath
+    trace.getActiveSpan()?.updateName(`${context.req.method} ${route}`).setAttribute('http.route', route)
     duration.observe(
       { method: context.req.method, route, status: context.res.status },
       (performance.now() - started) / 1_000,
@@ -98,9 +102,24 @@ export interface Listening {
   close(timeout?: number): Promise<void>
 }
 
-/** Serves an application on loopback. Port 0, the default, takes a free one. */
-export async function listen(app: App, port = 0): Promise<Listening> {
-  const server = createAdaptorServer({ fetch: app.fetch }) as Server
+export interface ListenOptions {
+  /** Default 0: a free one. */
+  readonly port?: number | undefined
+  /** Default `127.0.0.1`. */
+  readonly host?: string | undefined
+  /** Traces the requests and breaks those that are to be broken. */
+  readonly instruments?: Pick<Instruments, 'faults' | 'spans'> | undefined
+}
+
+/** Serves an application on loopback, unless told otherwise. */
+export async function listen(app: App, options: ListenOptions = {}): Promise<Listening> {
+  const { port = 0, host = '127.0.0.1', instruments } = options
+  const answer = getRequestListener(app.fetch)
+  const watch = instruments && watchRequests(instruments, (req) => req.method ?? 'GET')
+  const server = createServer((req, res) => {
+    if (watch === undefined) void answer(req, res)
+    else watch(req, res, () => void answer(req, res))
+  })
   let closing = false
   server.on('request', (_request, response) => {
     // A kept-alive connection that falls idle after `close` would hold the server open until the client lets go of it.
@@ -111,7 +130,7 @@ export async function listen(app: App, port = 0): Promise<Listening> {
 
   await new Promise<void>((resolve, reject) => {
     server.once('error', reject)
-    server.listen(port, '127.0.0.1', () => {
+    server.listen(port, host, () => {
       server.off('error', reject)
       resolve()
     })
@@ -120,7 +139,7 @@ export async function listen(app: App, port = 0): Promise<Listening> {
   if (address === null || typeof address === 'string') throw new Error('the server listens on no port')
 
   return {
-    url: `http://127.0.0.1:${address.port}`,
+    url: `http://${urlHost(host)}:${address.port}`,
     port: address.port,
     close: (timeout = 5_000) =>
       new Promise<void>((resolve) => {
@@ -133,4 +152,10 @@ export async function listen(app: App, port = 0): Promise<Listening> {
         server.closeIdleConnections()
       }),
   }
+}
+
+/** Where a server that listens on all addresses is called by its own machine. */
+export function urlHost(host: string): string {
+  if (host === '0.0.0.0' || host === '::') return '127.0.0.1'
+  return host.includes(':') ? `[${host}]` : host
 }

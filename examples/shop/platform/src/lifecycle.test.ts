@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import { afterAll, beforeAll, expect, it } from 'vitest'
-import { createService, type ServiceBus, type ServiceOptions } from './lifecycle.js'
+import { createService, type ServiceMail, type ServiceOptions } from './lifecycle.js'
 import { type TestDeps, testDeps } from './testing.js'
 
 let deps: TestDeps
@@ -20,7 +20,9 @@ afterAll(async () => {
   await rm(folder, { recursive: true })
 })
 
-interface FakeBus extends ServiceBus {
+type Bus = ServiceMail['bus']
+
+interface FakeBus extends Bus {
   readonly calls: string[]
   status: string
 }
@@ -38,10 +40,22 @@ function fakeBus(): FakeBus {
   }
 }
 
-const service = (bus: ServiceBus, options: Partial<ServiceOptions> = {}) =>
-  createService({ name: 'test', deps, bus, migrations: pathToFileURL(`${folder}/`), routes: () => {}, ...options })
+const service = (bus: FakeBus, options: Partial<ServiceOptions> = {}) =>
+  createService({
+    name: 'test',
+    deps,
+    mail: {
+      bus,
+      migrate: async () => void bus.calls.push('migrate'),
+      measure: () => {},
+      startRelay: () => ({ close: async () => void bus.calls.push('relay closed') }),
+    },
+    migrations: pathToFileURL(`${folder}/`),
+    routes: () => {},
+    ...options,
+  })
 
-it('starts from the inside out: schema, preparation, bus, HTTP', async () => {
+it('starts from the inside out: schema, mail, preparation, bus, HTTP', async () => {
   const bus = fakeBus()
   const steps = bus.calls
   const started = service(bus, {
@@ -54,7 +68,7 @@ it('starts from the inside out: schema, preparation, bus, HTTP', async () => {
 
   const { url } = await started.start()
 
-  expect(steps).toEqual(['prepare', 'start'])
+  expect(steps).toEqual(['migrate', 'prepare', 'start'])
   expect(await (await fetch(`${url}/word`)).text()).toBe('sesame')
   await started.stop()
 })
@@ -88,7 +102,7 @@ it('answers nobody after it has stopped, and closes its bus last', async () => {
 
   await started.stop()
 
-  expect(bus.calls).toEqual(['start', 'close'])
+  expect(bus.calls).toEqual(['migrate', 'start', 'close'])
   await expect(fetch(`${url}/health/live`)).rejects.toThrow()
 })
 
@@ -99,22 +113,22 @@ it('leaves nothing open when it cannot start', async () => {
 
   await expect(service(bus, { deps: { ...deps, port } }).start()).rejects.toMatchObject({ code: 'EADDRINUSE' })
 
-  expect(bus.calls).toEqual(['start', 'close'])
+  expect(bus.calls).toEqual(['migrate', 'start', 'close'])
   await first.stop()
 })
 
-it('has its background begin on the bus, and end before it', async () => {
+it('has its background begin on the bus, and end before the outbox and the bus do', async () => {
   const bus = fakeBus()
   const background = {
     start: async () => void bus.calls.push('begin'),
     stop: async () => void bus.calls.push('end'),
   }
-  const started = service(bus, { background })
+  const started = service(bus, { background, publishes: true })
 
   await started.start()
   await started.stop()
 
-  expect(bus.calls).toEqual(['start', 'begin', 'end', 'close'])
+  expect(bus.calls).toEqual(['migrate', 'start', 'begin', 'end', 'relay closed', 'close'])
 })
 
 it('ends a background that could not begin, and answers nobody', async () => {
@@ -126,5 +140,5 @@ it('ends a background that could not begin, and answers nobody', async () => {
 
   await expect(service(bus, { background }).start()).rejects.toThrow('no lease')
 
-  expect(bus.calls).toEqual(['start', 'end', 'close'])
+  expect(bus.calls).toEqual(['migrate', 'start', 'end', 'close'])
 })

@@ -2,6 +2,7 @@ import type { Discovery } from '@msx/discovery'
 import type { Transport } from '@msx/messaging'
 import type { Database } from './database.js'
 import type { Log } from './log.js'
+import type { Instruments } from './watch/instruments.js'
 
 /** What a service is given by whoever runs it: embedded in one process, or as a process of its own. */
 export interface ServiceDeps {
@@ -11,8 +12,16 @@ export interface ServiceDeps {
   /** Where the other services are. */
   readonly discovery: Discovery
   readonly log: Log
+  /** What it is watched and disturbed with. */
+  readonly instruments: Instruments
   /** 127.0.0.1 and a free port unless told otherwise. */
   readonly port?: number | undefined
+  readonly host?: string | undefined
+}
+
+export interface StopOptions {
+  /** As near to SIGKILL as it gets for one of several services in a process. */
+  readonly abruptly?: boolean | undefined
 }
 
 /** One service of the shop. `start` and `stop` may each be called once. */
@@ -23,6 +32,6 @@ export interface Service {
    * under `http` where its health and metrics are.
    */
   start(): Promise<{ readonly url: string; readonly http?: string | undefined }>
-  /** Stops taking work, finishes what is running, closes what it opened. */
-  stop(): Promise<void>
+  /** Stops taking work, finishes what is running, closes what it opened. `abruptly`: finishes nothing. */
+  stop(how?: StopOptions): Promise<void>
 }

@@ -1,9 +1,10 @@
 import { PGlite } from '@electric-sql/pglite'
 import { createDiscovery, fixed } from '@msx/discovery'
 import { type MemoryTransport, memory } from '@msx/messaging'
-import { type Database, embeddedDatabase, provision } from './database.js'
+import { type Database, embeddedDatabase, messagingSchema, provision } from './database.js'
 import { createLog } from './log.js'
 import type { ServiceDeps } from './service.js'
+import { createInstruments } from './watch/instruments.js'
 
 /** A fresh in-memory PostgreSQL for a service's tests, seen through the service's own role. */
 export async function testDatabase(
@@ -11,10 +12,13 @@ export async function testDatabase(
   schemas: readonly string[] = [],
 ): Promise<{ readonly database: Database; close(): Promise<void> }> {
   const embedded = await PGlite.create()
-  await provision(embedded, role, schemas)
+  await provision(embedded, role, [messagingSchema(role), ...schemas])
 
   return { database: embeddedDatabase(embedded, role), close: () => embedded.close() }
 }
+
+/** What the operations of a tested service are asked with. */
+export const operationsToken = 'test-operations'
 
 export interface TestDeps extends ServiceDeps {
   readonly transport: MemoryTransport
@@ -39,6 +43,7 @@ export async function testDeps(options: TestDepsOptions): Promise<TestDeps> {
     discovery,
     transport: memory(),
     log: createLog(options.role, 'silent'),
+    instruments: createInstruments(options.role, { token: operationsToken }),
     async close() {
       await discovery.close()
       await close()

@@ -42,7 +42,10 @@ try {
   } catch (error) {
     throw explained(error, settings)
   }
-  if (stoppedAt === undefined) console.log(`shop ready on ${shop.url}`)
+  if (stoppedAt === undefined) {
+    console.log(`shop ready on ${shop.url}`)
+    if (shop.link !== undefined) console.log(`operations, for one browser: ${shop.link}`)
+  }
 } catch (error) {
   console.error(isKnown(error) ? error.message : error)
   process.exit(1)

@@ -12,3 +12,24 @@ test('takes an empty variable for one that is not set', () => {
 test.each(['http', '-1', '65536', '8080.5', 'NaN', '1e9'])('refuses PORT=%s and says what it must be', (port) => {
   expect(() => readSettings({ PORT: port })).toThrow(`PORT is '${port}'; it must be a whole number from 0 to 65535`)
 })
+
+test.each([
+  [{ OPS_TOKEN: 'a-token-of-some-length' }, { by: 'token', token: 'a-token-of-some-length' }],
+  [
+    { OPS_TOKEN: 'a-token-of-some-length', NODE_ENV: 'production' },
+    { by: 'token', token: 'a-token-of-some-length' },
+  ],
+  [{}, { by: 'link' }],
+  [{ OPS_TOKEN: '' }, { by: 'link' }],
+  [{ NODE_ENV: 'production' }, { by: 'nobody' }],
+])('with %j the operations are for whoever comes %j', (env, operations) => {
+  expect(readSettings(env).operations).toEqual(operations)
+})
+
+test('refuses a token that could be guessed, without repeating it', () => {
+  expect(() => readSettings({ OPS_TOKEN: 'guess-me' })).toThrow(/^OPS_TOKEN must have at least 16(?!.*guess)/)
+})
+
+test('refuses an address for traces that is none', () => {
+  expect(() => readSettings({ OTEL_EXPORTER_OTLP_ENDPOINT: 'collector:4318' })).toThrow('OTEL_EXPORTER_OTLP_ENDPOINT')
+})

@@ -12,7 +12,25 @@ export interface Settings {
   readonly signInLimit: number
   /** `TOKEN_TTL`: how long a sign-in lasts, in milliseconds. Default 3 600 000. */
   readonly tokenTtl: number
+  readonly operations: OperationsSettings
+  /** `OTEL_EXPORTER_OTLP_ENDPOINT`: where spans are sent besides being kept in memory. Default: nowhere. */
+  readonly traces: string | undefined
+  /** `UNDO_ATTEMPTS`: how often a checkout tries to undo a step before it asks for an operator. Default: without end. */
+  readonly undoAttempts: number | undefined
+  /** `RESERVATION_TTL`: how long goods are kept for an order before it is paid, in milliseconds. Default 900 000. */
+  readonly reservationTtl: number
 }
+
+/** Who may use `/ops`. */
+export type OperationsSettings =
+  /** `OPS_TOKEN` is set: whoever shows it. */
+  | { readonly by: 'token'; readonly token: string }
+  /** It is not, on a developer's machine: whoever has the link that is printed at the start, once. */
+  | { readonly by: 'link' }
+  /** It is not, and `NODE_ENV` is `production`: nobody. */
+  | { readonly by: 'nobody' }
+
+const shortestToken = 16
 
 /** A setting that cannot be used: the message names the variable, its value and what was expected. */
 export class SettingError extends Error {
@@ -26,7 +44,28 @@ export function readSettings(env: NodeJS.ProcessEnv): Settings {
     rateLimit: whole(env, 'RATE_LIMIT', 100, 1, 1_000_000),
     signInLimit: whole(env, 'SIGN_IN_LIMIT', 10, 1, 1_000_000),
     tokenTtl: whole(env, 'TOKEN_TTL', 3_600_000, 1, 2 ** 31 - 1),
+    operations: readOperations(env),
+    traces: readTraces(env),
+    reservationTtl: whole(env, 'RESERVATION_TTL', 900_000, 1, 2 ** 31 - 1),
+    undoAttempts: env['UNDO_ATTEMPTS'] ? whole(env, 'UNDO_ATTEMPTS', 0, 1, 1_000) : undefined,
   }
+}
+
+export function readOperations(env: NodeJS.ProcessEnv): OperationsSettings {
+  const token = env['OPS_TOKEN']
+  if (token === undefined || token === '') return { by: env['NODE_ENV'] === 'production' ? 'nobody' : 'link' }
+  // It is not repeated: a part of it may be right.
+  if (token.length < shortestToken || /[^\x21-\x7e]/.test(token)) {
+    throw new SettingError(`OPS_TOKEN must have at least ${shortestToken} characters, all of them visible ASCII`)
+  }
+  return { by: 'token', token }
+}
+
+export function readTraces(env: NodeJS.ProcessEnv): string | undefined {
+  const endpoint = env['OTEL_EXPORTER_OTLP_ENDPOINT'] || undefined
+  if (endpoint === undefined || /^https?:\/\//.test(endpoint)) return endpoint
+
+  throw new SettingError(`OTEL_EXPORTER_OTLP_ENDPOINT is '${endpoint}'; it must begin with http:// or https://`)
 }
 
 /** A whole number from the environment; an empty variable is one that is not set. */

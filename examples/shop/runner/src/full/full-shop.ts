@@ -1,4 +1,5 @@
 import { type ChildProcess, spawn } from 'node:child_process'
+import { randomBytes } from 'node:crypto'
 import { join } from 'node:path'
 import { serviceProgram } from '../places.js'
 import { databaseUrl } from './addresses.js'
@@ -20,6 +21,8 @@ import { undoStack } from './undo-stack.js'
 
 export interface FullShop {
   readonly url: string
+  /** Lets one browser into the operations, once; undefined when they are for whoever has the token, or for nobody. */
+  readonly link: string | undefined
   /** Stops the processes in the reverse order of their callers, then the servers that were started for them. */
   stop(): Promise<void>
 }
@@ -63,6 +66,10 @@ export async function startFullShop(settings: FullSettings, options: FullShopOpt
     signal.throwIfAborted()
 
     say('Services, each a process of its own')
+    const secret = () => randomBytes(24).toString('base64url')
+    const operationsCode = settings.operations.by === 'link' ? secret() : undefined
+    const operations =
+      settings.operations.by === 'link' ? ({ by: 'token', token: secret() } as const) : settings.operations
     const processes = new Map<ServiceName, Supervised>()
     for (const service of serviceNames) {
       const role = databaseOf(shop, service)
@@ -72,6 +79,9 @@ export async function startFullShop(settings: FullSettings, options: FullShopOpt
         ...settings,
         addresses: { ...addresses, postgres },
         port: service === 'api-gateway' ? port : 0,
+        operations,
+        operationsCode: service === 'api-gateway' ? operationsCode : undefined,
+        host: '127.0.0.1',
       })
       const supervised = runProcess(service, variables, settings, options)
       processes.set(service, supervised)
@@ -79,7 +89,9 @@ export async function startFullShop(settings: FullSettings, options: FullShopOpt
     }
     await allReady(processes, options)
 
-    return { url: `http://127.0.0.1:${port}`, stop: undo.run }
+    const url = `http://127.0.0.1:${port}`
+    const link = operationsCode && `${url}/ops/session?code=${operationsCode}`
+    return { url, link, stop: undo.run }
   } catch (error) {
     await undo.run()
     throw error

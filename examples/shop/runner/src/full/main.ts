@@ -26,8 +26,10 @@ try {
     signal: giveUp.signal,
     hurry: hurry.signal,
   })
-  if (stoppedAt === undefined) console.log(`shop ready on ${shop.url}`)
-  else await end(shop)
+  if (stoppedAt === undefined) {
+    console.log(`shop ready on ${shop.url}`)
+    if (shop.link !== undefined) console.log(`operations, for one browser: ${shop.link}`)
+  } else await end(shop)
 } catch (error) {
   if (giveUp.signal.aborted) process.exit(130)
 

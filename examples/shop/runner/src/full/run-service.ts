@@ -1,9 +1,18 @@
 import { createDiscovery, type Discovery } from '@msx/discovery'
-import { consul } from '@msx/discovery/consul'
 import { rabbitmq } from '@msx/messaging/rabbitmq'
-import { createLog, type Log, pooledDatabase, type Service, type ServiceDeps } from '@shop/platform'
+import {
+  createInstruments,
+  createLog,
+  followSpans,
+  type Instruments,
+  type Log,
+  pooledDatabase,
+  type Service,
+  type ServiceDeps,
+} from '@shop/platform'
 import { Redis } from 'ioredis'
 import pg from 'pg'
+import { directoryOf } from './discovery.js'
 import { exchangeOf, instanceId, queuePrefixOf } from './names.js'
 import { prefixed } from './prefixed.js'
 import type { ServiceName } from './service-names.js'
@@ -31,14 +40,25 @@ export async function runService(settings: ServiceSettings): Promise<RunningServ
   const undo = undoStack((error) => log.error({ err: error }, 'failed to stop cleanly'))
 
   try {
-    const registry = consul({ url: settings.addresses.consul, tags: [shop] })
-    const discovery = createDiscovery({ source: registry })
+    const { source, registry } = directoryOf(settings)
+    const discovery = createDiscovery({ source })
     undo.add(() => discovery.close())
     discovery.on('error', ({ error }) => log.warn({ err: error }, 'discovery'))
 
-    const service = await create(name, { settings, discovery, log, undo: undo.add })
+    followSpans()
+    const { operations, traces } = settings
+    const instruments = createInstruments(name, {
+      // Where each process would make up a link of its own, nobody would know it.
+      token: operations.by === 'token' ? operations.token : undefined,
+      traces,
+      kill: () => process.kill(process.pid, 'SIGKILL'),
+    })
+    undo.add(() => instruments.spans.close())
+    const service = await create(name, { settings, discovery, log, instruments, undo: undo.add })
     const { url, http = url } = await service.start()
     undo.add(() => service.stop())
+
+    if (registry === undefined) return { url, http, stop: undo.run }
 
     const { hostname: host, port } = new URL(url)
     const registration = await registry.register({
@@ -68,37 +88,54 @@ interface Surroundings {
   readonly settings: ServiceSettings
   readonly discovery: Discovery
   readonly log: Log
+  readonly instruments: Instruments
   undo(step: () => Promise<unknown>): void
 }
 
 /** Loads the one service that this process is, and nothing of the others. */
 async function create(name: ServiceName, surroundings: Surroundings): Promise<Service> {
-  const { settings, discovery, log } = surroundings
-  const { port, rateLimit, signInLimit, tokenTtl } = settings
+  const { settings, discovery, log, instruments } = surroundings
+  const { host, operationsCode, port, rateLimit, signInLimit, tokenTtl, undoAttempts } = settings
 
   switch (name) {
     case 'user-service':
       return (await import('@shop/user-service')).createUserService({ ...deps(surroundings), tokenTtl })
     case 'product-service':
-      return (await import('@shop/product-service')).createProductService(deps(surroundings))
+      return (await import('@shop/product-service')).createProductService({
+        ...deps(surroundings),
+        reservationTtl: settings.reservationTtl,
+      })
     case 'payment-service':
-      return (await import('@shop/payment-service')).createPaymentService(deps(surroundings))
+      return (await import('@shop/payment-service')).createPaymentService({
+        ...deps(surroundings),
+        httpPort: settings.httpPort,
+      })
     case 'notification-service':
       return (await import('@shop/notification-service')).createNotificationService(deps(surroundings))
     case 'analytics-service':
       return (await import('@shop/analytics-service')).createAnalyticsService(deps(surroundings))
     case 'order-service':
-      return (await import('@shop/order-service')).createOrderService(deps(surroundings))
+      return (await import('@shop/order-service')).createOrderService({ ...deps(surroundings), undoAttempts })
     case 'api-gateway': {
       const { createApiGateway, redisLimiters } = await import('@shop/api-gateway')
       const limiters = redisLimiters(openRedis(surroundings), settings.shop)
-      return createApiGateway({ discovery, log, port, rateLimit, signInLimit, limiters })
+      return createApiGateway({
+        discovery,
+        log,
+        instruments,
+        operationsCode,
+        host,
+        port,
+        rateLimit,
+        signInLimit,
+        limiters,
+      })
     }
   }
 }
 
-function deps({ settings, discovery, log, undo }: Surroundings): ServiceDeps {
-  const { addresses, port, service, shop } = settings
+function deps({ settings, discovery, log, instruments, undo }: Surroundings): ServiceDeps {
+  const { addresses, host, port, service, shop } = settings
   const pool = new pg.Pool({
     connectionString: addresses.postgres,
     application_name: service,
@@ -109,7 +146,7 @@ function deps({ settings, discovery, log, undo }: Surroundings): ServiceDeps {
   undo(() => pool.end())
 
   const transport = prefixed(rabbitmq({ url: addresses.rabbitmq, exchange: exchangeOf(shop) }), queuePrefixOf(shop))
-  return { database: pooledDatabase(pool), transport, discovery, log, port }
+  return { database: pooledDatabase(pool), transport, discovery, log, instruments, host, port }
 }
 
 function openRedis({ settings, log, undo }: Surroundings): Redis {

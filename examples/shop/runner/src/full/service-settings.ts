@@ -1,4 +1,4 @@
-import { SettingError, whole } from '../settings.js'
+import { type OperationsSettings, readSettings, SettingError, whole } from '../settings.js'
 import { type Addresses, addressVariables, readAddresses } from './addresses.js'
 import { readShopName } from './full-settings.js'
 import { isServiceName, type ServiceName, serviceNames } from './service-names.js'
@@ -14,6 +14,32 @@ export interface ServiceSettings {
   readonly rateLimit: number
   readonly signInLimit: number
   readonly tokenTtl: number
+  readonly operations: OperationsSettings
+  /** `OPS_CODE`: of the link that lets a browser into the operations, for the gateway. */
+  readonly operationsCode: string | undefined
+  readonly traces: string | undefined
+  readonly undoAttempts: number | undefined
+  readonly reservationTtl: number
+  /** `DISCOVERY`: how the services find each other. Default `consul`. */
+  readonly discovery: DiscoverySettings
+  /** `HTTP_PORT`: where payment-service answers over HTTP, since `PORT` is that of gRPC. Default 0: any free port. */
+  readonly httpPort: number
+  /** `HOST`: what it listens on. Default `127.0.0.1`. */
+  readonly host: string
+}
+
+export type DiscoverySettings =
+  | { readonly by: 'consul' }
+  /** `DNS_SUFFIX`: what follows a service's name, such as `shop.svc.cluster.local`. `DNS_SERVERS`: whom to ask, with commas. */
+  | { readonly by: 'dns'; readonly suffix: string; readonly servers: readonly string[] }
+
+export function readDiscovery(env: NodeJS.ProcessEnv): DiscoverySettings {
+  const by = env['DISCOVERY'] || 'consul'
+  if (by === 'consul') return { by }
+  if (by !== 'dns') throw new SettingError(`DISCOVERY is '${by}'; it must be consul or dns`)
+
+  const servers = (env['DNS_SERVERS'] ?? '').split(',').filter((server) => server !== '')
+  return { by, suffix: env['DNS_SUFFIX'] ?? '', servers }
 }
 
 export function readServiceSettings(service: string | undefined, env: NodeJS.ProcessEnv): ServiceSettings {
@@ -21,19 +47,24 @@ export function readServiceSettings(service: string | undefined, env: NodeJS.Pro
     throw new SettingError(`the service is '${service ?? ''}'; it must be one of ${serviceNames.join(', ')}`)
   }
 
+  const { dataDir: _, ...common } = readSettings(env)
   return {
+    ...common,
     service,
     shop: readShopName(env),
     addresses: readAddresses(env),
     port: whole(env, 'PORT', 0, 0, 65_535),
-    rateLimit: whole(env, 'RATE_LIMIT', 100, 1, 1_000_000),
-    signInLimit: whole(env, 'SIGN_IN_LIMIT', 10, 1, 1_000_000),
-    tokenTtl: whole(env, 'TOKEN_TTL', 3_600_000, 1, 2 ** 31 - 1),
+    operationsCode: env['OPS_CODE'] || undefined,
+    host: env['HOST'] || '127.0.0.1',
+    discovery: readDiscovery(env),
+    httpPort: whole(env, 'HTTP_PORT', 0, 0, 65_535),
   }
 }
 
 /** The environment that `readServiceSettings` reads the same settings from. */
-export function serviceVariables(settings: Omit<ServiceSettings, 'service'>): Record<string, string> {
+export function serviceVariables(
+  settings: Omit<ServiceSettings, 'service' | 'discovery' | 'httpPort'>,
+): Record<string, string> {
   return {
     ...addressVariables(settings.addresses),
     SHOP_NAME: settings.shop,
@@ -41,5 +72,11 @@ export function serviceVariables(settings: Omit<ServiceSettings, 'service'>): Re
     RATE_LIMIT: String(settings.rateLimit),
     SIGN_IN_LIMIT: String(settings.signInLimit),
     TOKEN_TTL: String(settings.tokenTtl),
+    OPS_TOKEN: settings.operations.by === 'token' ? settings.operations.token : '',
+    OPS_CODE: settings.operationsCode ?? '',
+    OTEL_EXPORTER_OTLP_ENDPOINT: settings.traces ?? '',
+    UNDO_ATTEMPTS: settings.undoAttempts === undefined ? '' : String(settings.undoAttempts),
+    RESERVATION_TTL: String(settings.reservationTtl),
+    HOST: settings.host,
   }
 }

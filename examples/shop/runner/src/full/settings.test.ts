@@ -36,11 +36,40 @@ test('changes user, password and database of an address, and nothing else', () =
 
 test('a service reads from its environment what it was given', () => {
   const { addresses } = readFullSettings({})
-  const given = { shop: 'other', addresses, port: 7, rateLimit: 8, signInLimit: 9, tokenTtl: 10 }
+  const given = {
+    shop: 'other',
+    addresses,
+    port: 7,
+    rateLimit: 8,
+    signInLimit: 9,
+    tokenTtl: 10,
+    operations: { by: 'token', token: 'a-token-of-some-length' },
+    operationsCode: 'a-code',
+    traces: 'http://127.0.0.1:4318',
+    undoAttempts: 11,
+    reservationTtl: 12,
+    host: '0.0.0.0',
+  } as const
 
-  expect(readServiceSettings('order-service', serviceVariables(given))).toEqual({ service: 'order-service', ...given })
+  expect(readServiceSettings('order-service', serviceVariables(given))).toEqual({
+    service: 'order-service',
+    discovery: { by: 'consul' },
+    httpPort: 0,
+    ...given,
+  })
 })
 
 test.each([undefined, 'orders'])('refuses to be the service %j and says which there are', (name) => {
   expect(() => readServiceSettings(name, {})).toThrow('it must be one of user-service, product-service')
+})
+
+test('finds others by DNS where it is told to', () => {
+  const env = { DISCOVERY: 'dns', DNS_SUFFIX: 'shop.svc.cluster.local', DNS_SERVERS: '10.0.0.10,10.0.0.11' }
+
+  expect(readServiceSettings('user-service', env).discovery).toEqual({
+    by: 'dns',
+    suffix: 'shop.svc.cluster.local',
+    servers: ['10.0.0.10', '10.0.0.11'],
+  })
+  expect(() => readServiceSettings('user-service', { DISCOVERY: 'luck' })).toThrow("DISCOVERY is 'luck'")
 })

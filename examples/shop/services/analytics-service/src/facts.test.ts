@@ -7,7 +7,7 @@ let database: Database
 let close: () => Promise<void>
 
 beforeAll(async () => {
-  const opened = await testDatabase('analytics')
+  const opened = await testDatabase('analytics_service')
   database = opened.database
   close = opened.close
   await applyMigrations(database, new URL('../database/', import.meta.url))
@@ -27,8 +27,10 @@ const confirmed = (eventId: string, amount: number): Fact => ({
 it('records a fact and its numbers together or not at all', async () => {
   await database.execute('ALTER TABLE revenue ADD CONSTRAINT modest CHECK (amount < 100)')
 
-  await recordFact(database, confirmed('small', 10))
-  await expect(recordFact(database, confirmed('large', 1_000))).rejects.toMatchObject({ code: '23514' })
+  await database.transaction((tx) => recordFact(tx, confirmed('small', 10)))
+  await expect(database.transaction((tx) => recordFact(tx, confirmed('large', 1_000)))).rejects.toMatchObject({
+    code: '23514',
+  })
 
   const { rows } = await database.query('SELECT event_id FROM facts')
   expect(rows).toEqual([{ event_id: 'small' }])

@@ -1,4 +1,4 @@
-import type { Database } from '@shop/platform'
+import type { Database, Sql } from '@shop/platform'
 
 export interface Fact {
   readonly eventId: string
@@ -18,29 +18,27 @@ export interface Summary {
   readonly events: Readonly<Record<string, number>>
 }
 
-/** Records a fact and what it adds to the aggregates together, so that neither can be there without the other. */
-export async function recordFact(database: Database, fact: Fact): Promise<void> {
-  await database.transaction(async (tx) => {
-    const { rows } = await tx.query(
-      `INSERT INTO facts (event_id, type, source, at, data) VALUES ($1, $2, $3, $4, $5)
-       ON CONFLICT DO NOTHING RETURNING event_id`,
-      [fact.eventId, fact.type, fact.source, fact.at.toISOString(), JSON.stringify(fact.data)],
-    )
-    if (rows.length === 0) return
+/** Records a fact and what it adds to the aggregates. In the transaction of the inbox, which lets each event in once. */
+export async function recordFact(tx: Pick<Sql, 'query'>, fact: Fact): Promise<void> {
+  await tx.query('INSERT INTO facts (event_id, type, source, at, data) VALUES ($1, $2, $3, $4, $5)', [
+    fact.eventId,
+    fact.type,
+    fact.source,
+    fact.at.toISOString(),
+    JSON.stringify(fact.data),
+  ])
+  await tx.query(
+    `INSERT INTO event_counts (type, events) VALUES ($1, 1)
+     ON CONFLICT (type) DO UPDATE SET events = event_counts.events + 1`,
+    [fact.type],
+  )
+  if (fact.revenue === undefined) return
 
-    await tx.query(
-      `INSERT INTO event_counts (type, events) VALUES ($1, 1)
-       ON CONFLICT (type) DO UPDATE SET events = event_counts.events + 1`,
-      [fact.type],
-    )
-    if (fact.revenue === undefined) return
-
-    await tx.query(
-      `INSERT INTO revenue (currency, amount) VALUES ($1, $2)
-       ON CONFLICT (currency) DO UPDATE SET amount = revenue.amount + excluded.amount`,
-      [fact.revenue.currency, fact.revenue.amount],
-    )
-  })
+  await tx.query(
+    `INSERT INTO revenue (currency, amount) VALUES ($1, $2)
+     ON CONFLICT (currency) DO UPDATE SET amount = revenue.amount + excluded.amount`,
+    [fact.revenue.currency, fact.revenue.amount],
+  )
 }
 
 export async function summarise(database: Database): Promise<Summary> {

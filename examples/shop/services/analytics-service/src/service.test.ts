@@ -14,7 +14,7 @@ let bus: ReturnType<typeof otherBus>
 const otherBus = () => createBus({ events: shopEvents, transport: deps.transport, source: 'somebody' })
 
 beforeAll(async () => {
-  deps = await testDeps({ role: 'analytics' })
+  deps = await testDeps({ role: 'analytics_service' })
   service = createAnalyticsService(deps)
   url = (await service.start()).url
   bus = otherBus()
@@ -66,11 +66,11 @@ it('counts an event once, however often it comes', async () => {
 })
 
 it('keeps the facts that the numbers were made from', async () => {
-  await bus.publish('order.cancelled', { ...order('1'), reason: 'declined' }, { id: 'event-1' })
+  await bus.publish('order.cancelled', { ...order('1'), reason: 'declined' }, { id: 'event-2' })
   await deps.transport.drain()
 
   const { rows } = await deps.database.query('SELECT event_id, type, source, data FROM facts')
   expect(rows).toEqual([
-    { event_id: 'event-1', type: 'order.cancelled', source: 'somebody', data: { ...order('1'), reason: 'declined' } },
+    { event_id: 'event-2', type: 'order.cancelled', source: 'somebody', data: { ...order('1'), reason: 'declined' } },
   ])
 })

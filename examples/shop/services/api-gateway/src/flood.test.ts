@@ -2,7 +2,7 @@ import { once } from 'node:events'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { createDiscovery, fixed } from '@msx/discovery'
-import { createLog } from '@shop/platform'
+import { createInstruments, createLog } from '@shop/platform'
 import { exportJWK, generateKeyPair, SignJWT } from 'jose'
 import { expect, test } from 'vitest'
 import { createApiGateway } from './gateway.js'
@@ -27,7 +27,13 @@ test('sign-ups that are turned away keep nobody from their account', async () =>
   const services = { 'user-service': address, 'product-service': address, 'order-service': address }
   const discovery = createDiscovery({ source: fixed(services) })
   const log = createLog('api-gateway', 'silent')
-  const gateway = createApiGateway({ discovery, log, rateLimit: 1_000, signInLimit: 10 })
+  const gateway = createApiGateway({
+    discovery,
+    instruments: createInstruments('api-gateway'),
+    log,
+    rateLimit: 1_000,
+    signInLimit: 10,
+  })
   const { url } = await gateway.start()
 
   for (let i = 0; i < 30; i++) expect((await fetch(`${url}/api/users`, { method: 'POST' })).status).toBe(503)

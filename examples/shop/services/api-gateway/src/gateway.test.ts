@@ -2,7 +2,7 @@ import { once } from 'node:events'
 import { createServer, type Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { createDiscovery, type Discovery, fixed } from '@msx/discovery'
-import { createLog, type Service } from '@shop/platform'
+import { createEdges, createInstruments, createLog, type Service } from '@shop/platform'
 import { exportJWK, generateKeyPair, SignJWT } from 'jose'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { createApiGateway } from './gateway.js'
@@ -47,7 +47,13 @@ afterEach(async () => {
 
 async function start(addresses: Record<string, string[]>, limit = 1_000): Promise<void> {
   discovery = createDiscovery({ source: fixed(addresses) })
-  gateway = createApiGateway({ discovery, log: createLog('api-gateway', 'silent'), rateLimit: limit, signInLimit: 2 })
+  gateway = createApiGateway({
+    discovery,
+    instruments: createInstruments('api-gateway'),
+    log: createLog('api-gateway', 'silent'),
+    rateLimit: limit,
+    signInLimit: 2,
+  })
   url = (await gateway.start()).url
 }
 
@@ -107,7 +113,14 @@ describe('the gateway', () => {
       },
     })
     const log = createLog('api-gateway', 'silent')
-    gateway = createApiGateway({ discovery, log, rateLimit: 7, signInLimit: 2, limiters })
+    gateway = createApiGateway({
+      discovery,
+      instruments: createInstruments('api-gateway'),
+      log,
+      rateLimit: 7,
+      signInLimit: 2,
+      limiters,
+    })
     url = (await gateway.start()).url
 
     const statuses = [await ask('/api/sessions', { method: 'POST' }), await ask('/api/sessions', { method: 'POST' })]
@@ -134,7 +147,7 @@ describe('the gateway', () => {
 })
 
 test('a route is open to everybody only where the table says so', () => {
-  const open = routeTable().routes.filter((route) => route.auth === false)
+  const open = routeTable(createEdges()).routes.filter((route) => route.auth === false)
 
   expect(open.map((route) => route.id)).toEqual(['sign-up', 'sign-in', 'products', 'product'])
 })

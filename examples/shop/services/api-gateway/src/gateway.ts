@@ -5,14 +5,20 @@ import type { Discovery } from '@msx/discovery'
 import { serviceFetch } from '@msx/discovery/undici'
 import { compose, createGateway, type Middleware, problem, rateLimit, requestId } from '@msx/gateway-kit'
 import { jwtVerifier, remoteJwks } from '@msx/gateway-kit/jwt'
-import type { Log, Service } from '@shop/platform'
+import { type Instruments, type Log, type Service, urlHost, watchRequests } from '@shop/platform'
 import * as client from 'prom-client'
 import { type Limiters, localLimiters } from './limiters.js'
+import { createOperations } from './operations/operations.js'
 import { routeTable, upstreams } from './routes.js'
 
 export interface ApiGatewayDeps {
   readonly discovery: Discovery
   readonly log: Log
+  readonly instruments: Instruments
+  /** Of the link that lets a browser into the operations, once. Default: there is no such link. */
+  readonly operationsCode?: string | undefined
+  /** Default `127.0.0.1`. */
+  readonly host?: string | undefined
   /** Default: any free port. */
   readonly port?: number | undefined
   /** Requests per second and address. */
@@ -27,11 +33,22 @@ export interface ApiGatewayDeps {
 export function createApiGateway(deps: ApiGatewayDeps): Service {
   const registry = new client.Registry()
   client.collectDefaultMetrics({ register: registry })
+  deps.instruments.edges.measure(registry)
   const limiters = deps.limiters ?? localLimiters
   const requests = limiters({ name: 'requests', limit: deps.rateLimit, window: 1_000 })
   const signIns = limiters({ name: 'sign-in', limit: deps.signInLimit, window: 60_000 })
 
-  const gateway = createGateway(routeTable(), {
+  const { instruments, host = '127.0.0.1' } = deps
+  const operations = createOperations({
+    name: 'api-gateway',
+    services: behind,
+    discovery: deps.discovery,
+    instruments,
+    code: deps.operationsCode,
+    log: deps.log,
+  })
+
+  const gateway = createGateway(routeTable(instruments.edges), {
     discovery: deps.discovery,
     verifiers: {
       customer: jwtVerifier({
@@ -52,6 +69,8 @@ export function createApiGateway(deps: ApiGatewayDeps): Service {
   const handle = compose(
     requestId(),
     health(deps.discovery, registry),
+    operations.middleware,
+    watchRequests(instruments, nameOf),
     rateLimit({ limiter: requests }),
     gateway.handler,
   )
@@ -68,20 +87,31 @@ export function createApiGateway(deps: ApiGatewayDeps): Service {
           if (!res.headersSent) problem(res, error === undefined ? 404 : 500)
         })
       })
-      server.listen(deps.port ?? 0, '127.0.0.1')
+      server.listen(deps.port ?? 0, host)
       await once(server, 'listening')
-      return { url: `http://127.0.0.1:${(server.address() as AddressInfo).port}` }
+      return { url: `http://${urlHost(host)}:${(server.address() as AddressInfo).port}` }
     },
 
-    async stop() {
+    async stop({ abruptly = false } = {}) {
       const closed = server?.listening ? once(server, 'close') : undefined
+      operations.close()
       server?.close()
-      server?.closeIdleConnections()
-      await gateway.close({ timeout: 3_000 })
+      if (abruptly) server?.closeAllConnections()
+      else server?.closeIdleConnections()
+      await gateway.close({ timeout: abruptly ? 0 : 3_000 })
       server?.closeAllConnections()
       await closed
     },
   }
+}
+
+/** The services that have something to show to an operator. */
+const behind = [...upstreams, 'payment-service', 'notification-service', 'analytics-service']
+
+/** Ids are no part of a name, or each order would have a name of its own. */
+function nameOf({ method = 'GET', url = '/' }: IncomingMessage): string {
+  const path = url.split('?', 1)[0] ?? '/'
+  return `${method} ${path.replace(/^(\/api\/[a-z]+)\/[^/]+/, '$1/:id')}`
 }
 
 /** What a person or a machine asks to see whether the shop is well. Not limited and not logged. */

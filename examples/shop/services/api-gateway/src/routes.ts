@@ -1,5 +1,7 @@
 import { circuitBreaker } from '@msx/circuit-breaker'
-import type { GatewayConfig, RouteConfig } from '@msx/gateway-kit'
+import type { GatewayConfig, ProxyRetry, RouteConfig } from '@msx/gateway-kit'
+import { exponential } from '@msx/retry'
+import type { Instruments } from '@shop/platform'
 
 /** What the gateway forwards to. It is ready when it knows an instance of each. */
 export const upstreams = ['user-service', 'product-service', 'order-service'] as const
@@ -10,14 +12,16 @@ type Upstream = (typeof upstreams)[number]
  * Which request goes where, and who may send it. A route without `auth: false` needs a signed-in customer, and whether an
  * order or an account is theirs is for the owning service to say: it is told who asks by `x-user-id`.
  */
-export function routeTable(): GatewayConfig {
+export function routeTable(edges: Instruments['edges']): GatewayConfig {
   // A service that was killed is back within seconds: nobody should be turned away for much longer than it is gone.
   const openDuration = { base: 1_000, max: 10_000, jitter: 0.2 }
   const breakers = new Map(upstreams.map((name) => [name, circuitBreaker({ name, openDuration })]))
   // Hashing passwords is what a flood of sign-ups uses up; whoever is signed in already is not turned away for it.
   const passwords = circuitBreaker({ name: 'passwords', openDuration })
-  const to = (upstream: Upstream) => ({ upstream, breaker: breakers.get(upstream) })
-  const toPasswords = { upstream: 'user-service', breaker: passwords } as const
+  for (const [name, breaker] of breakers) edges.watch(name, 'http', breaker)
+  edges.watch('user-service', 'http', passwords)
+  const to = (upstream: Upstream) => ({ upstream, breaker: breakers.get(upstream), retry: retrying(upstream, edges) })
+  const toPasswords = { ...to('user-service'), breaker: passwords }
   const signedIn = { auth: 'customer' } as const
   const open = { auth: false } as const
 
@@ -40,8 +44,20 @@ export function routeTable(): GatewayConfig {
     defaults: {
       maxBody: 100 * 1024,
       timeout: { connect: 1_000, headers: 10_000, total: 15_000 },
-      // Only what may be repeated is: reads, and orders under their Idempotency-Key.
-      retry: { attempts: 2 },
+    },
+  }
+}
+
+/** Only what may be repeated is: reads, and orders under their Idempotency-Key. */
+function retrying(upstream: Upstream, edges: Instruments['edges']): ProxyRetry {
+  const meter = edges.meter(upstream, 'http')
+  const backoff = exponential({ base: 50, max: 1_000 })
+
+  return {
+    attempts: 2,
+    backoff(...args) {
+      meter.retry()
+      return backoff(...args)
     },
   }
 }

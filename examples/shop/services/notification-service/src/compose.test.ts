@@ -6,10 +6,9 @@ const amount = { total: 64_950, currency: 'EUR' }
 
 describe('compose', () => {
   it('thanks for a new order', () => {
-    const letter = compose({ type: 'order.created', data: { ...order, ...amount, items: [] } })
+    const notice = compose({ type: 'order.created', data: { ...order, ...amount, items: [] } })
 
-    expect(letter).toEqual({
-      channel: 'email',
+    expect(notice).toEqual({
       subject: 'We have your order',
       text: 'Thank you. We have order o-1 over €649.50 and are working on it.',
     })
@@ -20,8 +19,8 @@ describe('compose', () => {
   })
 
   it('says why an order was cancelled', () => {
-    const letter = compose({ type: 'order.cancelled', data: { ...order, reason: 'the card was declined' } })
+    const notice = compose({ type: 'order.cancelled', data: { ...order, reason: 'the card was declined' } })
 
-    expect(letter.text).toContain('(the card was declined)')
+    expect(notice.text).toContain('(the card was declined)')
   })
 })

@@ -1,39 +1,34 @@
 import type { Received, SchemasOf } from '@msx/messaging'
 import type { ShopEvents } from '@shop/contracts'
 
-export type Channel = 'email' | 'sms' | 'push'
-
-export interface Letter {
-  readonly channel: Channel
+/** What there is to say, whatever the channel. */
+export interface Notice {
   readonly subject: string
   readonly text: string
 }
 
-/** What of an event a letter is made from. */
+/** What of an event a notice is made from. */
 export type OrderEvent = Told<Received<SchemasOf<ShopEvents>, 'order.*'>>
 
 type Told<M> = M extends { readonly type: unknown; readonly data: unknown } ? Pick<M, 'type' | 'data'> : never
 
 /** What a customer is told about an order. */
-export function compose(event: OrderEvent): Letter {
+export function compose(event: OrderEvent): Notice {
   const order = `order ${event.data.orderId}`
 
   switch (event.type) {
     case 'order.created':
       return {
-        channel: 'email',
         subject: 'We have your order',
         text: `Thank you. We have ${order} over ${money(event.data)} and are working on it.`,
       }
     case 'order.confirmed':
       return {
-        channel: 'email',
         subject: 'Your order is on its way',
         text: `Good news: ${order} over ${money(event.data)} is paid and being packed.`,
       }
     case 'order.cancelled':
       return {
-        channel: 'email',
         subject: 'Your order was cancelled',
         text: `We are sorry: ${order} was cancelled (${event.data.reason}). You have not been charged.`,
       }

@@ -1,5 +1,5 @@
-import type { Database } from '@shop/platform'
-import type { Letter } from './compose.js'
+import type { Database, Sql } from '@shop/platform'
+import type { Letter } from './channels.js'
 
 export interface Notification extends Letter {
   /** The id of the event it tells of. */
@@ -13,12 +13,11 @@ export interface Notification extends Letter {
 
 const newest = 100
 
-/** Writes it down once: a second time the same event changes nothing. */
-export async function writeNotification(database: Database, notification: Notification): Promise<void> {
+export async function writeNotification(tx: Pick<Sql, 'query'>, notification: Notification): Promise<void> {
   const { id, userId, orderId, type, channel, subject, text, at } = notification
-  await database.query(
+  await tx.query(
     `INSERT INTO notifications (id, user_id, order_id, type, channel, subject, text, at)
-     VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT (id) DO NOTHING`,
+     VALUES ($1, $2, $3, $4, $5, $6, $7, $8)`,
     [id, userId, orderId, type, channel, subject, text, at.toISOString()],
   )
 }
@@ -27,7 +26,7 @@ export async function writeNotification(database: Database, notification: Notifi
 export async function notificationsOf(database: Database, userId: string): Promise<Notification[]> {
   const { rows } = await database.query<Notification>(
     `SELECT id, user_id AS "userId", order_id AS "orderId", type, channel, subject, text, at
-     FROM notifications WHERE user_id = $1 ORDER BY at DESC, id DESC LIMIT ${newest}`,
+     FROM notifications WHERE user_id = $1 ORDER BY at DESC, id DESC, channel LIMIT ${newest}`,
     [userId],
   )
   return rows

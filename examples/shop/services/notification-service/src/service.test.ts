@@ -13,7 +13,7 @@ let orders: ReturnType<typeof orderBus>
 const orderBus = () => createBus({ events: shopEvents, transport: deps.transport, source: 'order-service' })
 
 beforeAll(async () => {
-  deps = await testDeps({ role: 'notifications' })
+  deps = await testDeps({ role: 'notification_service' })
   service = createNotificationService(deps)
   url = (await service.start()).url
   orders = orderBus()
@@ -77,23 +77,40 @@ it('lists the newest first', async () => {
   expect(times).toHaveLength(3)
 })
 
-it('hears of orders only', async () => {
-  await expect(
-    orders.publish('user.registered', { userId: 'mary', timestamp: new Date().toISOString() }),
-  ).rejects.toMatchObject({ code: 'MSX_UNROUTABLE' })
+it('goes by the channels that its owner chose, and by no other', async () => {
+  const told = (preferences: { email: boolean; sms: boolean; push: boolean }, timestamp: string) =>
+    orders.publish('user.updated', { userId: 'mary', preferences, timestamp })
+  const channelsOf = async (orderId: string) =>
+    (await notifications('mary')).filter((one) => one['orderId'] === orderId).map(({ channel }) => channel)
+
+  await told({ email: false, sms: true, push: true }, '2026-01-02T00:00:00.000Z')
+  await told({ email: true, sms: false, push: false }, '2026-01-01T00:00:00.000Z')
+  await deps.transport.drain()
+  await orders.publish('order.cancelled', { ...order('mary', 'first'), reason: 'out of stock' })
+  await deps.transport.drain()
+  expect(await channelsOf('first')).toEqual(['push', 'sms'])
+
+  await orders.publish('user.deleted', { userId: 'mary', timestamp: '2026-01-03T00:00:00.000Z' })
+  await deps.transport.drain()
+  const { rows } = await deps.database.query("SELECT 1 FROM recipients WHERE user_id = 'mary'")
+  expect(rows).toEqual([])
 })
 
 it('gives up on an event after six attempts, and writes about it once the dead letter is replayed', async () => {
   const transport = memory({ clock: hurried() })
   let attempts = 0
   let broken = true
-  const query: TestDeps['database']['query'] = (text, values) => {
-    if (!text.includes('INSERT')) return deps.database.query(text, values)
+  let migrated = false
+  const transaction: TestDeps['database']['transaction'] = (run) => {
+    if (!migrated) return deps.database.transaction(run)
     attempts++
-    return broken ? Promise.reject(new Error('disk full')) : deps.database.query(text, values)
+    return broken ? Promise.reject(new Error('disk full')) : deps.database.transaction(run)
   }
-  const fragile = createNotificationService({ ...deps, transport, database: { ...deps.database, query } })
+  const { query } = deps.database
+  const database = { ...deps.database, pool: { query, transaction } }
+  const fragile = createNotificationService({ ...deps, transport, database })
   const started = await fragile.start()
+  migrated = true
   const bus = createBus({ events: shopEvents, transport, source: 'order-service' })
   await bus.start()
 

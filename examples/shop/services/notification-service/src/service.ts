@@ -1,32 +1,58 @@
-import { createBus } from '@msx/messaging'
 import { shopEvents } from '@shop/contracts'
-import { type App, createService, type Database, HttpProblem, type Service, type ServiceDeps } from '@shop/platform'
+import {
+  type App,
+  createService,
+  type Database,
+  fewAtOnce,
+  HttpProblem,
+  openMail,
+  type Service,
+  type ServiceDeps,
+  transactionOf,
+} from '@shop/platform'
+import { channels } from './channels.js'
 import { compose } from './compose.js'
 import { notificationsOf, writeNotification } from './notifications.js'
+import { forgetRecipient, preferencesOf, rememberRecipient } from './recipients.js'
 
 const name = 'notification-service'
 
-/** Tells customers what becomes of their orders. It knows orders only from their events. */
+/** Tells customers what becomes of their orders, by the channels they chose. It knows both only from their events. */
 export function createNotificationService(deps: ServiceDeps): Service {
-  const { database, transport } = deps
+  const { database } = deps
 
-  const bus = createBus({ events: shopEvents, transport, source: name })
-  bus.subscribe('notification', 'order.*', async (message) => {
-    const { userId, orderId } = message.data
-    await writeNotification(database, {
-      id: message.id,
-      type: message.type,
-      at: message.time,
-      userId,
-      orderId,
-      ...compose(message),
-    })
-  })
+  const mail = openMail(name, shopEvents, deps, 'notification')
+  mail.bus.subscribe(
+    'notification',
+    ['order.*', 'user.*'],
+    async (message, context) => {
+      const tx = transactionOf(context)
+      switch (message.type) {
+        case 'user.registered':
+        case 'user.updated': {
+          const { preferences, ...user } = message.data
+          if (preferences !== undefined) await rememberRecipient(tx, { ...user, preferences })
+          return
+        }
+        case 'user.deleted':
+          return forgetRecipient(tx, message.data.userId)
+      }
+
+      const { id, type, time: at, data } = message
+      const { userId, orderId } = data
+      const notice = compose(message)
+      const wanted = await preferencesOf(tx, userId)
+      for (const channel of channels.filter(({ name: one }) => wanted[one])) {
+        await writeNotification(tx, { id, type, at, userId, orderId, ...channel.write(notice) })
+      }
+    },
+    fewAtOnce,
+  )
 
   return createService({
     name,
     deps,
-    bus,
+    mail,
     migrations: new URL('../database/', import.meta.url),
     routes: (app) => notificationRoutes(app, database),
   })

@@ -1,19 +1,20 @@
 // The checkout, one step per line of what happens to an order:
 //
-//   announce ─ open ─ reserve ─ authorise ─ CONFIRM ─ announce-confirmed ─ capture ─ commit-stock ─ ship
-//                                           (pivot)
+//   open ─ reserve ─ authorise ─ CONFIRM ─ capture ─ commit-stock ─ ship
+//                                (pivot)
 //
-// Before the pivot everything can be undone, and is, from right to left: void the payment, release the stock, CANCELLED,
-// and last of all order.cancelled, when all of it is true. After the pivot every step is tried until it is done.
+// Before the pivot everything can be undone, and is, from right to left: void the payment, release the stock, and last of
+// all CANCELLED, when all of it is true. After the pivot every step is tried until it is done. What changes the order's
+// status writes the event that tells of it into the outbox, in the same transaction as the saga's own progress.
 // Reserve and authorise may have happened although nobody answered; their undoing therefore never assumes that they
 // did not, and leaves something behind that refuses a request which is still on its way.
 
-import type { Bus, SchemasOf } from '@msx/messaging'
+import type { SchemasOf } from '@msx/messaging'
+import type { Outbox } from '@msx/messaging/postgres'
 import { exponential } from '@msx/retry'
 import { NonRetryableError, StepRejectedError, saga } from '@msx/saga'
 import type { OrderItem, ShopEvents } from '@shop/contracts'
-import type { Database } from '@shop/platform'
-import { cancelOrder, confirmOrder, findOrder, insertShipment } from './orders.js'
+import { cancelOrder, confirmOrder, insertShipment } from './orders.js'
 import { isRefusal, type Payments } from './payments.js'
 import type { Products, ReservationAnswer } from './products.js'
 import { reasonOf } from './reason.js'
@@ -29,10 +30,11 @@ export interface CheckoutInput {
 }
 
 export interface CheckoutParts {
-  readonly database: Database
-  readonly bus: Pick<Bus<SchemasOf<ShopEvents>>, 'publish'>
+  readonly outbox: Pick<Outbox<SchemasOf<ShopEvents>>, 'publish'>
   readonly products: Products
   readonly payments: Payments
+  /** Default: without end. */
+  readonly undoAttempts?: number | undefined
 }
 
 export type CheckoutDefinition = ReturnType<typeof checkoutSaga>
@@ -40,38 +42,26 @@ export type CheckoutDefinition = ReturnType<typeof checkoutSaga>
 /** Milliseconds for one attempt of a step that asks another service; the clients give up before. */
 const stepTimeout = 3_500
 
-/** What has begun to be undone is undone, however long the other side is away. */
-const undoUntilDone = {
-  undoTimeout: stepTimeout,
-  undoRetry: { attempts: Number.POSITIVE_INFINITY, backoff: exponential({ base: 100, max: 2_000 }) },
-}
-
 const untilDone = {
   timeout: stepTimeout,
   retry: { attempts: Number.POSITIVE_INFINITY, backoff: exponential({ base: 100, max: 5_000 }) },
 }
 
-export function checkoutSaga({ database, bus, products, payments }: CheckoutParts) {
-  return saga<CheckoutInput>('checkout')
-    .step(
-      'announce',
-      async ({ input, key }) => {
-        const { orderId, userId, items, total, currency, createdAt } = input
-        const event = { orderId, userId, items, total, currency, timestamp: createdAt }
-        await bus.publish('order.created', event, { id: key, key: orderId })
-      },
-      {
-        async compensate({ input, key, cause }) {
-          // `open` has done this already, unless the saga never came so far.
-          await cancelOrder(database, input.orderId, reasonOf(cause))
-          await announceCancelled(input.orderId, key)
-        },
-        ...undoUntilDone,
-      },
-    )
+export function checkoutSaga({ outbox, products, payments, undoAttempts }: CheckoutParts) {
+  /** What has begun to be undone is undone, however long the other side is away, unless there is a limit. */
+  const undoUntilDone = {
+    undoTimeout: stepTimeout,
+    undoRetry: { attempts: undoAttempts ?? Number.POSITIVE_INFINITY, backoff: exponential({ base: 100, max: 2_000 }) },
+  }
 
+  return saga<CheckoutInput>('checkout', { version: 2 })
     .txStep('open', () => undefined, {
-      compensate: (tx, { input, cause }) => cancelOrder(tx, input.orderId, reasonOf(cause)),
+      async compensate(tx, { input, cause }) {
+        const { orderId, userId } = input
+        const cancelled = await cancelOrder(tx, orderId, reasonOf(cause))
+        const event = { orderId, userId, reason: cancelled.reason, timestamp: cancelled.at }
+        await outbox.publish(tx, 'order.cancelled', event, { key: orderId })
+      },
       ...undoUntilDone,
     })
 
@@ -81,8 +71,7 @@ export function checkoutSaga({ database, bus, products, payments }: CheckoutPart
         const answer = await products.reserve(input.orderId, input.items, signal)
         if (answer.ok) return
 
-        // A refusal speaks for its own attempt only. One before it may have reserved, so then the release is due too.
-        throw attempt === 1 ? new StepRejectedError(answer.detail) : new NonRetryableError(answer.detail)
+        throw refusedAt(attempt, answer.detail)
       },
       {
         retry: { attempts: 4, backoff: exponential({ base: 150, max: 1_000 }) },
@@ -94,8 +83,12 @@ export function checkoutSaga({ database, bus, products, payments }: CheckoutPart
 
     .step(
       'authorise',
-      async ({ input, signal }) => {
+      async ({ input, attempt, signal }) => {
         const { orderId, userId, total: amount, currency, paymentMethod } = input
+        // Goods whose time is up are not paid for; from here on they are kept until this checkout has ended.
+        const kept = await products.secure(orderId, signal)
+        if (!kept.ok) throw refusedAt(attempt, kept.detail)
+
         const payment = await payments
           .authorise({ orderId, userId, amount, currency, paymentMethod }, signal)
           .catch(finalIfRefused)
@@ -119,19 +112,13 @@ export function checkoutSaga({ database, bus, products, payments }: CheckoutPart
     )
 
     .txPivot('confirm', async (tx, { input }) => {
-      if (!(await confirmOrder(tx, input.orderId))) throw new NonRetryableError('the order is no longer pending')
-      return { confirmedAt: new Date().toISOString() }
-    })
+      const { orderId, userId, total, currency } = input
+      const confirmedAt = await confirmOrder(tx, orderId)
+      if (confirmedAt === undefined) throw new NonRetryableError('the order is no longer pending')
 
-    .step(
-      'announce-confirmed',
-      async ({ input, results, key }) => {
-        const { orderId, userId, total, currency } = input
-        const event = { orderId, userId, total, currency, timestamp: results.confirm.confirmedAt }
-        await bus.publish('order.confirmed', event, { id: key, key: orderId })
-      },
-      untilDone,
-    )
+      const event = { orderId, userId, total, currency, timestamp: confirmedAt }
+      await outbox.publish(tx, 'order.confirmed', event, { key: orderId })
+    })
 
     .step(
       'capture',
@@ -150,19 +137,16 @@ export function checkoutSaga({ database, bus, products, payments }: CheckoutPart
     .txStep('ship', (tx, { input }) => insertShipment(tx, input.orderId), untilDone)
 
     .returns(({ input }) => ({ orderId: input.orderId }))
-
-  async function announceCancelled(orderId: string, id: string): Promise<void> {
-    const order = await findOrder(database, orderId)
-    if (order === undefined) throw new NonRetryableError(`order ${orderId} is not there`)
-
-    const { userId, reason = 'cancelled', updatedAt } = order
-    await bus.publish('order.cancelled', { orderId, userId, reason, timestamp: updatedAt }, { id, key: orderId })
-  }
 }
 
 /** A refusal where none can be is for an operator to look at; asking again would get the same answer. */
 function expectDone(answer: ReservationAnswer): void {
   if (!answer.ok) throw new NonRetryableError(answer.detail)
+}
+
+/** A refusal speaks for its own attempt only. One before it may have had its effect, so then the undoing is due too. */
+function refusedAt(attempt: number, detail: string): Error {
+  return attempt === 1 ? new StepRejectedError(detail) : new NonRetryableError(detail)
 }
 
 function finalIfRefused(error: unknown): never {

@@ -2,9 +2,13 @@ import { Client, credentials, Metadata, type MethodDefinition, type ServiceError
 import { type CircuitBreaker, circuitBreaker } from '@msx/circuit-breaker'
 import type { Discovery } from '@msx/discovery'
 import { exponential, isTimeoutError, type Outcome, type Policy, pipeline, retry, timeout } from '@msx/retry'
+import { SpanKind } from '@opentelemetry/api'
+import { type Instruments, inject, inSpan } from '@shop/platform'
 
 export interface GrpcClientOptions {
   readonly discovery: Discovery
+  /** Of the service that calls. */
+  readonly instruments: Pick<Instruments, 'edges' | 'spans'>
   /** The name the service is discovered by. */
   readonly service: string
   /** For one attempt, in milliseconds. */
@@ -31,7 +35,7 @@ const failures: ReadonlySet<unknown> = new Set([
  * breaker of its own, so that an Authorize that hangs does not keep Void from giving the money back.
  */
 export function grpcClient(options: GrpcClientOptions): GrpcClient {
-  const { discovery, service } = options
+  const { discovery, instruments, service } = options
   const clients = new Map<string, Client>()
   const policies = new Map<string, Policy>()
 
@@ -39,11 +43,15 @@ export function grpcClient(options: GrpcClientOptions): GrpcClient {
     const known = policies.get(path)
     if (known !== undefined) return known
 
-    const policy = pipeline(
-      retry({ name: path, attempts: 2, backoff: exponential({ base: 50, max: 200 }), shouldRetry: isUnavailable }),
-      breakerOf(path),
-      timeout(options.timeout, { name: path }),
-    )
+    const breaker = breakerOf(path)
+    const again = retry({
+      name: path,
+      attempts: 2,
+      backoff: exponential({ base: 50, max: 200 }),
+      shouldRetry: isUnavailable,
+    })
+    const policy = pipeline(again, breaker, timeout(options.timeout, { name: path }))
+    instruments.edges.watch(service, 'grpc', breaker, again)
     policies.set(path, policy)
     return policy
   }
@@ -82,7 +90,12 @@ export function grpcClient(options: GrpcClientOptions): GrpcClient {
           const client = clientOf(`${lease.endpoint.host}:${lease.endpoint.port}`)
 
           try {
-            const answer = await unary(client, method, request, deadline, context.signal)
+            const answer = await inSpan(
+              instruments.spans.tracer,
+              method.path.slice(1),
+              () => unary(client, method, request, deadline, context.signal),
+              SpanKind.CLIENT,
+            )
             lease.firstByte()
             lease.done('success')
             return answer
@@ -116,12 +129,14 @@ function unary<A>(
       call.cancel()
       reject(signal.reason)
     }
+    const metadata = new Metadata()
+    inject(metadata)
     const call = client.makeUnaryRequest(
       method.path,
       method.requestSerialize,
       method.responseDeserialize,
       request,
-      new Metadata(),
+      metadata,
       { deadline },
       (error, answer) => {
         signal.removeEventListener('abort', cancel)

@@ -25,61 +25,64 @@ export type NewOrder = Pick<
   'id' | 'sagaId' | 'userId' | 'paymentMethod' | 'items' | 'total' | 'currency' | 'createdAt'
 >
 
+/** What is in the document beside the columns that orders are found and guarded by. */
+type OrderDocument = Pick<Order, 'paymentMethod' | 'items' | 'total' | 'currency'>
+
 export async function insertOrder(tx: Queries, order: NewOrder): Promise<void> {
-  await tx.query(
-    `INSERT INTO orders (id, saga_id, user_id, payment_method, total, currency, created_at)
-     VALUES ($1, $2, $3, $4, $5, $6, $7)`,
-    [order.id, order.sagaId, order.userId, order.paymentMethod, order.total, order.currency, order.createdAt],
-  )
-  for (const [position, item] of order.items.entries()) {
-    await tx.query(
-      `INSERT INTO order_items (order_id, position, product_id, name, price, quantity) VALUES ($1, $2, $3, $4, $5, $6)`,
-      [order.id, position, item.productId, item.name, item.price, item.quantity],
-    )
-  }
+  const { paymentMethod, items, total, currency } = order
+  const document: OrderDocument = { paymentMethod, items, total, currency }
+  await tx.query('INSERT INTO orders (id, saga_id, user_id, document, created_at) VALUES ($1, $2, $3, $4, $5)', [
+    order.id,
+    order.sagaId,
+    order.userId,
+    JSON.stringify(document),
+    order.createdAt,
+  ])
 }
 
 export async function findOrder(sql: Queries, id: string): Promise<Order | undefined> {
-  const orders = await sql.query<OrderRow>('SELECT * FROM orders WHERE id = $1', [id])
-  const row = orders.rows[0]
+  const { rows } = await sql.query<OrderRow>('SELECT * FROM orders WHERE id = $1', [id])
+  const [row] = rows
   if (row === undefined) return undefined
 
-  const items = await sql.query<ItemRow>('SELECT * FROM order_items WHERE order_id = $1 ORDER BY position', [id])
   return {
+    ...row.document,
     id: row.id,
     sagaId: row.saga_id,
     userId: row.user_id,
     status: row.status,
-    paymentMethod: row.payment_method,
-    items: items.rows.map((item) => ({
-      productId: item.product_id,
-      quantity: item.quantity,
-      price: Number(item.price),
-      name: item.name,
-    })),
-    total: Number(row.total),
-    currency: row.currency,
     reason: row.reason ?? undefined,
     createdAt: new Date(row.created_at).toISOString(),
     updatedAt: new Date(row.updated_at).toISOString(),
   }
 }
 
-/** PENDING to CONFIRMED. False when the order was no longer PENDING. */
-export async function confirmOrder(tx: Queries, id: string): Promise<boolean> {
-  const { rows } = await tx.query(
-    `UPDATE orders SET status = 'CONFIRMED', updated_at = now() WHERE id = $1 AND status = 'PENDING' RETURNING id`,
+/** PENDING to CONFIRMED. Answers when that was; undefined when the order was no longer PENDING. */
+export async function confirmOrder(tx: Queries, id: string): Promise<string | undefined> {
+  const { rows } = await tx.query<{ at: string | Date }>(
+    `UPDATE orders SET status = 'CONFIRMED', updated_at = now() WHERE id = $1 AND status = 'PENDING'
+     RETURNING updated_at AS at`,
     [id],
   )
-  return rows.length > 0
+  return rows[0] && new Date(rows[0].at).toISOString()
 }
 
-/** PENDING to CANCELLED; changes nothing when it is that already, so the first reason stays. */
-export async function cancelOrder(tx: Queries, id: string, reason: string): Promise<void> {
-  await tx.query(
-    `UPDATE orders SET status = 'CANCELLED', reason = $2, updated_at = now() WHERE id = $1 AND status = 'PENDING'`,
+/** PENDING to CANCELLED. An order that is CANCELLED already keeps its first reason, which is the answer. */
+export async function cancelOrder(
+  tx: Queries,
+  id: string,
+  reason: string,
+): Promise<{ readonly reason: string; readonly at: string }> {
+  const { rows } = await tx.query<{ reason: string; at: string | Date }>(
+    `UPDATE orders SET status = 'CANCELLED', reason = coalesce(reason, $2),
+       updated_at = CASE status WHEN 'PENDING' THEN now() ELSE updated_at END
+     WHERE id = $1 AND status IN ('PENDING', 'CANCELLED') RETURNING reason, updated_at AS at`,
     [id, reason],
   )
+  const [cancelled] = rows
+  if (cancelled === undefined) throw new Error(`order ${id} is not there, or CONFIRMED`)
+
+  return { reason: cancelled.reason, at: new Date(cancelled.at).toISOString() }
 }
 
 /** The order's one shipment, made by the first call. */
@@ -115,20 +118,8 @@ interface OrderRow {
   readonly saga_id: string
   readonly user_id: string
   readonly status: OrderStatus
-  readonly payment_method: string
-  readonly total: Int8
-  readonly currency: string
+  readonly document: OrderDocument
   readonly reason: string | null
   readonly created_at: string | Date
   readonly updated_at: string | Date
 }
-
-interface ItemRow {
-  readonly product_id: string
-  readonly name: string
-  readonly price: Int8
-  readonly quantity: number
-}
-
-/** A 64-bit integer, as the driver has it. What is stored here is within the safe ones. */
-type Int8 = number | bigint | string

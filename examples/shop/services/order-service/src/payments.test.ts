@@ -2,6 +2,7 @@ import { status } from '@grpc/grpc-js'
 import { isCircuitOpenError } from '@msx/circuit-breaker'
 import { createDiscovery, type Discovery, fixed } from '@msx/discovery'
 import { isTimeoutError } from '@msx/retry'
+import { createInstruments } from '@shop/platform'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { createPayments, isRefusal, type Payments } from './payments.js'
 import { type FakePayments, fakePayments, refusal } from './testing/payment-service.js'
@@ -27,7 +28,7 @@ const failureOf = (call: Promise<unknown>) =>
 beforeEach(async () => {
   server = await fakePayments()
   discovery = createDiscovery({ source: fixed({ 'payment-service': [server.url] }) })
-  payments = createPayments(discovery)
+  payments = createPayments(discovery, createInstruments('order-service'))
 })
 
 afterEach(async () => {
@@ -112,7 +113,7 @@ test('a service that moved is called at its new address only', async () => {
       },
     },
   })
-  const caller = createPayments(moving)
+  const caller = createPayments(moving, createInstruments('order-service'))
   await caller.void('o-1', signal)
 
   move(other.url)

@@ -1,6 +1,7 @@
 import { type MethodDefinition, status } from '@grpc/grpc-js'
 import type { Discovery } from '@msx/discovery'
 import { type AuthorizeRequest, type Payment, paymentService } from '@shop/contracts'
+import type { Instruments } from '@shop/platform'
 import { grpcClient, isServiceError } from './grpc-client.js'
 
 /** payment-service, as an order needs it. Every command may be repeated. */
@@ -16,8 +17,8 @@ export interface Payments {
 /** Milliseconds for one call. Two of them, the pause between and the undoing fit into the 10 s of an order in doubt. */
 const callTimeout = 1_500
 
-export function createPayments(discovery: Discovery): Payments {
-  const client = grpcClient({ discovery, service: 'payment-service', timeout: callTimeout })
+export function createPayments(discovery: Discovery, instruments: Instruments): Payments {
+  const client = grpcClient({ discovery, instruments, service: 'payment-service', timeout: callTimeout })
   const methods = paymentService()
 
   const call = (name: string, request: object, signal: AbortSignal): Promise<Payment> =>

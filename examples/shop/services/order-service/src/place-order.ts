@@ -1,6 +1,10 @@
 import { randomUUID } from 'node:crypto'
+import type { SchemasOf } from '@msx/messaging'
+import type { Outbox } from '@msx/messaging/postgres'
 import type { SagaEngine } from '@msx/saga'
-import { type Database, HttpProblem, type Log, unavailable } from '@shop/platform'
+import type { Tracer } from '@opentelemetry/api'
+import type { ShopEvents } from '@shop/contracts'
+import { type Database, HttpProblem, inSpan, type Log, unavailable } from '@shop/platform'
 import type { CheckoutDefinition } from './checkout.js'
 import { hashOf, type OrderRequest } from './order-request.js'
 import { findRequest, insertOrder, insertRequest, type OrderRequestRow } from './orders.js'
@@ -13,9 +17,11 @@ export interface PlaceOrderDeps {
   readonly database: Database
   readonly engine: SagaEngine
   readonly checkout: CheckoutDefinition
+  readonly outbox: Pick<Outbox<SchemasOf<ShopEvents>>, 'publish' | 'wake'>
   readonly users: Users
   readonly products: Products
   readonly log: Log
+  readonly tracer: Tracer
 }
 
 export interface PlaceOrderRequest {
@@ -26,11 +32,11 @@ export interface PlaceOrderRequest {
 }
 
 /**
- * Takes an order and begins its checkout, in one transaction: either both are there or neither. The same key with the
+ * Takes an order, announces it and begins its checkout, in one transaction: either all of it is there or nothing. The same key with the
  * same body is answered with the order it made, also when the services that are asked here are away by then.
  */
 export async function placeOrder(deps: PlaceOrderDeps, { userId, key, body }: PlaceOrderRequest): Promise<string> {
-  const { database, engine, checkout } = deps
+  const { database, engine, checkout, outbox } = deps
   const bodyHash = hashOf(body)
   const known = await findRequest(database, userId, key)
   if (known !== undefined) return sameOrder(known, bodyHash)
@@ -40,16 +46,27 @@ export async function placeOrder(deps: PlaceOrderDeps, { userId, key, body }: Pl
   const id = randomUUID()
   const createdAt = new Date().toISOString()
 
-  return database.transaction(async (tx) => {
-    if (!(await insertRequest(tx, userId, key, { orderId: id, bodyHash }))) {
-      return sameOrder((await findRequest(tx, userId, key))!, bodyHash) // the key is taken, so the row is there
-    }
+  const take = () =>
+    database.transaction(async (tx) => {
+      if (!(await insertRequest(tx, userId, key, { orderId: id, bodyHash }))) {
+        return sameOrder((await findRequest(tx, userId, key))!, bodyHash) // the key is taken, so the row is there
+      }
 
-    const input = { orderId: id, userId, items: body.items, total, currency, paymentMethod, createdAt }
-    const { id: sagaId } = await engine.start(checkout, input, { key: id, tx })
-    await insertOrder(tx, { id, sagaId, userId, paymentMethod, items, total, currency, createdAt })
-    return id
+      const input = { orderId: id, userId, items: body.items, total, currency, paymentMethod, createdAt }
+      const { id: sagaId } = await engine.start(checkout, input, { key: id, tx })
+      await insertOrder(tx, { id, sagaId, userId, paymentMethod, items, total, currency, createdAt })
+
+      const event = { orderId: id, userId, items: body.items, total, currency, timestamp: createdAt }
+      await outbox.publish(tx, 'order.created', event, { key: id })
+      return id
+    })
+  const placed = await inSpan(deps.tracer, 'createOrder', async (span) => {
+    const orderId = await take()
+    span.setAttribute('shop.order.id', orderId).addEvent('order_created')
+    return orderId
   })
+  outbox.wake()
+  return placed
 }
 
 function sameOrder(known: OrderRequestRow, bodyHash: string): string {

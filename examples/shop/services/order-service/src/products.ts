@@ -1,6 +1,6 @@
 import type { Discovery } from '@msx/discovery'
 import type { OrderItem } from '@shop/contracts'
-import { serviceClient } from '@shop/platform'
+import { type Instruments, inSpan, serviceClient } from '@shop/platform'
 import { z } from 'zod'
 import { describe, ServiceAway } from './service-away.js'
 
@@ -30,6 +30,8 @@ export interface Products {
   /** Their names by id; what is not answered soon is left out. */
   names(ids: readonly string[]): Promise<ReadonlyMap<string, string>>
   reserve(orderId: string, items: readonly OrderItem[], signal: AbortSignal): Promise<ReservationAnswer>
+  /** Takes away the time limit of the reservation. */
+  secure(orderId: string, signal: AbortSignal): Promise<ReservationAnswer>
   release(orderId: string, signal: AbortSignal): Promise<ReservationAnswer>
   commit(orderId: string, signal: AbortSignal): Promise<ReservationAnswer>
 }
@@ -37,13 +39,14 @@ export interface Products {
 /** Nothing else can be an id; asking for it would only make the address longer. */
 const possibleId = /^[\w.~-]+$/
 
-export function createProducts(discovery: Discovery): Products {
+export function createProducts(discovery: Discovery, instruments: Instruments): Products {
   const service = 'product-service'
-  const catalogue = serviceClient({ discovery, service, attempts: 2 })
+  const client = { discovery, instruments, service }
+  const catalogue = serviceClient({ ...client, name: 'catalogue', attempts: 2 })
   // An order is shown without the newest names rather than late.
-  const decoration = serviceClient({ discovery, service, attempts: 1, timeout: 400 })
+  const decoration = serviceClient({ ...client, name: 'names', attempts: 1, timeout: 400 })
   // The saga repeats its steps itself; retries on two floors would multiply.
-  const commands = serviceClient({ discovery, service, attempts: 1 })
+  const commands = serviceClient({ ...client, name: 'reservations', attempts: 1, timeout: 2_000 })
 
   async function find(client: typeof catalogue, ids: readonly string[]): Promise<Product[]> {
     const possible = ids.filter((id) => possibleId.test(id))
@@ -88,7 +91,9 @@ export function createProducts(discovery: Discovery): Products {
       const found = await find(decoration, ids).catch(() => [])
       return new Map(found.map((product) => [product.id, product.name]))
     },
-    reserve: (orderId, items, signal) => command('PUT', orderId, signal, { items }),
+    reserve: (orderId, items, signal) =>
+      inSpan(instruments.spans.tracer, 'reserveInventory', () => command('PUT', orderId, signal, { items })),
+    secure: (orderId, signal) => command('POST', `${orderId}/secure`, signal),
     release: (orderId, signal) => command('DELETE', orderId, signal),
     commit: (orderId, signal) => command('POST', `${orderId}/commit`, signal),
   }

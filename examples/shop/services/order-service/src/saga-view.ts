@@ -21,7 +21,11 @@ export async function sagaView(engine: Pick<SagaEngine, 'get' | 'history'>, id: 
   const [view, history] = await Promise.all([engine.get(id), engine.history(id)])
   if (view === undefined) throw new Error(`there is no saga ${id}`)
 
-  return { status: view.status, steps: history.map(lineOf) }
+  return { status: view.status, steps: linesOf(history) }
+}
+
+export function linesOf(history: readonly StepRecord[]): StepLine[] {
+  return history.map(lineOf)
 }
 
 function lineOf({ name, kind, outcome, attempt, startedAt, at, error }: StepRecord): StepLine {

@@ -1,5 +1,5 @@
 import type { Discovery } from '@msx/discovery'
-import { serviceClient } from '@shop/platform'
+import { type Instruments, serviceClient } from '@shop/platform'
 import { describe, ServiceAway } from './service-away.js'
 
 /** user-service, as an order needs it. */
@@ -8,9 +8,9 @@ export interface Users {
   exists(userId: string): Promise<boolean>
 }
 
-export function createUsers(discovery: Discovery): Users {
+export function createUsers(discovery: Discovery, instruments: Instruments): Users {
   const service = 'user-service'
-  const client = serviceClient({ discovery, service, attempts: 2 })
+  const client = serviceClient({ discovery, instruments, service, attempts: 2 })
 
   return {
     async exists(userId) {

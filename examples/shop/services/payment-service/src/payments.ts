@@ -1,8 +1,8 @@
 import type { Payment } from '@shop/contracts'
 import { cards } from './cards.js'
-import type { UnaryCall, UnaryHandler } from './grpc.js'
+import { silence, type UnaryHandler } from './grpc.js'
 import { Refusal } from './refusal.js'
-import { authorizeRequest, orderReference, parse } from './requests.js'
+import { authorizeRequest, orderReference, parse, processRequest } from './requests.js'
 import type { Transaction, Transactions } from './transactions.js'
 
 /** The methods of payment.proto. */
@@ -23,6 +23,19 @@ export function paymentMethodsOf(transactions: Transactions): Readonly<Record<st
       return paymentOf(await transactions.void(parse(orderReference, message).orderId))
     },
 
+    async Refund(message) {
+      return paymentOf(await transactions.refund(parse(orderReference, message).orderId))
+    },
+
+    async ProcessPayment(message, { metadata }) {
+      const userId = metadata.get('x-user-id')[0]?.toString()
+      if (userId === undefined) throw new Refusal('UNAUTHENTICATED', 'x-user-id is missing: who pays?')
+
+      const { transactionId, status } = await transactions.pay({ ...parse(processRequest, message), userId })
+      if (status === 'VOIDED') throw new Refusal('FAILED_PRECONDITION', 'the payment was called off')
+      return { transactionId, status }
+    },
+
     async GetPayment(message) {
       const { orderId } = parse(orderReference, message)
       const transaction = await transactions.find(orderId)
@@ -35,21 +48,6 @@ export function paymentMethodsOf(transactions: Transactions): Readonly<Record<st
 
 function answers(transaction: Transaction): boolean {
   return transaction.paymentMethod === undefined || cards[transaction.paymentMethod].answers
-}
-
-/** Never resolves; rejects when the caller's patience ends or the server stops. */
-function silence({ signal, stopping }: UnaryCall): Promise<never> {
-  return new Promise((_, reject) => {
-    const end = () => {
-      signal.removeEventListener('abort', end)
-      stopping.removeEventListener('abort', end)
-      reject(signal.aborted ? signal.reason : stopping.reason)
-    }
-    if (signal.aborted || stopping.aborted) return end()
-
-    signal.addEventListener('abort', end)
-    stopping.addEventListener('abort', end)
-  })
 }
 
 function paymentOf({ transactionId, orderId, status, amount, currency }: Transaction): Payment {

@@ -15,6 +15,8 @@ export const authorizeRequest = z.object({
   paymentMethod: z.string().refine(isPaymentMethod, 'unknown payment method'),
 })
 
+export const processRequest = authorizeRequest.pick({ orderId: true, amount: true, currency: true })
+
 export type Authorization = z.infer<typeof authorizeRequest>
 
 /** The message as the schema understands it, or INVALID_ARGUMENT that names each field at fault. */

@@ -285,28 +285,102 @@ describe('Void', () => {
   })
 })
 
-describe('the orders it knows', () => {
-  test('come from order.created, once per event', async () => {
-    const bus = createBus({ events: shopEvents, transport: deps.transport, source: 'order-service' })
-    await bus.start()
-    const created = {
-      orderId: 'known-1',
-      userId: 'user-1',
-      items: [{ productId: 'p', quantity: 1 }],
-      total: 4_200,
-      currency: 'EUR',
-      timestamp: '2026-01-01T00:00:00.000Z',
-    }
+describe('orders heard of by their events', () => {
+  let bus: ReturnType<typeof orderBus>
+  const orderBus = () => createBus({ events: shopEvents, transport: deps.transport, source: 'order-service' })
+  const base = { userId: 'user-1', timestamp: '2026-01-01T00:00:00.000Z' }
+  const paid = { amount: 4_200, currency: 'EUR' }
 
-    await bus.publish('order.created', created, { id: 'event-1' })
-    await bus.publish('order.created', { ...created, orderId: 'known-2' }, { id: 'event-1' })
-    await bus.publish('order.created', { ...created, total: 1 }, { id: 'event-2' })
+  beforeEach(async () => {
+    bus = orderBus()
+    await bus.start()
+  })
+
+  afterEach(() => bus.close())
+
+  async function created(changes: { orderId?: string; total?: number; id?: string } = {}): Promise<string> {
+    orders += 1
+    const { orderId = `known-${orders}`, total = 4_200, id = `event-${orders}` } = changes
+    const items = [{ productId: 'p', quantity: 1 }]
+    await bus.publish('order.created', { ...base, orderId, items, total, currency: 'EUR' }, { id })
+    await deps.transport.drain()
+    return orderId
+  }
+
+  test('are known once per event', async () => {
+    const orderId = await created({ id: 'twice' })
+    await created({ id: 'twice' })
+    await created({ orderId, total: 1 })
+
+    const { rows } = await deps.database.query(
+      'SELECT order_id, user_id, total, currency FROM known_orders WHERE order_id = $1',
+      [orderId],
+    )
+    expect(rows).toEqual([{ order_id: orderId, user_id: 'user-1', total: 4_200, currency: 'EUR' }])
+    expect(deps.transport.deadLetters('payment')).toEqual([])
+  })
+
+  test('are paid by their customers, once, however often they try and whatever the checkout does', async () => {
+    const orderId = await created()
+
+    const payments = await Promise.all([
+      client.process({ orderId, ...paid }, 'user-1'),
+      client.process({ orderId, ...paid }, 'user-1'),
+      client.authorize(authorization({ orderId })),
+    ])
+
+    expect(new Set(payments.map(({ transactionId }) => transactionId)).size).toBe(1)
+    expect(payments.map((payment) => payment.status)).toEqual(['AUTHORISED', 'AUTHORISED', 'AUTHORISED'])
+    expect(await ledgerOf(orderId)).toEqual([{ entry: 'authorise', amount: 4_200 }])
+  })
+
+  test.each<[string, object, string, keyof typeof status]>([
+    ['of somebody else', {}, 'user-2', 'NOT_FOUND'],
+    ['that nobody has heard of', { orderId: 'moon' }, 'user-1', 'NOT_FOUND'],
+    ['with another amount', { amount: 1 }, 'user-1', 'INVALID_ARGUMENT'],
+    ['in another currency', { currency: 'USD' }, 'user-1', 'INVALID_ARGUMENT'],
+    ['by nobody', {}, '', 'UNAUTHENTICATED'],
+  ])('are not paid %s', async (_what, changes, userId, code) => {
+    const orderId = await created()
+
+    await expect(client.process({ orderId, ...paid, ...changes }, userId)).rejects.toMatchObject({ code: status[code] })
+    expect(await ledgerOf(orderId)).toEqual([])
+  })
+
+  test('are not paid once they have ended, and what was paid before is given back when they are cancelled', async () => {
+    const orderId = await created()
+    await client.process({ orderId, ...paid }, 'user-1')
+
+    await bus.publish('order.cancelled', { ...base, orderId, reason: 'stock' })
     await deps.transport.drain()
 
-    const { rows } = await deps.database.query('SELECT order_id, user_id, total, currency FROM known_orders')
-    expect(rows).toEqual([{ order_id: 'known-1', user_id: 'user-1', total: 4_200, currency: 'EUR' }])
-    expect(deps.transport.deadLetters('payment')).toEqual([])
-    await bus.close()
+    expect(await ledgerOf(orderId)).toMatchObject([{ entry: 'authorise' }, { entry: 'void' }])
+    await expect(client.process({ orderId, ...paid }, 'user-1')).rejects.toMatchObject({
+      code: status.FAILED_PRECONDITION,
+    })
+  })
+
+  test('may be heard of by their end first', async () => {
+    const orderId = 'backwards'
+    await bus.publish('order.confirmed', { ...base, orderId, total: 4_200, currency: 'EUR' })
+    await deps.transport.drain()
+    await created({ orderId })
+
+    await expect(client.process({ orderId, ...paid }, 'user-1')).rejects.toMatchObject({
+      code: status.FAILED_PRECONDITION,
+    })
+  })
+})
+
+describe('Refund', () => {
+  test('gives back what was captured, once', async () => {
+    const { orderId } = await client.authorize(authorization())
+    await expect(client.refund({ orderId })).rejects.toMatchObject({ code: status.FAILED_PRECONDITION })
+    await client.capture({ orderId })
+
+    expect(await client.refund({ orderId })).toMatchObject({ status: 'REFUNDED' })
+    expect(await client.refund({ orderId })).toMatchObject({ status: 'REFUNDED' })
+    expect((await ledgerOf(orderId)).map(({ entry }) => entry)).toEqual(['authorise', 'capture', 'refund'])
   })
 })
 

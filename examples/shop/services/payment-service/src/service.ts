@@ -1,8 +1,16 @@
-import { createBus } from '@msx/messaging'
 import { paymentService, shopEvents } from '@shop/contracts'
-import { type App, createService, notFound, type Service, type ServiceDeps } from '@shop/platform'
+import {
+  type App,
+  createService,
+  fewAtOnce,
+  notFound,
+  openMail,
+  type Service,
+  type ServiceDeps,
+  transactionOf,
+} from '@shop/platform'
 import { type GrpcServer, serveGrpc } from './grpc.js'
-import { rememberOrder } from './known-orders.js'
+import { rememberEnd, rememberOrder } from './known-orders.js'
 import { paymentMethodsOf } from './payments.js'
 import { createTransactions, type Transactions } from './transactions.js'
 
@@ -20,17 +28,34 @@ export interface PaymentService extends Service {
 
 /** Holds, takes and gives back the money of orders: payment.proto over gRPC. */
 export function createPaymentService(options: PaymentServiceOptions): PaymentService {
-  const { database, log, transport } = options
+  const { database, log } = options
   const transactions = createTransactions(database)
   let grpc: GrpcServer | undefined
 
-  const bus = createBus({ events: shopEvents, transport, source: name })
-  bus.subscribe('payment', 'order.created', (event) => rememberOrder(database, event.id, event.data))
+  const mail = openMail(name, shopEvents, options, 'payment')
+  mail.bus.subscribe(
+    'payment',
+    'order.*',
+    async (message, context) => {
+      const tx = transactionOf(context)
+      switch (message.type) {
+        case 'order.created':
+          return rememberOrder(tx, message.data)
+        case 'order.confirmed':
+          return rememberEnd(tx, message.data, 'CONFIRMED')
+        case 'order.cancelled':
+          await rememberEnd(tx, message.data, 'CANCELLED')
+          // Its customer may have paid when the checkout was past asking.
+          return transactions.giveBack(tx, message.data.orderId)
+      }
+    },
+    fewAtOnce,
+  )
 
   const service = createService({
     name,
     deps: { ...options, port: options.httpPort },
-    bus,
+    mail,
     migrations: new URL('../database/', import.meta.url),
     routes: (app) => ledgerRoutes(app, transactions),
     background: {
@@ -39,10 +64,12 @@ export function createPaymentService(options: PaymentServiceOptions): PaymentSer
           service: paymentService(),
           handlers: paymentMethodsOf(transactions),
           log,
+          instruments: options.instruments,
+          host: options.host,
           port: options.port,
         })
       },
-      stop: async () => grpc?.close(),
+      stop: async ({ abruptly }) => grpc?.close(abruptly === true ? 0 : undefined),
     },
   })
 

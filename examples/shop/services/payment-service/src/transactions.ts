@@ -1,7 +1,8 @@
 import type { Payment, PaymentStatus } from '@shop/contracts'
 import type { Database, Sql } from '@shop/platform'
-import { cards, type PaymentMethod } from './cards.js'
-import { type Decision, decideCapture, decideVoid } from './decide.js'
+import { cards, isPaymentMethod, type PaymentMethod } from './cards.js'
+import { type Decision, decideCapture, decideRefund, decideVoid } from './decide.js'
+import { cardOf, type PaymentWish, refuseUnlessOwed } from './known-orders.js'
 import { Refusal } from './refusal.js'
 import type { Authorization } from './requests.js'
 
@@ -12,7 +13,7 @@ export interface Transaction extends Payment {
 }
 
 export interface LedgerEntry {
-  readonly entry: 'authorise' | 'capture' | 'void'
+  readonly entry: 'authorise' | 'capture' | 'void' | 'refund'
   readonly amount: number
   readonly currency: string
   readonly at: string
@@ -24,9 +25,16 @@ export interface Transactions {
   authorise(request: Authorization, signal: AbortSignal): Promise<Transaction>
   capture(orderId: string): Promise<Transaction>
   void(orderId: string): Promise<Transaction>
+  refund(orderId: string): Promise<Transaction>
+  /** Pays a customer's own order, unless it has a transaction already: then that is the answer. */
+  pay(wish: PaymentWish): Promise<Transaction>
+  /** In the transaction of whoever heard that the order was cancelled: what is still reserved for it is given back. */
+  giveBack(tx: Pick<Sql, 'query'>, orderId: string): Promise<void>
   find(orderId: string): Promise<Transaction | undefined>
   ledger(orderId: string): Promise<LedgerEntry[]>
 }
+
+type Queries = Pick<Sql, 'query'>
 
 export function createTransactions(database: Database): Transactions {
   return {
@@ -56,6 +64,30 @@ export function createTransactions(database: Database): Transactions {
         return apply(tx, transaction, decideVoid(transaction.status))
       }),
 
+    refund: (orderId) =>
+      database.transaction(async (tx) => {
+        const transaction = await locked(tx, orderId)
+        return apply(tx, transaction, decideRefund(transaction.status))
+      }),
+
+    pay: (wish) =>
+      database.transaction(async (tx) => {
+        await refuseUnlessOwed(tx, wish)
+        const paymentMethod = await cardOf(tx, wish.userId)
+        if (!isPaymentMethod(paymentMethod)) throw new Error(`'${paymentMethod}' is no payment method`)
+
+        const created = await insert(tx, { ...wish, paymentMethod })
+        if (created === undefined) return agreeing(await locked(tx, wish.orderId), wish)
+        if (created.status === 'AUTHORISED') await record(tx, created, 'authorise')
+        return created
+      }),
+
+    async giveBack(tx, orderId) {
+      const { rows } = await tx.query<Row>('SELECT * FROM transactions WHERE order_id = $1 FOR UPDATE', [orderId])
+      const transaction = rows[0] && transactionOf(rows[0])
+      if (transaction?.status === 'AUTHORISED') await apply(tx, transaction, decideVoid('AUTHORISED'))
+    },
+
     async find(orderId) {
       const { rows } = await database.query<Row>('SELECT * FROM transactions WHERE order_id = $1', [orderId])
       return rows[0] && transactionOf(rows[0])
@@ -75,7 +107,7 @@ export function createTransactions(database: Database): Transactions {
  * Undefined when the order has a transaction already. The conflict waits for whoever is inserting the same order, so of
  * two at once exactly one charges and the other then sees the committed row.
  */
-async function insert(tx: Sql, request: Authorization): Promise<Transaction | undefined> {
+async function insert(tx: Queries, request: Authorization): Promise<Transaction | undefined> {
   const { rows } = await tx.query<Row>(
     `INSERT INTO transactions (order_id, status, user_id, amount, currency, payment_method)
      VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (order_id) DO NOTHING RETURNING *`,
@@ -91,7 +123,7 @@ async function insert(tx: Sql, request: Authorization): Promise<Transaction | un
   return rows[0] && transactionOf(rows[0])
 }
 
-async function insertTombstone(tx: Sql, orderId: string): Promise<Transaction | undefined> {
+async function insertTombstone(tx: Queries, orderId: string): Promise<Transaction | undefined> {
   const { rows } = await tx.query<Row>(
     `INSERT INTO transactions (order_id, status) VALUES ($1, 'VOIDED')
      ON CONFLICT (order_id) DO NOTHING RETURNING *`,
@@ -100,7 +132,7 @@ async function insertTombstone(tx: Sql, orderId: string): Promise<Transaction | 
   return rows[0] && transactionOf(rows[0])
 }
 
-async function locked(tx: Sql, orderId: string): Promise<Transaction> {
+async function locked(tx: Queries, orderId: string): Promise<Transaction> {
   const { rows } = await tx.query<Row>('SELECT * FROM transactions WHERE order_id = $1 FOR UPDATE', [orderId])
   if (rows[0] === undefined) throw new Refusal('NOT_FOUND', `there is no payment for order ${orderId}`)
 
@@ -108,7 +140,7 @@ async function locked(tx: Sql, orderId: string): Promise<Transaction> {
 }
 
 /** The stored transaction answers a repeated request, but not one that means other money. */
-function agreeing(stored: Transaction, request: Authorization): Transaction {
+function agreeing(stored: Transaction, request: PaymentWish): Transaction {
   if (stored.paymentMethod === undefined) return stored
 
   const differing = (['userId', 'amount', 'currency'] as const).find((field) => stored[field] !== request[field])
@@ -117,7 +149,7 @@ function agreeing(stored: Transaction, request: Authorization): Transaction {
   throw new Refusal('ALREADY_EXISTS', `order ${request.orderId} has a payment with another ${differing}`)
 }
 
-async function apply(tx: Sql, transaction: Transaction, decision: Decision): Promise<Transaction> {
+async function apply(tx: Queries, transaction: Transaction, decision: Decision): Promise<Transaction> {
   switch (decision.do) {
     case 'keep':
       return transaction
@@ -133,7 +165,7 @@ async function apply(tx: Sql, transaction: Transaction, decision: Decision): Pro
   }
 }
 
-async function record(tx: Sql, transaction: Transaction, entry: LedgerEntry['entry']): Promise<void> {
+async function record(tx: Queries, transaction: Transaction, entry: LedgerEntry['entry']): Promise<void> {
   await tx.query('INSERT INTO payment_ledger (order_id, entry, amount, currency) VALUES ($1, $2, $3, $4)', [
     transaction.orderId,
     entry,

@@ -1,5 +1,5 @@
 import type { OrderItem } from '@shop/contracts'
-import type { Database } from '@shop/platform'
+import type { Database, Sql } from '@shop/platform'
 import { merged } from './reservations.js'
 
 export interface Demand {
@@ -8,23 +8,15 @@ export interface Demand {
   readonly orders: number
 }
 
-/** Counts an order once, however often its event comes: the event's id and the counts are written together. */
-export async function countDemand(database: Database, eventId: string, items: readonly OrderItem[]): Promise<void> {
-  await database.transaction(async (tx) => {
-    const { rows } = await tx.query(
-      'INSERT INTO handled_events (event_id) VALUES ($1) ON CONFLICT DO NOTHING RETURNING event_id',
-      [eventId],
+/** Adds an order to the counts. In the transaction of the inbox, which lets each event in once. */
+export async function countDemand(tx: Pick<Sql, 'query'>, items: readonly OrderItem[]): Promise<void> {
+  for (const { productId, quantity } of merged(items)) {
+    await tx.query(
+      `INSERT INTO demand (product_id, units, orders) VALUES ($1, $2, 1)
+       ON CONFLICT (product_id) DO UPDATE SET units = demand.units + excluded.units, orders = demand.orders + 1`,
+      [productId, quantity],
     )
-    if (rows.length === 0) return
-
-    for (const { productId, quantity } of merged(items)) {
-      await tx.query(
-        `INSERT INTO demand (product_id, units, orders) VALUES ($1, $2, 1)
-         ON CONFLICT (product_id) DO UPDATE SET units = demand.units + excluded.units, orders = demand.orders + 1`,
-        [productId, quantity],
-      )
-    }
-  })
+  }
 }
 
 /** What was asked for most comes first. */

@@ -1,1 +1,1 @@
-export { createProductService } from './service.js'
+export { createProductService, type ProductServiceOptions } from './service.js'

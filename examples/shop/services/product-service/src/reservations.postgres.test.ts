@@ -5,6 +5,8 @@ import { afterAll, describe, expect, test } from 'vitest'
 import { missingServer } from '../../../../../tooling/missing-server.js'
 import { commit, release, reserve } from './reservations.js'
 
+const ttl = 900_000
+
 // PGlite has one connection and runs one transaction at a time: what happens between transactions that really run at
 // once is seen on a server.
 
@@ -47,7 +49,7 @@ describe.skipIf(database === undefined)('on a PostgreSQL with twelve connections
 
   test('forty orders for the last twelve desks get twelve of them', async () => {
     const outcomes = await Promise.all(
-      Array.from({ length: 40 }, () => reserve(shop, randomUUID(), [{ productId: 'walnut-desk', quantity: 1 }])),
+      Array.from({ length: 40 }, () => reserve(shop, randomUUID(), [{ productId: 'walnut-desk', quantity: 1 }], ttl)),
     )
 
     expect(outcomes.filter((outcome) => outcome.kind === 'reserved')).toHaveLength(12)
@@ -60,7 +62,7 @@ describe.skipIf(database === undefined)('on a PostgreSQL with twelve connections
     const pen = { productId: 'fountain-pen', quantity: 1 }
 
     const outcomes = await Promise.all(
-      Array.from({ length: 40 }, (_, i) => reserve(shop, randomUUID(), i % 2 === 0 ? [lamp, pen] : [pen, lamp])),
+      Array.from({ length: 40 }, (_, i) => reserve(shop, randomUUID(), i % 2 === 0 ? [lamp, pen] : [pen, lamp], ttl)),
     )
 
     expect(outcomes.map((outcome) => outcome.kind)).toEqual(Array.from({ length: 40 }, () => 'reserved'))
@@ -73,7 +75,11 @@ describe.skipIf(database === undefined)('on a PostgreSQL with twelve connections
 
     const committed = await Promise.all(
       orders.map(async (order) => {
-        const [, , outcome] = await Promise.all([reserve(shop, order, line), release(shop, order), commit(shop, order)])
+        const [, , outcome] = await Promise.all([
+          reserve(shop, order, line, ttl),
+          release(shop, order),
+          commit(shop, order),
+        ])
         return outcome === 'committed'
       }),
     )

@@ -2,7 +2,9 @@
 //
 //     (nothing) ── reserve ──▶ reserved ── commit ──▶ committed      gone from the warehouse
 //         │                       │
-//         └────── release ────────┴──▶ released                      the tombstone: reserve and commit are refused
+//         └── release, or time ───┴──▶ released                      the tombstone: reserve and commit are refused
+//
+// A reservation runs out of time unless it is secured, which a checkout does before it asks for money.
 //
 // Every command takes the order's row first and the products' rows after it, in the order of their ids, so that two
 // commands can wait for each other but never in a circle. Stock is only ever changed by a conditional UPDATE, which
@@ -23,17 +25,18 @@ export type ReserveOutcome =
   | { readonly kind: 'unknown-product'; readonly productId: string }
   | { readonly kind: 'short'; readonly productId: string; readonly wanted: number; readonly left: number }
 
-/** All of the items or none. A product that is named twice is wanted twice. */
+/** All of the items or none, for `ttl` ms. A product that is named twice is wanted twice. */
 export async function reserve(
   database: Database,
   orderId: string,
   wanted: readonly OrderItem[],
+  ttl: number,
 ): Promise<ReserveOutcome> {
   const items = merged(wanted)
 
   return orRefusal(() =>
     database.transaction(async (tx): Promise<ReserveOutcome> => {
-      if (!(await insertReservation(tx, orderId, 'reserved'))) return repeated(tx, orderId, items)
+      if (!(await insertReservation(tx, orderId, 'reserved', ttl))) return repeated(tx, orderId, items)
 
       await refuseUnknown(tx, items)
       for (const item of items) await take(tx, item)
@@ -58,12 +61,52 @@ export async function release(database: Database, orderId: string): Promise<'rel
     if (status === 'committed') return 'committed'
     if (status === 'released') return 'released'
 
-    for (const { productId, quantity } of await reservedItems(tx, orderId)) {
-      await tx.query('UPDATE products SET reserved = reserved - $2 WHERE id = $1', [productId, quantity])
-    }
-    await setStatus(tx, orderId, 'released')
+    await giveBack(tx, orderId)
     return 'released'
   })
+}
+
+async function giveBack(tx: Sql, orderId: string): Promise<void> {
+  for (const { productId, quantity } of await reservedItems(tx, orderId)) {
+    await tx.query('UPDATE products SET reserved = reserved - $2 WHERE id = $1', [productId, quantity])
+  }
+  await setStatus(tx, orderId, 'released')
+}
+
+/** Takes away the time limit, if there still is something to keep. */
+export async function secure(database: Database, orderId: string): Promise<ReservationStatus | undefined> {
+  const { rows } = await database.query<{ status: ReservationStatus }>(
+    `UPDATE reservations SET expires_at = NULL, updated_at = now()
+     WHERE order_id = $1 AND (status <> 'reserved' OR expires_at IS NULL OR expires_at > now()) RETURNING status`,
+    [orderId],
+  )
+  if (rows[0] !== undefined) return rows[0].status
+
+  // There is none, or one whose time is up and that nobody has come round to.
+  const { rows: late } = await database.query('SELECT 1 FROM reservations WHERE order_id = $1', [orderId])
+  return late.length === 0 ? undefined : release(database, orderId)
+}
+
+/** Gives back what nobody secured in time. Answers how many reservations that were. */
+export async function releaseExpired(database: Database): Promise<number> {
+  const { rows } = await database.query<{ orderId: string }>(
+    `SELECT order_id AS "orderId" FROM reservations WHERE status = 'reserved' AND expires_at <= now()
+     ORDER BY expires_at LIMIT 100`,
+  )
+  let released = 0
+  for (const { orderId } of rows) {
+    await database.transaction(async (tx) => {
+      // It may have been secured, committed or released since.
+      const { rows: due } = await tx.query(
+        `SELECT 1 FROM reservations WHERE order_id = $1 AND status = 'reserved' AND expires_at <= now() FOR UPDATE`,
+        [orderId],
+      )
+      if (due.length === 0) return
+      await giveBack(tx, orderId)
+      released += 1
+    })
+  }
+  return released
 }
 
 /** The goods leave the warehouse. Undefined when nothing was ever reserved for the order. */
@@ -111,10 +154,16 @@ async function orRefusal(run: () => Promise<ReserveOutcome>): Promise<ReserveOut
 }
 
 /** False when the order has a row already. Waits for a command on the same order that is still running. */
-async function insertReservation(tx: Sql, orderId: string, status: ReservationStatus): Promise<boolean> {
+async function insertReservation(
+  tx: Sql,
+  orderId: string,
+  status: ReservationStatus,
+  ttl: number | null = null,
+): Promise<boolean> {
   const { rows } = await tx.query(
-    'INSERT INTO reservations (order_id, status) VALUES ($1, $2) ON CONFLICT DO NOTHING RETURNING order_id',
-    [orderId, status],
+    `INSERT INTO reservations (order_id, status, expires_at)
+     VALUES ($1, $2, now() + $3::float8 * interval '1 millisecond') ON CONFLICT DO NOTHING RETURNING order_id`,
+    [orderId, status, ttl],
   )
   return rows.length > 0
 }

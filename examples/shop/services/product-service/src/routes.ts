@@ -3,11 +3,11 @@ import { type App, type Database, HttpProblem, notFound, readJson } from '@shop/
 import { z } from 'zod'
 import { readDemand } from './demand.js'
 import { findProducts, searchProducts } from './products.js'
-import { commit, type ReserveOutcome, release, reserve } from './reservations.js'
+import { commit, type ReserveOutcome, release, reserve, secure } from './reservations.js'
 
 const reservation = z.object({ items: z.array(orderItem).min(1).max(100) })
 
-export function productRoutes(app: App, database: Database): void {
+export function productRoutes(app: App, database: Database, reservationTtl: number): void {
   app.get('/api/products', async (context) => {
     return context.json({ items: await searchProducts(database, (context.req.query('query') ?? '').trim()) })
   })
@@ -31,7 +31,7 @@ export function productRoutes(app: App, database: Database): void {
   app.put('/internal/reservations/:orderId', async (context) => {
     const orderId = context.req.param('orderId')
     const { items } = await readJson(context, reservation)
-    const outcome = await reserve(database, orderId, items)
+    const outcome = await reserve(database, orderId, items, reservationTtl)
 
     if (outcome.kind === 'reserved') return context.json({ orderId, status: 'reserved', items: outcome.items }, 201)
     if (outcome.kind === 'repeated') return context.json({ orderId, status: outcome.status, items: outcome.items })
@@ -43,6 +43,15 @@ export function productRoutes(app: App, database: Database): void {
     const status = await commit(database, orderId)
     if (status === undefined) throw notFound('such reservation')
     if (status === 'released') throw conflict('released', `the reservation of order ${orderId} was released`)
+
+    return context.json({ orderId, status })
+  })
+
+  app.post('/internal/reservations/:orderId/secure', async (context) => {
+    const orderId = context.req.param('orderId')
+    const status = await secure(database, orderId)
+    if (status === undefined) throw notFound('such reservation')
+    if (status === 'released') throw conflict('released', 'the goods were kept for as long as they could be')
 
     return context.json({ orderId, status })
   })

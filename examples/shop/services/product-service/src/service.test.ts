@@ -3,6 +3,7 @@ import { type OrderItem, shopEvents } from '@shop/contracts'
 import type { Service } from '@shop/platform'
 import { type TestDeps, testDeps } from '@shop/platform/testing'
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
+import { releaseExpired } from './reservations.js'
 import { createProductService } from './service.js'
 
 let deps: TestDeps
@@ -11,7 +12,7 @@ let url: string
 let orders = 0
 
 beforeAll(async () => {
-  deps = await testDeps({ role: 'products' })
+  deps = await testDeps({ role: 'product_service' })
   service = createProductService(deps)
   url = (await service.start()).url
 })
@@ -61,6 +62,47 @@ async function onHand(productId: string): Promise<unknown> {
   ])
   return rows[0]?.on_hand
 }
+
+describe('a reservation that nobody secures', () => {
+  const expired = (orderId: string) =>
+    deps.database.query("UPDATE reservations SET expires_at = now() - interval '1 s' WHERE order_id = $1", [orderId])
+  const secure = (orderId: string) => ask('POST', `/internal/reservations/${orderId}/secure`)
+
+  it('runs out of time, and its goods are for others', async () => {
+    const late = newOrder()
+    const kept = newOrder()
+    await reserve(late, item('espresso-cup', 4))
+    await reserve(kept, item('espresso-cup', 3))
+    await expired(late)
+
+    expect(await releaseExpired(deps.database)).toBe(1)
+
+    expect(await stock('espresso-cup')).toBe(7)
+    expect((await secure(late)).body).toMatchObject({ status: 409, reason: 'released' })
+    expect((await reserve(late, item('espresso-cup', 4))).status).toBe(409)
+  })
+
+  it('is refused once its time is up, also when nobody has come round to it', async () => {
+    const late = newOrder()
+    await reserve(late, item('espresso-cup', 4))
+    await expired(late)
+
+    expect((await secure(late)).status).toBe(409)
+    expect(await stock('espresso-cup')).toBe(10)
+  })
+
+  it('is kept for good once it is secured, however often', async () => {
+    const order = newOrder()
+    await reserve(order, item('espresso-cup', 4))
+
+    expect((await secure(order)).status).toBe(200)
+    expect((await secure(order)).status).toBe(200)
+    const { rows } = await deps.database.query('SELECT expires_at FROM reservations WHERE order_id = $1', [order])
+    expect(rows).toEqual([{ expires_at: null }])
+    expect((await commit(order)).status).toBe(200)
+    expect((await secure(newOrder())).status).toBe(404)
+  })
+})
 
 describe('the catalogue', () => {
   it('lists every product, with what can still be bought', async () => {

@@ -1,4 +1,4 @@
-import { type App, type Database, HttpProblem, notFound, readJson } from '@shop/platform'
+import { type App, type Database, HttpProblem, notFound, readJson, type Sql } from '@shop/platform'
 import type { Context } from 'hono'
 import { type Account, deleteAccount, findAccount, findCredentials, insertAccount, updateAccount } from './accounts.js'
 import { hashPassword, verifyPassword } from './passwords.js'
@@ -15,20 +15,27 @@ export interface RouteOptions {
   readonly inTurn: InTurn
   /** How long a token is good for, in milliseconds. */
   readonly tokenTtl: number
-  /** Tells the others what became of a user, once it is committed. */
-  announce(type: 'user.registered' | 'user.updated' | 'user.deleted', userId: string): Promise<void>
+  /** Tells the others what became of a user, if and when the transaction is committed. */
+  announce(tx: Sql, type: 'user.registered' | 'user.updated', account: Account): Promise<void>
+  announceGone(tx: Sql, userId: string): Promise<void>
 }
 
-export function userRoutes(app: App, { database, decoy, sign, inTurn, tokenTtl, announce }: RouteOptions): void {
+export function userRoutes(
+  app: App,
+  { database, decoy, sign, inTurn, tokenTtl, announce, announceGone }: RouteOptions,
+): void {
   app.post('/api/users', async (context) => {
     const { email, name, password } = await readJson(context, registration)
     const hash = await inTurn(() => hashPassword(password))
-    const account = await insertAccount(database, { email, name, password: hash })
+    const account = await database.transaction(async (tx) => {
+      const inserted = await insertAccount(tx, { email, name, password: hash })
+      if (inserted !== undefined) await announce(tx, 'user.registered', inserted)
+      return inserted
+    })
     if (account === undefined) {
       throw new HttpProblem({ status: 409, title: 'Conflict', detail: `the address ${email} is taken` })
     }
 
-    await announce('user.registered', account.id)
     return context.json({ id: account.id, email: account.email, name: account.name }, 201, {
       location: `/api/users/${account.id}`,
     })
@@ -58,17 +65,23 @@ export function userRoutes(app: App, { database, decoy, sign, inTurn, tokenTtl, 
 
   app.patch('/api/users/:id', async (context) => {
     const id = ownId(context)
-    const account = existing(await updateAccount(database, id, await readJson(context, changes)))
+    const wanted = await readJson(context, changes)
+    const account = await database.transaction(async (tx) => {
+      const updated = existing(await updateAccount(tx, id, wanted))
+      await announce(tx, 'user.updated', updated)
+      return updated
+    })
 
-    await announce('user.updated', id)
     return context.json(account)
   })
 
   app.delete('/api/users/:id', async (context) => {
     const id = ownId(context)
-    if (!(await deleteAccount(database, id))) throw notFound('such account')
+    await database.transaction(async (tx) => {
+      if (!(await deleteAccount(tx, id))) throw notFound('such account')
+      await announceGone(tx, id)
+    })
 
-    await announce('user.deleted', id)
     return context.body(null, 204)
   })
 

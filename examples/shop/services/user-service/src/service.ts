@@ -1,9 +1,8 @@
 import { randomUUID } from 'node:crypto'
-import { createBus } from '@msx/messaging'
 import { shopEvents } from '@shop/contracts'
-import { createService, type Service, type ServiceDeps } from '@shop/platform'
+import { createService, openMail, type Service, type ServiceDeps } from '@shop/platform'
 import { hashPassword } from './passwords.js'
-import { type RouteOptions, userRoutes } from './routes.js'
+import { userRoutes } from './routes.js'
 import { ensureSigningKey } from './signing-keys.js'
 import { tokenSigner } from './tokens.js'
 import { turns } from './turns.js'
@@ -17,35 +16,24 @@ export interface UserServiceOptions {
 
 const name = 'user-service'
 
-/** How long a request waits for the broker before it answers without it, in milliseconds. */
-const publishTimeout = 2_000
-
 /** Of Node's four threads for such work, two stay free for whoever is signed in already. */
 const hashesAtOnce = 2
 
 /** Accounts, sign-in and the keys that others check its tokens with. */
 export function createUserService(deps: ServiceDeps & UserServiceOptions): Service {
-  const { database, transport, log, tokenTtl = 3_600_000, maxWaiting = 40 } = deps
+  const { database, tokenTtl = 3_600_000, maxWaiting = 40 } = deps
   if (!Number.isFinite(tokenTtl) || tokenTtl < 0) {
     throw new TypeError(`tokenTtl is ${tokenTtl}; expected a number of milliseconds, 0 or more`)
   }
 
-  const bus = createBus({ events: shopEvents, transport, source: name })
+  const mail = openMail(name, shopEvents, deps)
   let decoy: string | undefined
-
-  // The account is committed by now. A broker that is away costs the event, not the answer.
-  const announce: RouteOptions['announce'] = async (type, userId) => {
-    try {
-      await bus.publish(type, { userId, timestamp: new Date().toISOString() }, { key: userId, timeout: publishTimeout })
-    } catch (error) {
-      log.error({ err: error, type, userId }, 'event not published')
-    }
-  }
 
   return createService({
     name,
     deps,
-    bus,
+    mail,
+    publishes: true,
     migrations: new URL('../database/', import.meta.url),
     async prepare() {
       await ensureSigningKey(database)
@@ -55,11 +43,18 @@ export function createUserService(deps: ServiceDeps & UserServiceOptions): Servi
       userRoutes(app, {
         database,
         tokenTtl,
-        announce,
+        announce: (tx, type, { id: userId, preferences }) =>
+          mail.outbox.publish(tx, type, { userId, preferences, timestamp: now() }, { key: userId }),
+        announceGone: (tx, userId) =>
+          mail.outbox.publish(tx, 'user.deleted', { userId, timestamp: now() }, { key: userId }),
         inTurn: turns({ atOnce: hashesAtOnce, waiting: maxWaiting }),
         sign: tokenSigner(database, tokenTtl),
         // `prepare` has run before the first request can come.
         decoy: () => decoy as string,
       }),
   })
+}
+
+function now(): string {
+  return new Date().toISOString()
 }

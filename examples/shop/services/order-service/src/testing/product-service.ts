@@ -18,7 +18,7 @@ export interface FakeProducts {
   readonly url: string
   readonly products: Map<string, Product>
   readonly reservations: Map<string, Reservation>
-  /** What was asked of it: `PUT`, `DELETE`, `commit`, `GET`. */
+  /** What was asked of it: `PUT`, `DELETE`, `secure`, `commit`, `GET`. */
   readonly asked: string[]
   /** Runs before a request is looked at; what it throws is the answer. */
   before: (request: string) => void | Promise<void>
@@ -43,7 +43,7 @@ export async function fakeProducts(): Promise<FakeProducts> {
       listening = undefined
     },
     async comeBack() {
-      listening ??= await listen(app, Number(new URL(fake.url).port))
+      listening ??= await listen(app, { port: Number(new URL(fake.url).port) })
     },
   }
 
@@ -72,6 +72,14 @@ export async function fakeProducts(): Promise<FakeProducts> {
     for (const { productId, quantity } of items) products.get(productId)!.stock -= quantity
     reservations.set(orderId, { status: 'reserved', items })
     return context.json({ orderId, status: 'reserved' }, 201)
+  })
+
+  app.post('/internal/reservations/:orderId/secure', async (context) => {
+    await asked('secure')
+    const known = reservations.get(context.req.param('orderId'))
+    if (known === undefined || known.status === 'released') throw conflict('its time is up', 'released')
+
+    return context.json({ status: known.status })
   })
 
   app.delete('/internal/reservations/:orderId', async (context) => {

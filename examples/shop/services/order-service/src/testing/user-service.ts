@@ -27,7 +27,7 @@ export async function fakeUsers(): Promise<FakeUsers> {
       listening = undefined
     },
     async comeBack() {
-      listening ??= await listen(app, port)
+      listening ??= await listen(app, { port })
     },
   }
 }
