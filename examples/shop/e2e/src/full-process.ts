@@ -58,9 +58,20 @@ export interface FullShopProcess {
   end(signal: NodeJS.Signals): Promise<number | null>
 }
 
-export async function startFullShop({ shop, dataDir }: Premises): Promise<FullShopProcess> {
+export async function startFullShop(
+  { shop, dataDir }: Premises,
+  environment: Readonly<Record<string, string>> = {},
+): Promise<FullShopProcess> {
   const child = spawn(process.execPath, [program('full')], {
-    env: { ...process.env, SHOP_NAME: shop, DATA_DIR: dataDir, PORT: '0', RATE_LIMIT: '10000', SIGN_IN_LIMIT: '10000' },
+    env: {
+      ...process.env,
+      RATE_LIMIT: '10000',
+      SIGN_IN_LIMIT: '10000',
+      ...environment,
+      SHOP_NAME: shop,
+      DATA_DIR: dataDir,
+      PORT: '0',
+    },
     stdio: ['ignore', 'pipe', 'pipe'],
   })
   let output = ''

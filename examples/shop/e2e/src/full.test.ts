@@ -10,6 +10,9 @@ import {
   serversAnswer,
   startFullShop,
 } from './full-process.js'
+import { type Operator, operator, operatorToken } from './operator.js'
+import { dashboardQueries, findPrometheus, startPrometheus } from './prometheus.js'
+import { otlpReceiver, type Receiver } from './receiver.js'
 
 const services = [
   'analytics-service',
@@ -27,16 +30,21 @@ describe.skipIf(!(await serversAnswer()))('the shop as seven processes', { timeo
   let premises: Premises
   let shop: FullShopProcess
   let ada: Customer
+  let op: Operator
+  let receiver: Receiver
 
   beforeAll(async () => {
     premises = await newPremises()
-    shop = await startFullShop(premises)
+    receiver = await otlpReceiver()
+    shop = await startFullShop(premises, { OPS_TOKEN: operatorToken, OTEL_EXPORTER_OTLP_ENDPOINT: receiver.url })
     ada = await newCustomer(shop.url)
+    op = operator(shop.url)
   }, startTimeout)
 
   afterAll(async () => {
     await shop?.end('SIGTERM')
     await premises?.drop()
+    await receiver?.close()
   }, startTimeout)
 
   test('is one living process for each service', async () => {
@@ -58,6 +66,75 @@ describe.skipIf(!(await serversAnswer()))('the shop as seven processes', { timeo
     expect(await stockOf('espresso-cup')).toBe(before - 2)
     await expect.poll(() => typesToldOf(accepted.body.id), patient).toEqual(['order.confirmed', 'order.created'])
     await expect.poll(counted, patient).toMatchObject({ 'order.confirmed': 1, 'user.registered': 1 })
+  })
+
+  test('is one trace from the gateway to the notification, as a collector of its own hears of it', async () => {
+    const order = (await ada.order([{ productId: 'espresso-cup', quantity: 1 }], 'card-ok')).body.id
+    await sagaEnds(order, 'completed')
+
+    const servicesOf = () => {
+      const traceId = receiver.spans.find(({ attributes }) => attributes['shop.order.id'] === order)?.traceId
+      const spans = receiver.spans.filter((span) => span.traceId === traceId)
+      return [...new Set(spans.map(({ service }) => service))]
+    }
+    await expect
+      .poll(servicesOf, patient)
+      .toEqual(
+        expect.arrayContaining([
+          'api-gateway',
+          'order-service',
+          'product-service',
+          'payment-service',
+          'notification-service',
+        ]),
+      )
+  })
+
+  test('is scraped by a real Prometheus, and each query of the dashboards has data', async (context) => {
+    const program = findPrometheus()
+    if (program === undefined) {
+      context.skip('there is no prometheus on this machine; `node scripts/deployment/tools.mjs` gets one')
+      return
+    }
+    const targets = (await registrations(premises.shop)).map(({ service, http }) => ({
+      service,
+      address: new URL(http).host,
+    }))
+    const prometheus = await startPrometheus(program, targets)
+    try {
+      const up = async () =>
+        (await prometheus.query('up'))
+          .filter(({ value }) => value === 1)
+          .map(({ metric }) => metric['service'])
+          .sort()
+      await expect.poll(up, patient).toEqual(services)
+
+      await ada.settled((await ada.order([{ productId: 'espresso-cup', quantity: 1 }], 'card-ok')).body.id)
+      for (const query of await dashboardQueries()) {
+        await expect
+          .poll(async () => (await prometheus.query(query)).length, { ...patient, message: query })
+          .toBeGreaterThan(0)
+      }
+    } finally {
+      await prometheus.stop()
+    }
+  })
+
+  test('is operated over HTTP: edges, faults with their effect, and a kill', async () => {
+    await op.break({ service: 'product-service', route: 'GET /api/products/:id', errors: 1 })
+    await request(shop.url, 'GET', '/api/products/espresso-cup')
+    expect((await op.faults())[0]?.effect.failed).toBeGreaterThan(0)
+    expect(await op.edge('order-service', 'payment-service')).toMatchObject({ kind: 'grpc', breaker: 'closed' })
+
+    const killed = await processOf('product-service')
+    await op.break({ service: 'product-service', kill: true })
+    await expect.poll(async () => (await processOf('product-service'))?.pid, patient).not.toBe(killed.pid)
+    await expect.poll(async () => (await op.faults())[0]?.effect.seen, patient).toBe(0)
+    await op.mend()
+    await expect
+      .poll(async () => (await request(shop.url, 'GET', '/api/products/espresso-cup')).status, patient)
+      .toBe(200)
+    expect((await op.request('GET', '/ops/services/payment-service/metrics')).status).toBe(200)
   })
 
   test('takes an order with a declined card to CANCELLED, with the stock back', async () => {

@@ -1,0 +1,310 @@
+import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
+import { type Customer, expectProblem, newCustomer, request } from './customer.js'
+import { type Operator, operator, operatorToken, stream } from './operator.js'
+import { freshFolder, type ShopProcess, startShop } from './shop-process.js'
+
+let folder: Awaited<ReturnType<typeof freshFolder>>
+let shop: ShopProcess
+let ada: Customer
+let op: Operator
+
+beforeAll(async () => {
+  folder = await freshFolder()
+  shop = await startShop(folder.path, { OPS_TOKEN: operatorToken, UNDO_ATTEMPTS: '2', RESERVATION_TTL: '1000' })
+  ada = await newCustomer(shop.url)
+  op = operator(shop.url)
+})
+
+afterEach(() => op.mend())
+
+afterAll(async () => {
+  await shop?.interrupt()
+  await folder.remove()
+})
+
+const patient = { timeout: 15_000, interval: 50 }
+const cup = [{ productId: 'espresso-cup', quantity: 1 }]
+
+async function stock(): Promise<number> {
+  return (await request(shop.url, 'GET', '/api/products/espresso-cup')).body.stock
+}
+
+async function placed(paymentMethod = 'card-ok'): Promise<string> {
+  const answer = await ada.order(cup, paymentMethod)
+  expect(answer.status).toBe(202)
+  return answer.body.id
+}
+
+async function sagaOf(orderId: string): Promise<{ id: string; status: string; step: string; rev: number }> {
+  const { items } = (await op.request('GET', '/ops/sagas?limit=200')).body
+  return items.find((saga: { orderId: string }) => saga.orderId === orderId)
+}
+
+describe('who may', () => {
+  test('nobody without the token', async () => {
+    expectProblem(await request(shop.url, 'GET', '/ops/topology'), 401)
+    expectProblem(await ada.request('GET', '/ops/topology'), 401)
+  })
+
+  test('nobody changes anything from another origin, or with a form', async () => {
+    const fault = { service: 'product-service', latency: 1 }
+
+    expectProblem(await op.request('PUT', '/ops/faults', fault, { origin: 'http://evil.test' }), 403)
+    expectProblem(await op.request('PUT', '/ops/faults', fault, { 'sec-fetch-site': 'cross-site' }), 403)
+    expectProblem(await op.request('PUT', '/ops/faults', fault, { 'content-type': 'text/plain' }), 415)
+    expect(await op.faults()).toEqual([])
+  })
+})
+
+describe('the topology', () => {
+  test('has the seven services, and edges that carry breaker, rate, p95 and retries', async () => {
+    await ada.settled(await placed())
+
+    const { nodes, edges } = (await op.request('GET', '/ops/topology')).body
+
+    expect(
+      nodes.filter(({ kind, status }: Record<string, string>) => kind === 'service' && status === 'ready'),
+    ).toHaveLength(7)
+    for (const [from, to] of [
+      ['api-gateway', 'order-service'],
+      ['order-service', 'product-service'],
+      ['order-service', 'payment-service'],
+    ]) {
+      const edge = edges.find((one: Record<string, string>) => one['from'] === from && one['to'] === to)
+      expect(edge).toMatchObject({ breaker: 'closed', retries: 0, failures: 0 })
+      expect(edge.rate).toBeGreaterThan(0)
+      expect(edge.p95).toBeGreaterThan(0)
+    }
+    expect(edges).toContainEqual(expect.objectContaining({ from: 'broker', to: 'notification-service', kind: 'event' }))
+  })
+
+  test('each service is reached through the gateway', async () => {
+    for (const name of ['user', 'product', 'order', 'payment', 'notification', 'analytics']) {
+      const at = `/ops/services/${name}-service`
+      expect((await op.request('GET', `${at}/health/live`)).body).toMatchObject({ service: `${name}-service` })
+      expect((await op.request('GET', `${at}/health/ready`)).status).toBe(200)
+      expect((await op.request('GET', `${at}/metrics`)).body).toContain('process_cpu_seconds_total')
+    }
+    expectProblem(await op.request('GET', '/ops/services/nobody/metrics'), 404)
+    expectProblem(await op.request('GET', '/ops/services/user-service/internal/signing-keys'), 404)
+  })
+})
+
+describe('the stream', () => {
+  test('begins with a snapshot, goes on with changes, and is taken up where it was left', async () => {
+    const first = stream(shop.url)
+    const snapshot = (await first.next()).value
+    expect(snapshot).toMatchObject({ event: 'snapshot', data: { nodes: expect.any(Object), faults: {} } })
+
+    await op.break({ service: 'analytics-service', latency: 1 })
+    let last = snapshot
+    for await (const event of first) {
+      last = event
+      if (event.data.faults !== undefined) break
+    }
+    expect(Object.values(last?.data.faults.set)).toMatchObject([{ service: 'analytics-service', latency: 1 }])
+
+    const second = stream(shop.url, last?.id)
+    await op.mend()
+    for await (const event of second) {
+      expect(event.event).toBe('change')
+      if (event.data.faults !== undefined) {
+        expect(event.data.faults.gone).toHaveLength(1)
+        break
+      }
+    }
+
+    const stranger = stream(shop.url, 'another-life-7')
+    expect((await stranger.next()).value).toMatchObject({ event: 'snapshot' })
+    await stranger.return()
+  })
+})
+
+describe('a fault', () => {
+  test('of latency is felt on its route only, and counted', async () => {
+    await op.break({ service: 'product-service', route: 'GET /api/products/:id', latency: 300 })
+
+    const began = performance.now()
+    await request(shop.url, 'GET', '/api/products')
+    const spared = performance.now() - began
+    await stock()
+    const hit = performance.now() - began - spared
+
+    expect(hit).toBeGreaterThanOrEqual(295)
+    expect(await op.faults()).toMatchObject([
+      { route: 'GET /api/products/:id', effect: { seen: 1, delayed: 1, failed: 0 } },
+    ])
+  })
+
+  test('of errors opens the breaker, which is seen on the edge and closes again', async () => {
+    await op.break({ service: 'product-service', route: 'GET /api/products', errors: 1 })
+
+    for (let i = 0; i < 25; i++) await request(shop.url, 'GET', '/api/products')
+    expect(await op.edge('api-gateway', 'product-service')).toMatchObject({ breaker: 'open' })
+    expect((await op.edge('api-gateway', 'product-service'))?.retries).toBeGreaterThan(0)
+    expect((await op.faults())[0]?.effect.failed).toBeGreaterThanOrEqual(10)
+
+    await op.mend()
+    await expect.poll(async () => (await request(shop.url, 'GET', '/api/products')).status, patient).toBe(200)
+    await expect.poll(async () => (await op.edge('api-gateway', 'product-service'))?.breaker, patient).toBe('closed')
+  })
+
+  test('of drop cuts the connection', async () => {
+    await op.break({ service: 'user-service', route: 'POST /api/sessions', drop: 1 })
+
+    const answer = await request(shop.url, 'POST', '/api/sessions', { email: 'a@b.test', password: 'x' })
+
+    expectProblem(answer, 502)
+    expect(await op.faults()).toMatchObject([{ effect: { seen: 1, dropped: 1 } }])
+  })
+
+  test('that kills a service ends it; it comes back, with the other faults still on it', async () => {
+    await op.break({ service: 'analytics-service', latency: 5 })
+    await op.break({ service: 'analytics-service', kill: true })
+
+    await expect
+      .poll(async () => (await op.request('GET', '/ops/services/analytics-service/health/ready')).status, patient)
+      .not.toBe(200)
+    await expect
+      .poll(async () => (await op.request('GET', '/ops/services/analytics-service/health/ready')).status, patient)
+      .toBe(200)
+    await expect.poll(async () => (await op.faults()).length, patient).toBe(1)
+  })
+
+  test.each([
+    [{ service: 'nobody', latency: 1 }],
+    [{ service: 'user-service' }],
+    [{ service: 'user-service', errors: 2 }],
+    [{ service: 'user-service', latency: -1 }],
+    [{ service: 'user-service', latency: 1, color: 'red' }],
+  ])('that is none is refused: %j', async (fault) => {
+    expectProblem(await op.request('PUT', '/ops/faults', fault), 422)
+  })
+})
+
+describe('dead letters', () => {
+  test('are shown, and replayed when what was wrong is mended', async () => {
+    await op.break({ service: 'notification-service', route: 'order.confirmed', drop: 1 })
+    const order = await placed()
+    await ada.settled(order)
+    const box = async () => {
+      const { items } = (await op.request('GET', '/ops/dead-letters')).body
+      return items.find((one: { group: string }) => one.group === 'notification')
+    }
+    await expect.poll(async () => (await box()).count, patient).toBe(1)
+    expect((await box()).items).toMatchObject([
+      { type: 'order.confirmed', data: { orderId: order }, reason: expect.stringContaining('dropped on purpose') },
+    ])
+
+    await op.mend()
+    expect((await op.request('POST', '/ops/dead-letters/notification/replay', {})).body).toEqual({ replayed: 1 })
+    await expect.poll(async () => (await box()).count, patient).toBe(0)
+    expectProblem(await op.request('POST', '/ops/dead-letters/nobody/replay', {}), 404)
+  })
+})
+
+describe('sagas', () => {
+  test('are listed with their status, and each with its timeline', async () => {
+    const order = await placed('card-declined')
+    await ada.settled(order)
+
+    const saga = await sagaOf(order)
+    expect(saga).toMatchObject({ name: 'checkout', status: 'compensated' })
+    const { steps, timeline } = (await op.request('GET', `/ops/sagas/${saga.id}`)).body
+    expect(steps.map(({ kind, name }: Record<string, string>) => `${kind} ${name}`)).toEqual([
+      'do open',
+      'do reserve',
+      'do authorise',
+      'undo reserve',
+      'undo open',
+    ])
+    expect(timeline).toContain('authorise')
+    expectProblem(await op.request('GET', '/ops/sagas?status=asleep'), 422)
+  })
+
+  test('whose undo keeps failing waits for an operator, who resumes it', async () => {
+    const before = await stock()
+    await op.break({ service: 'product-service', route: 'DELETE /internal/reservations/:orderId', errors: 1 })
+    const order = await placed('card-declined')
+    await expect.poll(async () => (await sagaOf(order))?.status, patient).toBe('stuck')
+    const { id, rev, step } = await sagaOf(order)
+    expect(step).toBe('reserve')
+    expect((await ada.request('GET', `/api/orders/${order}`)).body.status).toBe('PENDING')
+
+    const decision = { do: 'retry', step, rev, by: 'Grace', reason: 'product-service is mended' }
+    await op.mend()
+    expectProblem(await op.request('POST', `/ops/sagas/${id}/resume`, { ...decision, rev: rev - 1 }), 409)
+    expectProblem(await op.request('POST', `/ops/sagas/${id}/resume`, { ...decision, do: 'pray' }), 422)
+    expect((await op.request('POST', `/ops/sagas/${id}/resume`, decision)).status).toBe(200)
+
+    expect((await ada.settled(order)).body.status).toBe('CANCELLED')
+    await expect.poll(async () => (await sagaOf(order)).status, patient).toBe('compensated')
+    expect(await stock()).toBe(before)
+  })
+})
+
+test('goods that are kept no longer end the order CANCELLED before anybody is charged', async () => {
+  const before = await stock()
+  await op.break({ service: 'product-service', route: 'POST /internal/reservations/:orderId/secure', latency: 1_300 })
+  const order = await placed()
+  await expect.poll(stock, patient).toBe(before - 1)
+  await expect.poll(stock, patient).toBe(before)
+
+  expect((await ada.settled(order, 20_000)).body).toMatchObject({
+    status: 'CANCELLED',
+    reason: 'the goods were kept for as long as they could be',
+  })
+  const { steps } = (await op.request('GET', `/ops/sagas/${(await sagaOf(order)).id}`)).body
+  expect(steps.map(({ name }: { name: string }) => name)).toEqual(['open', 'reserve', 'authorise', 'reserve', 'open'])
+  expect(await stock()).toBe(before)
+})
+
+test('what customers are told can be looked at', async () => {
+  const order = await placed()
+  await ada.settled(order)
+  const letters = async () => {
+    const { items } = (await op.request('GET', `/ops/notifications?userId=${ada.id}`)).body
+    return items.filter((one: { orderId: string }) => one.orderId === order).map((one: { type: string }) => one.type)
+  }
+
+  await expect.poll(async () => (await letters()).sort(), patient).toEqual(['order.confirmed', 'order.created'])
+})
+
+describe('traces', () => {
+  test('one goes from the gateway through order, product and payment to the notification', async () => {
+    const order = await placed()
+    await ada.settled(order)
+
+    const traceOf = async () => {
+      const { items } = (await op.request('GET', '/ops/traces?limit=200')).body
+      for (const line of items.filter(({ name }: { name: string }) => name === 'POST /api/orders')) {
+        const { spans } = (await op.request('GET', `/ops/traces/${line.traceId}`)).body
+        if (spans.some((span: { attributes: Record<string, string> }) => span.attributes['shop.order.id'] === order)) {
+          return spans
+        }
+      }
+      return []
+    }
+    const services = async () =>
+      [...new Set((await traceOf()).map(({ service }: { service: string }) => service))].sort()
+    await expect
+      .poll(services, patient)
+      .toEqual([
+        'analytics-service',
+        'api-gateway',
+        'notification-service',
+        'order-service',
+        'payment-service',
+        'product-service',
+        'user-service',
+      ])
+
+    const spans = (await traceOf()) as { spanId: string; parentId?: string; name: string; events: { name: string }[] }[]
+    const named = (name: string) => spans.find((span) => span.name === name)
+    expect(named('createOrder')?.events).toMatchObject([{ name: 'order_created' }])
+    const above = (span: (typeof spans)[number] | undefined): string[] =>
+      span === undefined ? [] : [span.name, ...above(spans.find(({ spanId }) => spanId === span.parentId))]
+    expect(above(named('reserveInventory'))).toEqual(expect.arrayContaining(['createOrder', 'POST /api/orders']))
+    expectProblem(await op.request('GET', '/ops/traces/0123'), 404)
+  })
+})

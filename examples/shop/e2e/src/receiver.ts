@@ -1,0 +1,65 @@
+import { once } from 'node:events'
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
+
+export interface ReceivedSpan {
+  readonly traceId: string
+  readonly spanId: string
+  readonly parentSpanId?: string
+  readonly name: string
+  readonly service: string
+  readonly attributes: Readonly<Record<string, unknown>>
+}
+
+/** Takes spans as a collector does: OTLP over HTTP, in JSON. */
+export interface Receiver {
+  readonly url: string
+  readonly spans: ReceivedSpan[]
+  close(): Promise<void>
+}
+
+interface Attribute {
+  readonly key: string
+  readonly value: Readonly<Record<string, unknown>>
+}
+
+interface ExportRequest {
+  readonly resourceSpans: readonly {
+    readonly resource: { readonly attributes: readonly Attribute[] }
+    readonly scopeSpans: readonly {
+      readonly spans: readonly (Omit<ReceivedSpan, 'service' | 'attributes'> & { readonly attributes: Attribute[] })[]
+    }[]
+  }[]
+}
+
+export async function otlpReceiver(): Promise<Receiver> {
+  const spans: ReceivedSpan[] = []
+  const server = createServer(async (req, res) => {
+    if (req.method !== 'POST' || req.url !== '/v1/traces') return void res.writeHead(404).end()
+    let text = ''
+    for await (const chunk of req) text += chunk
+    for (const { resource, scopeSpans } of (JSON.parse(text) as ExportRequest).resourceSpans) {
+      const service = String(valuesOf(resource.attributes)['service.name'])
+      for (const span of scopeSpans.flatMap((scope) => scope.spans)) {
+        spans.push({ ...span, service, attributes: valuesOf(span.attributes) })
+      }
+    }
+    res.writeHead(200, { 'content-type': 'application/json' }).end('{}')
+  })
+  server.listen(0, '127.0.0.1')
+  await once(server, 'listening')
+
+  return {
+    url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
+    spans,
+    async close() {
+      server.closeAllConnections()
+      server.close()
+      await once(server, 'close')
+    },
+  }
+}
+
+function valuesOf(attributes: readonly Attribute[]): Record<string, unknown> {
+  return Object.fromEntries(attributes.map(({ key, value }) => [key, Object.values(value)[0]]))
+}
