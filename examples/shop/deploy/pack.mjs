@@ -1,8 +1,9 @@
 // `node pack.mjs order-service /out`: one service of the built shop with what it imports, for an image of its own.
 // `/out/service.mjs` runs it; nothing of the other services is in there.
-import { cp, mkdir, rm, writeFile } from 'node:fs/promises'
+import { existsSync, readFileSync, realpathSync } from 'node:fs'
+import { cp, mkdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { createRequire } from 'node:module'
-import { join, resolve } from 'node:path'
+import { dirname, join, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
 
 const shop = fileURLToPath(new URL('..', import.meta.url))
@@ -35,18 +36,34 @@ await build({
   logLevel: 'error',
 })
 
-// What a package asks for only when it is used is not seen by the bundler, and goes beside the rest as one file.
-for (const peer of ['undici']) {
-  const entry = createRequire(join(shop, 'platform/package.json')).resolve(peer)
-  await build({
-    entryPoints: [entry],
-    outfile: join(out, 'node_modules', peer, 'index.js'),
-    bundle: true,
-    platform: 'node',
-    target: 'node20',
-    format: 'cjs',
-    logLevel: 'error',
-  })
+// What a package asks for only when it is used is not seen by the bundler, and goes along as it is.
+const copied = new Map()
+const peers = { undici: 'platform', ...(service === 'api-gateway' && { '@grpc/grpc-js': 'services/api-gateway' }) }
+for (const [peer, owner] of Object.entries(peers)) await copyPackage(peer, join(shop, owner, 'package.json'))
+
+/** A package and all that it depends on, side by side. */
+async function copyPackage(name, from) {
+  const manifest = findManifest(name, from)
+  const { version, dependencies = {} } = JSON.parse(await readFile(manifest, 'utf8'))
+  const known = copied.get(name)
+  if (known === version) return
+  if (known !== undefined) throw new Error(`${name} is wanted as ${known} and as ${version}; one of them must give way`)
+
+  copied.set(name, version)
+  const isOwn = (path) => !path.slice(dirname(manifest).length).includes('node_modules')
+  await cp(dirname(manifest), join(out, 'node_modules', name), { recursive: true, dereference: true, filter: isOwn })
+  for (const dependency of Object.keys(dependencies)) await copyPackage(dependency, manifest)
+}
+
+function findManifest(name, from) {
+  for (let folder = dirname(realpathSync(from)); folder !== dirname(folder); folder = dirname(folder)) {
+    for (const place of [join(folder, 'node_modules', name), join(folder, name)]) {
+      const manifest = join(place, 'package.json')
+      if (existsSync(manifest) && JSON.parse(readFileSync(manifest, 'utf8')).name === name)
+        return realpathSync(manifest)
+    }
+  }
+  throw new Error(`${name} is not installed, as seen from ${from}`)
 }
 
 // Read at run time, from where they are beside `dist` in the sources too.

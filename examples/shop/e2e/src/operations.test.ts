@@ -259,6 +259,30 @@ test('goods that are kept no longer end the order CANCELLED before anybody is ch
   expect(await stock()).toBe(before)
 })
 
+describe('a payment by the customer', () => {
+  const pay = (by: Customer, orderId: string, amount = 1_450, currency = 'EUR') =>
+    by.request('POST', '/api/payments', { orderId, amount, currency })
+
+  test('of a PENDING order is taken once, whatever the checkout does meanwhile', async () => {
+    await op.break({ service: 'payment-service', route: 'Authorize', latency: 1_000 })
+    const order = await placed()
+
+    await expect.poll(async () => (await pay(ada, order)).status, patient).toBe(200)
+    const again = await pay(ada, order)
+    expect(again.body).toEqual({ transactionId: expect.any(String), status: 'AUTHORISED' })
+    expectProblem(await pay(ada, order, 1), 422)
+    expectProblem(await pay(ada, order, 1_450, 'USD'), 422)
+    expectProblem(await pay(await newCustomer(shop.url), order), 404)
+    expectProblem(
+      await request(shop.url, 'POST', '/api/payments', { orderId: order, amount: 1_450, currency: 'EUR' }),
+      401,
+    )
+
+    expect((await ada.settled(order)).body.status).toBe('CONFIRMED')
+    await expect.poll(async () => (await pay(ada, order)).status, patient).toBe(409)
+  })
+})
+
 test('what customers are told can be looked at', async () => {
   const order = await placed()
   await ada.settled(order)

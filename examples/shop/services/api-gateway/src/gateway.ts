@@ -4,7 +4,9 @@ import type { AddressInfo } from 'node:net'
 import type { Discovery } from '@msx/discovery'
 import { serviceFetch } from '@msx/discovery/undici'
 import { compose, createGateway, type Middleware, problem, rateLimit, requestId } from '@msx/gateway-kit'
+import { transcode } from '@msx/gateway-kit/grpc'
 import { jwtVerifier, remoteJwks } from '@msx/gateway-kit/jwt'
+import { paymentProto } from '@shop/contracts'
 import { type Instruments, type Log, type Service, urlHost, watchRequests } from '@shop/platform'
 import * as client from 'prom-client'
 import { type Limiters, localLimiters } from './limiters.js'
@@ -48,6 +50,15 @@ export function createApiGateway(deps: ApiGatewayDeps): Service {
     log: deps.log,
   })
 
+  // The customer goes along as x-user-id, which is all that payment-service has to know of the gateway.
+  const payments = transcode({
+    proto: paymentProto,
+    service: 'PaymentService',
+    discovery: deps.discovery,
+    rules: { ProcessPayment: 'POST /api/payments' },
+    statuses: { FAILED_PRECONDITION: 409, INVALID_ARGUMENT: 422 },
+  })
+
   const gateway = createGateway(routeTable(instruments.edges), {
     discovery: deps.discovery,
     verifiers: {
@@ -63,6 +74,7 @@ export function createApiGateway(deps: ApiGatewayDeps): Service {
       }),
     },
     limiters: { 'sign-in': signIns },
+    transcoders: { payments },
     metrics: { client, registry },
     log: (entry) => deps.log[entry.status >= 500 ? 'warn' : 'info'](entry, 'request'),
   })
@@ -99,6 +111,7 @@ export function createApiGateway(deps: ApiGatewayDeps): Service {
       if (abruptly) server?.closeAllConnections()
       else server?.closeIdleConnections()
       await gateway.close({ timeout: abruptly ? 0 : 3_000 })
+      await payments.close()
       server?.closeAllConnections()
       await closed
     },

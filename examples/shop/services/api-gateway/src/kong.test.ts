@@ -9,11 +9,12 @@ import { promisify } from 'node:util'
 import { createEdges } from '@shop/platform'
 import { afterEach, describe, expect, test } from 'vitest'
 import { z } from 'zod'
-import { type KongConfig, kongConfig } from './kong.js'
-import { routeTable } from './routes.js'
+import { kongConfig } from './kong.js'
+import { routeTable, upstreams } from './routes.js'
 
 const folder = fileURLToPath(new URL('../../../deploy/kong/config/', import.meta.url))
-const options = { url: (service: string) => `http://${service}:3000`, rateLimit: 100, signInLimit: 10 }
+const services = Object.fromEntries(upstreams.map((name) => [name, `http://${name}:3000`]))
+const options = { services, rateLimit: 100, signInLimit: 10 }
 const table = routeTable(createEdges())
 const config = kongConfig(table, options)
 
@@ -27,6 +28,8 @@ const route = z.strictObject({
   name: z.string().regex(/^[\w.~-]+$/),
   methods: z.array(z.string().regex(/^[A-Z]+$/)).min(1),
   paths: z.array(z.string().regex(/^(\/|~\/)/)).min(1),
+  regex_priority: z.int(),
+  path_handling: z.enum(['v0', 'v1']),
   strip_path: z.boolean(),
   preserve_host: z.boolean(),
   plugins: z.array(plugin),
@@ -48,7 +51,7 @@ const format = z.strictObject({
   plugins: z.array(plugin),
 })
 
-const routesOf = ({ services }: KongConfig) => services.flatMap((service) => service.routes)
+const routesOf = (kong: typeof config) => kong.services.flatMap((service) => service.routes)
 
 describe('Kong’s config', () => {
   test('is of the form that Kong reads, and the one that is deployed', async () => {
@@ -66,7 +69,7 @@ describe('Kong’s config', () => {
     expect(routes.map(({ name }) => name).sort()).toEqual(expected.map(({ id }) => id).sort())
     for (const { id, auth, methods, rateLimit } of expected) {
       const found = routes.find(({ name }) => name === id)
-      expect(found?.methods).toEqual(methods)
+      expect(found?.methods).toEqual(expect.arrayContaining([...(methods ?? [])]))
       expect(found?.plugins.some(({ name }) => name === 'jwt')).toBe(auth !== false)
       expect(found?.plugins.some(({ name }) => name === 'rate-limiting')).toBe(rateLimit === 'sign-in')
     }
@@ -83,17 +86,16 @@ describe('Kong’s config', () => {
   ])('%s %s goes to %s', (method, path, name) => {
     const matching = routesOf(config).filter(
       ({ methods, paths }) =>
-        methods.includes(method) && paths.some((one) => new RegExp(`^${one.slice(1)}`).test(path)),
+        methods?.includes(method) === true && paths.some((one) => new RegExp(`^${one.slice(1)}`).test(path)),
     )
 
     expect(matching.map((one) => one.name)).toEqual(name === undefined ? [] : [name])
   })
 
   test('believes no client who it says it is', () => {
-    expect(config.plugins).toContainEqual({
-      name: 'request-transformer',
-      config: { remove: { headers: ['x-user-id'] } },
-    })
+    for (const { plugins } of routesOf(config)) {
+      expect(plugins).toContainEqual({ name: 'request-transformer', config: { remove: { headers: ['x-user-id'] } } })
+    }
   })
 })
 

@@ -22,6 +22,8 @@ export function routeTable(edges: Instruments['edges']): GatewayConfig {
   edges.watch('user-service', 'http', passwords)
   const to = (upstream: Upstream) => ({ upstream, breaker: breakers.get(upstream), retry: retrying(upstream, edges) })
   const toPasswords = { ...to('user-service'), breaker: passwords }
+  const payments = circuitBreaker({ name: 'payments', openDuration })
+  edges.watch('payment-service', 'grpc', payments)
   const signedIn = { auth: 'customer' } as const
   const open = { auth: false } as const
 
@@ -36,6 +38,15 @@ export function routeTable(edges: Instruments['edges']): GatewayConfig {
     { id: 'place-order', methods: ['POST'], path: '/api/orders', ...to('order-service'), ...signedIn },
     { id: 'order', methods: ['GET'], path: '/api/orders/:id', ...to('order-service'), ...signedIn },
     { id: 'order-saga', methods: ['GET'], path: '/api/orders/:id/saga', ...to('order-service'), ...signedIn },
+    {
+      id: 'pay',
+      methods: ['POST'],
+      path: '/api/payments',
+      upstream: 'payment-service',
+      grpc: 'payments',
+      breaker: payments,
+      ...signedIn,
+    },
     { id: 'cancel-order', methods: ['POST'], path: '/api/orders/:id/cancel', ...to('order-service'), ...signedIn },
   ]
 
