@@ -1,20 +1,11 @@
-import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { beforeAll, describe, expect, inject, test } from 'vitest'
 import { type Customer, expectProblem, newCustomer, request } from './customer.js'
-import { freshFolder, type ShopProcess, startShop } from './shop-process.js'
 
-let folder: Awaited<ReturnType<typeof freshFolder>>
-let shop: ShopProcess
+const shop = { url: inject('sharedShop') }
 let ada: Customer
 
 beforeAll(async () => {
-  folder = await freshFolder()
-  shop = await startShop(folder.path)
   ada = await newCustomer(shop.url)
-})
-
-afterAll(async () => {
-  await shop?.interrupt()
-  await folder.remove()
 })
 
 async function stockOf(productId: string): Promise<number> {

@@ -1,8 +1,7 @@
 import { execFile } from 'node:child_process'
 import { readFile } from 'node:fs/promises'
 import { promisify } from 'node:util'
-import { expect, test } from 'vitest'
-import { startShop, temporaryFolder } from './shop-process.js'
+import { expect, inject, test } from 'vitest'
 
 const run = promisify(execFile)
 const readme = new URL('../../../../README.md', import.meta.url)
@@ -13,20 +12,14 @@ test("the README's commands place an order that ends CONFIRMED and one that ends
 
   const script = /```sh\n(shop=[\s\S]*?)```/.exec(await readFile(readme, 'utf8'))?.[1]
   if (script === undefined) throw new Error('the README has no block of commands that begins with shop=')
-  const folder = await temporaryFolder()
-  const shop = await startShop(folder.path)
+  const url = inject('sharedShop')
 
-  try {
-    const before = await stock(shop.url)
-    const { stdout } = await run('sh', ['-c', script.replace('http://127.0.0.1:8080', shop.url)])
+  const before = await stock(url)
+  const { stdout } = await run('sh', ['-c', script.replace('http://127.0.0.1:8080', url)])
 
-    expect(stdout).toContain('"status":"CONFIRMED"')
-    expect(stdout).toContain('"status":"CANCELLED"')
-    expect(await stock(shop.url)).toBe(before - 2)
-  } finally {
-    await shop.interrupt()
-    await folder.remove()
-  }
+  expect(stdout).toContain('"status":"CONFIRMED"')
+  expect(stdout).toContain('"status":"CANCELLED"')
+  expect(await stock(url)).toBe(before - 2)
 })
 
 async function stock(url: string): Promise<number> {
