@@ -1,12 +1,12 @@
 import type { ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
 import { setTimeout as wait } from 'node:timers/promises'
+import type { OwnPostgres } from '../../../../tooling/own-postgres.js'
 import { rabbitmq } from '../rabbitmq.js'
 import type { Queryable } from '../shapes.js'
 import { openPool } from '../testing/databases.js'
 import { LEDGER_GROUPS, ledgerOutbox, prepareLedger } from './outbox-actors.js'
 import type { OwnBroker } from './own-broker.js'
-import type { OwnPostgres } from './own-postgres.js'
 import { kill } from './processes.js'
 
 export type Trouble =

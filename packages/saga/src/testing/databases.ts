@@ -1,84 +1,53 @@
 import { PGlite } from '@electric-sql/pglite'
 import pg from 'pg'
-import { missingServer } from '../../../../tooling/missing-server.js'
+import * as databases from '../../../../tooling/databases.js'
 import { type PostgresStore, postgresStore } from '../postgres.js'
-import type { Database, Queryable } from '../shapes.js'
 
-/** A database for tests, with a way to use a transaction of the caller's own. */
-export interface TestDatabase {
-  readonly name: string
-  readonly pool: Database
-  transaction<T>(run: (tx: Queryable) => Promise<T>): Promise<T>
+const PREFIX = 'msx_saga'
+
+export interface TestDatabase extends databases.TestDatabase {
   /** A migrated store in a schema of its own. */
   store(options?: { readonly testClock?: boolean }): Promise<PostgresStore>
-  close(): Promise<void>
+}
+
+/** A pool that survives the loss of its connections. */
+export function openPool(url: string, max: number, options?: string): pg.Pool {
+  const pool = new pg.Pool({ connectionString: url, max, connectionTimeoutMillis: 3_000, options })
+  pool.on('error', () => undefined)
+
+  return pool
+}
+
+/** Rejects when no database answers. */
+export async function askDatabase(url: string): Promise<void> {
+  const pool = openPool(url, 1)
+  try {
+    await pool.query('SELECT 1')
+  } finally {
+    await pool.end()
+  }
 }
 
 export async function pgliteDatabase(): Promise<TestDatabase> {
-  const pool = new PGlite()
-  await pool.waitReady
-  return database(
-    'PGlite',
-    pool,
-    (run) => pool.transaction(run),
-    () => pool.close(),
-  )
+  return withStores(await databases.pgliteDatabase(new PGlite(), PREFIX))
 }
 
 /** Undefined when no server answers, unless MSX_REQUIRE_SERVICES says that it must. */
 export async function postgresDatabase(): Promise<TestDatabase | undefined> {
-  const url = process.env['DATABASE_URL'] ?? 'postgres://postgres@127.0.0.1:5432/postgres'
+  const url = databases.POSTGRES_OF_TESTS
   // What survives the loss of power is not asked here, and waiting for the disk is most of the time.
-  const options = '-c synchronous_commit=off'
-  const pool = new pg.Pool({ connectionString: url, connectionTimeoutMillis: 3_000, options })
-  pool.on('error', () => undefined)
-  try {
-    await pool.query('SELECT 1')
-  } catch (error) {
-    await pool.end()
-    return missingServer('postgres', url, error)
-  }
-
-  const transaction: TestDatabase['transaction'] = async (run) => {
-    const client = await pool.connect()
-    try {
-      await client.query('BEGIN')
-      const result = await run(client)
-      await client.query('COMMIT')
-      return result
-    } catch (error) {
-      await client.query('ROLLBACK')
-      throw error
-    } finally {
-      client.release()
-    }
-  }
-  return database('PostgreSQL', pool, transaction, () => pool.end())
+  const pool = openPool(url, 10, '-c synchronous_commit=off')
+  const database = await databases.postgresDatabase(pool, url, PREFIX)
+  return database && withStores(database)
 }
 
-function database(
-  name: string,
-  pool: Database,
-  transaction: TestDatabase['transaction'],
-  end: () => Promise<void>,
-): TestDatabase {
-  const run = crypto.randomUUID().slice(0, 8)
-  const schemas: string[] = []
-
+function withStores(database: databases.TestDatabase): TestDatabase {
   return {
-    name,
-    pool,
-    transaction,
+    ...database,
     async store(options) {
-      const schema = `msx_saga_${run}_${schemas.length}`
-      schemas.push(schema)
-      const store = postgresStore({ ...options, pool, schema })
+      const store = postgresStore({ ...options, pool: database.pool, schema: database.schema() })
       await store.migrate()
       return store
-    },
-    async close() {
-      for (const schema of schemas) await pool.query(`DROP SCHEMA "${schema}" CASCADE`)
-      await end()
     },
   }
 }

@@ -5,8 +5,7 @@ import { tmpdir } from 'node:os'
 import { delimiter, join } from 'node:path'
 import { setTimeout as wait } from 'node:timers/promises'
 import { promisify } from 'node:util'
-import { openPool } from '../testing/databases.js'
-import { freePort } from './own-broker.js'
+import { freePort } from './free-port.js'
 
 /** A PostgreSQL server that nobody else uses, so that it may be killed. */
 export interface OwnPostgres {
@@ -30,7 +29,8 @@ export function missingPostgres(): string | undefined {
   return program('initdb') === undefined ? 'no initdb on this machine: apt-get install postgresql' : undefined
 }
 
-export async function startOwnPostgres(): Promise<OwnPostgres> {
+/** `ask` rejects as long as the server at this URL does not answer a question. */
+export async function startOwnPostgres(ask: (url: string) => Promise<unknown>): Promise<OwnPostgres> {
   const folder = await mkdtemp(join(tmpdir(), 'msx-own-postgres-'))
   const isRoot = process.getuid?.() === 0
   const user = isRoot ? { uid: NOBODY, gid: NOBODY } : {}
@@ -55,7 +55,7 @@ export async function startOwnPostgres(): Promise<OwnPostgres> {
       // SIGQUIT: every process ends at once and writes nothing down; SIGKILL would leave them behind.
       await ended(server, 'SIGQUIT')
       server = launch()
-      await answering(url, server)
+      await answering(url, server, ask)
     },
     async stop() {
       await ended(server, 'SIGQUIT')
@@ -63,7 +63,7 @@ export async function startOwnPostgres(): Promise<OwnPostgres> {
     },
   }
   try {
-    await answering(url, server)
+    await answering(url, server, ask)
   } catch (error) {
     await own.stop()
     throw error
@@ -71,19 +71,16 @@ export async function startOwnPostgres(): Promise<OwnPostgres> {
   return own
 }
 
-async function answering(url: string, server: ChildProcess): Promise<void> {
+async function answering(url: string, server: ChildProcess, ask: (url: string) => Promise<unknown>): Promise<void> {
   const deadline = performance.now() + PATIENCE
   for (;;) {
     if (server.exitCode !== null) throw new Error(`the own PostgreSQL ended with code ${server.exitCode}`)
-    const pool = openPool(url, 1)
     try {
-      await pool.query('SELECT 1')
+      await ask(url)
       return
     } catch (cause) {
       if (performance.now() > deadline) throw new Error(`the own PostgreSQL does not answer at ${url}`, { cause })
       await wait(50)
-    } finally {
-      await pool.end()
     }
   }
 }
