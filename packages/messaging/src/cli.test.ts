@@ -3,7 +3,7 @@ import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { build } from 'esbuild'
-import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest'
+import { afterAll, beforeAll, describe, expect, onTestFinished, test, vi } from 'vitest'
 import { createBus } from './bus.js'
 import { main } from './cli/main.js'
 import { NonRetryableError } from './errors.js'
@@ -151,6 +151,43 @@ test.each([
   // One line for one row, whatever is in it.
   if (args.length === 2 && args[1] === 'parked') expect(said.join('').split('\n')).toHaveLength(2)
   if (args.includes('--json')) expect(JSON.parse(said.join(''))).toMatchObject([{ key: HOSTILE, data: HOSTILE }])
+})
+
+test('says how far long work is, apart from what it prints', async () => {
+  vi.useFakeTimers()
+  onTestFinished(() => void vi.useRealTimers())
+  const said: string[] = []
+  const query = async (text: string) => {
+    // Each page takes three seconds.
+    await vi.advanceTimersByTimeAsync(3_000)
+    if (text.startsWith('UPDATE')) return { rows: [{}] }
+    const row = {
+      id: '7',
+      message_id: 'm',
+      type: 't',
+      key: null,
+      body: '1',
+      headers: {},
+      attempts: 1,
+      code: 'c',
+      reason: 'r',
+    }
+    return { rows: said.length < 5 ? [{ ...row, at: 0, failed_at: 0 }] : [] }
+  }
+  await main(['outbox', 'retry', '--all', '--json', '--database', 'postgres://x'], {
+    env: {},
+    isTerminal: false,
+    out: (text) => said.push(`out: ${text}`),
+    err: (text) => said.push(text),
+    transport: () => expect.fail(),
+    database: async () => ({ query, connect: () => expect.fail(), end: async () => {} }),
+    load: () => expect.fail(),
+    write: () => expect.fail(),
+  })
+
+  expect(said.slice(0, 7)).toEqual([...Array(6).fill('0 so far'), '1 so far'])
+  expect(JSON.parse(said.at(-1)?.slice(5) as string)).toEqual({ retried: 1 })
+  expect(vi.getTimerCount()).toBe(0)
 })
 
 test('retries all that is parked page by page, and what is parked again meanwhile once', async () => {

@@ -82,16 +82,23 @@ async function listLetters(
   around: Surroundings,
 ): Promise<Answer> {
   const letters: DeadLetter[] = []
-  await onBus(invocation, around, (bus) =>
-    bus.redrive(group, {
-      dryRun: true,
-      limit,
-      filter: (letter) => {
-        if (!matches(letter, filter)) return false
-        letters.push(letter)
-        return true
-      },
-    }),
+  let looked = 0
+  await saying(
+    around,
+    () => `${looked} looked at, ${letters.length} found so far`,
+    () =>
+      onBus(invocation, around, (bus) =>
+        bus.redrive(group, {
+          dryRun: true,
+          limit,
+          filter: (letter) => {
+            looked += 1
+            if (!matches(letter, filter)) return false
+            letters.push(letter)
+            return true
+          },
+        }),
+      ),
   )
 
   const rows = letters.map(({ id, type, key, attempts, failedAt, code, reason }) => [
@@ -113,23 +120,33 @@ async function redrive(
   around: Surroundings,
 ): Promise<Answer> {
   let chosen = 0
-  const progress = setInterval(() => around.err(`${chosen} chosen so far`), PROGRESS)
+  const result = await saying(
+    around,
+    () => `${chosen} chosen so far`,
+    () =>
+      onBus(invocation, around, (bus) =>
+        bus.redrive(group, {
+          limit,
+          rate,
+          dryRun,
+          filter: (letter) => {
+            const isChosen = matches(letter, filter)
+            if (isChosen) chosen += 1
+            return isChosen
+          },
+        }),
+      ),
+  )
+  return { json: result, text: `${result.moved} ${dryRun ? 'would be ' : ''}moved, ${result.left} left` }
+}
+
+/** Says how far long work is, where it does not get into what is printed. */
+async function saying<T>({ err }: Surroundings, progress: () => string, work: () => Promise<T>): Promise<T> {
+  const timer = setInterval(() => err(progress()), PROGRESS)
   try {
-    const result = await onBus(invocation, around, (bus) =>
-      bus.redrive(group, {
-        limit,
-        rate,
-        dryRun,
-        filter: (letter) => {
-          const isChosen = matches(letter, filter)
-          if (isChosen) chosen += 1
-          return isChosen
-        },
-      }),
-    )
-    return { json: result, text: `${result.moved} ${dryRun ? 'would be ' : ''}moved, ${result.left} left` }
+    return await work()
   } finally {
-    clearInterval(progress)
+    clearInterval(timer)
   }
 }
 
@@ -189,16 +206,14 @@ async function retryParked(
   if (ids !== 'all') return { asked: ids.length, retried: await outbox.retry(ids) }
 
   let [asked, retried] = [0, 0]
-  const progress = setInterval(() => around.err(`${retried} so far`), PROGRESS)
-  try {
+  const retryPages = async (): Promise<void> => {
     for (let page = await parkedAfter(outbox, '0'); page.length > 0; page = await parkedAfter(outbox, page.at(-1))) {
       asked += page.length
       retried += await outbox.retry(page)
     }
-    return { asked, retried }
-  } finally {
-    clearInterval(progress)
   }
+  await saying(around, () => `${retried} so far`, retryPages)
+  return { asked, retried }
 }
 
 async function parkedAfter(outbox: AnyOutbox, after: string | undefined): Promise<readonly string[]> {

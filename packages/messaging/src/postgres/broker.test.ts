@@ -1,10 +1,12 @@
 import { afterAll, describe, expect, onTestFinished, test, vi } from 'vitest'
 import { type Bus, createBus } from '../bus.js'
 import { defineEvents } from '../catalogue.js'
+import { MessagingError } from '../errors.js'
 import { memory } from '../memory/memory.js'
 import { testBroker } from '../rabbitmq/fixture.js'
 import { type BreakableLine, proxyTo } from '../rabbitmq/proxy.js'
 import { openPool, POSTGRES_OF_TESTS, postgresDatabase } from '../testing/databases.js'
+import type { Transport } from '../transport.js'
 import { events, type OutboxSchemas, until } from './fixture.js'
 import { createOutbox, type Outbox } from './outbox.js'
 import type { Relay } from './relay.js'
@@ -155,6 +157,18 @@ describe.skipIf(database === undefined || rabbit === undefined)('relays between 
   })
 })
 
+/** The same numbers each time: mulberry32, from 0 to 1. */
+function randomOf(seed: number): () => number {
+  let state = seed
+
+  return () => {
+    state = (state + 0x6d2b79f5) | 0
+    let mixed = Math.imul(state ^ (state >>> 15), 1 | state)
+    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed
+    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32
+  }
+}
+
 describe.skipIf(database === undefined)('an outbox that lives long', () => {
   const { pool, schema: own } = database ?? { pool: undefined as never, schema: undefined as never }
 
@@ -187,6 +201,111 @@ describe.skipIf(database === undefined)('an outbox that lives long', () => {
 
     await until(() => received.length === 1)
     await until(async () => (await before.stats()).ready === 0)
+  })
+
+  test('leaves nothing behind, whatever is refused while relays come and go', async () => {
+    const schema = own()
+    const outbox = createOutbox({ events, pool, schema })
+    await outbox.migrate()
+    const broker = memory()
+    const random = randomOf(7)
+    let refuses = true
+    const moody: Transport = {
+      async connect(terms) {
+        const connection = await broker.connect(terms)
+        const publish = connection.publish.bind(connection)
+        connection.publish = (message, options) => {
+          const mood = refuses ? random() : 1
+          if (mood < 0.1) return Promise.reject(new MessagingError('MSX_NACKED', 'full', { retryable: true }))
+          if (mood < 0.2) return Promise.reject(new MessagingError('MSX_TOO_LARGE', 'no', { retryable: false }))
+          return publish(message, options)
+        }
+        return connection
+      },
+    }
+    const bus = createBus({ events, transport: moody, source: 'tests' })
+    const consumer = createBus({ events, transport: broker, source: 'tests' })
+    onTestFinished(async () => {
+      await Promise.all([bus.close(), consumer.close()])
+    })
+    const received: string[] = []
+    consumer.subscribe('all', 'order.created', ({ data }) => void received.push(`${data.orderId}:${data.n}`))
+    await consumer.start()
+    // Each with an outbox of its own, as in processes of their own.
+    const join = (): Relay =>
+      createOutbox({ events, pool, schema }).relay(bus, { batch: 20, attempts: 2, backoff: () => random() * 20 })
+    const relays = [join(), join()]
+
+    for (let n = 0; n < 30; n += 1) {
+      await outbox.transaction((tx) =>
+        outbox.publishMany(
+          tx,
+          KEYS.map((orderId) => ({ type: 'order.created', data: { orderId, n } }) as const),
+        ),
+      )
+      if (n % 5 === 2) await outbox.retry((await outbox.parked()).map(({ id }) => id))
+      if (n % 7 === 3) relays.push(join())
+      if (n % 7 === 6) await relays.shift()?.close()
+    }
+    await until(async () => (await outbox.stats()).parked > 0)
+    refuses = false
+    await until(async () => {
+      await outbox.retry((await outbox.parked()).map(({ id }) => id))
+      const { ready, delayed, retrying, parked, held } = await outbox.stats()
+      return ready + delayed + retrying + parked + held === 0
+    }, 'an empty outbox')
+
+    await Promise.all(relays.map((relay) => relay.close()))
+    await consumer.close()
+    expect(received).toHaveLength(KEYS.length * 30)
+    expect(new Set(received).size).toBe(KEYS.length * 30)
+  })
+
+  test('keeps what waits behind a parked row in order, also when it comes free in many pieces', async () => {
+    const schema = own()
+    const outbox = createOutbox({ events, pool, schema })
+    await outbox.migrate()
+    const { bus, received } = listening()
+    await using _ = outbox.relay(bus, { attempts: 1 })
+    await outbox.transaction((tx) => outbox.publish(tx, 'order.lost', { orderId: 'k' }))
+    await until(async () => (await outbox.stats()).parked === 1)
+    const write = (from: number, to: number): Promise<void> =>
+      outbox.transaction((tx) =>
+        outbox.publishMany(
+          tx,
+          Array.from({ length: to - from }, (_, n) => {
+            return { type: 'order.created', data: { orderId: 'k', n: from + n } } as const
+          }),
+        ),
+      )
+    // More than one statement frees, and than one batch.
+    await write(0, 5_000)
+    await until(async () => (await outbox.stats()).held === 5_000)
+
+    bus.subscribe('lost', 'order.lost', () => {})
+    await outbox.retry((await outbox.parked()).map(({ id }) => id))
+    for (let n = 5_000; n < 6_000; n += 100) await write(n, n + 100)
+
+    await until(() => received.length >= 6_000)
+    expect(received).toEqual(Array.from({ length: 6_000 }, (_, n) => `k:${n}`))
+    await until(async () => (await outbox.stats()).held + (await outbox.stats()).ready === 0)
+  })
+
+  test('lets go what waits behind a row that somebody deleted by hand', async () => {
+    const schema = own()
+    const outbox = createOutbox({ events, pool, schema })
+    await outbox.migrate()
+    const { bus, received } = listening()
+    await using _ = outbox.relay(bus, { attempts: 1 })
+    await outbox.transaction(async (tx) => {
+      await outbox.publish(tx, 'order.lost', { orderId: 'k' })
+      await outbox.publish(tx, 'order.created', { orderId: 'k', n: 1 })
+    })
+    await until(async () => (await outbox.stats()).held === 1)
+
+    await pool.query(`DELETE FROM ${schema}.outbox WHERE state = 3`)
+
+    await until(() => received.length === 1)
   })
 
   test('shares a database with that of another service', async () => {

@@ -13,4 +13,4 @@ test('the example of outbox and inbox prints what the README says', async () => 
   const printed = await runExample(README, index)
 
   expect(printed).toBe(/prints\n\n```\n([\s\S]*?)```/.exec(after)?.[1])
-}, 30_000)
+}, 60_000)
