@@ -7,6 +7,7 @@ const options = library({
   redis: 'src/redis.ts',
   grpc: 'src/grpc.ts',
   kong: 'src/kong.ts',
+  opentelemetry: 'src/opentelemetry.ts',
   cli: 'src/cli.ts',
 })
 

@@ -2,6 +2,7 @@ import { circuitBreaker } from '@msx/circuit-breaker'
 import { checkTrust } from './address.js'
 import { checkIdentity } from './authenticate.js'
 import { type GatewayConfig, type RouteConfig, routeId, withDefaults } from './config.js'
+import { checkOrigins } from './cors.js'
 import { type ConfigIssue, GatewayConfigError } from './errors.js'
 import {
   aFunction,
@@ -85,10 +86,11 @@ const headerNames: Check = (value) =>
   Object.entries(value).every(
     ([name, text]) =>
       /^[\w!#$%&'*+.^`|~-]+$/.test(name) &&
-      (text === null || (typeof text === 'string' && /^[\t\x20-\x7e\x80-\xff]*$/.test(text))),
+      ((text === null && !name.startsWith('+')) ||
+        (typeof text === 'string' && /^[\t\x20-\x7e\x80-\xff]*$/.test(text))),
   )
     ? undefined
-    : 'an object from names of headers to texts, or null'
+    : "an object from names of headers to texts, or null; '+name' adds"
 
 const aBreaker: Check = (value) =>
   isRecord(value) || typeof value === 'object' ? undefined : 'options of circuitBreaker, or a circuit breaker'
@@ -122,6 +124,7 @@ const fields: Readonly<Record<keyof RouteConfig, Check>> = {
   maxBody: wholeNumber,
   headers: anything,
   grpc: aString,
+  cors: anything,
 }
 
 const timeoutFields = {
@@ -157,6 +160,7 @@ function checkRoute(route: Partial<RouteConfig>, path: string, known: Known, rep
   if (route.timeout !== undefined) checkObject(route.timeout, `${path}.timeout`, timeoutFields, report)
   if (route.headers !== undefined)
     checkObject(route.headers, `${path}.headers`, { request: headerNames, response: headerNames }, report)
+  if (route.cors !== undefined && route.cors !== false) checkCors(route.cors, `${path}.cors`, report)
   if (isRecord(route.retry)) checkFields(route.retry, `${path}.retry`, retryFields, report)
   const { breaker } = route
   if (isRecord(breaker) && !('tryAcquire' in breaker)) {
@@ -169,6 +173,22 @@ function checkRoute(route: Partial<RouteConfig>, path: string, known: Known, rep
       `${path}.upstream`,
       `${show(route.upstream)} is the name of a service, and there is no deps.discovery to find it`,
     )
+  }
+}
+
+const corsFields = {
+  origins: checkOrigins,
+  methods: listOfStrings,
+  headers: listOfStrings,
+  exposed: listOfStrings,
+  credentials: (value: unknown) => (typeof value === 'boolean' ? undefined : 'true or false'),
+  maxAge: duration,
+}
+
+function checkCors(options: unknown, path: string, report: Report): void {
+  checkObject(options, path, corsFields, report, ['origins'])
+  if (isRecord(options) && options['credentials'] === true && options['origins'] === '*') {
+    report(`${path}.credentials`, "is not possible with origins '*'")
   }
 }
 

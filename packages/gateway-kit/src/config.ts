@@ -1,6 +1,7 @@
 import type { IncomingMessage } from 'node:http'
 import type { CircuitBreaker, CircuitBreakerOptions } from '@msx/circuit-breaker'
 import type { TrustConfig } from './address.js'
+import type { CorsOptions } from './cors.js'
 import type { HeaderRules } from './headers.js'
 import type { Permissions } from './permissions.js'
 import type { ProxyRetry } from './retrying.js'
@@ -62,6 +63,8 @@ export interface RouteConfig {
   /** Bytes of a request body; more is a 413. Default: no limit. */
   readonly maxBody?: number | undefined
   readonly headers?: HeaderRules | undefined
+  /** Which pages may read the answers; preflight requests are answered before anything else is asked of them. */
+  readonly cors?: CorsOptions | false | undefined
   /**
    * The name of a transcoder in `deps.transcoders`, which answers in the place of a proxy; `upstream` then names the
    * service for it and for the log. Not with `retry`, nor with request headers of the route's own.

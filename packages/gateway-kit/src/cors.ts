@@ -55,7 +55,8 @@ export function cors(options: CorsOptions): Middleware {
   }
 }
 
-function checkOrigins(origins: unknown): string | undefined {
+/** What is wrong with a choice of origins, or nothing. */
+export function checkOrigins(origins: unknown): string | undefined {
   if (origins === '*' || typeof origins === 'function') return undefined
 
   return listOfStrings(origins) === undefined ? undefined : "'*', a non-empty list of origins, or a function"

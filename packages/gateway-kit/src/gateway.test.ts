@@ -383,3 +383,61 @@ test('a breaker may be shared by routes', async () => {
 
   expect((await fetch(`${url}/b`)).status).toBe(503)
 })
+
+describe('pages of other origins', () => {
+  const cors = { origins: ['https://shop.example'], exposed: ['x-request-id'] }
+  const route = { path: '/orders', methods: ['POST'], auth: 'users', cors }
+  const preflight = (method: string) => ({
+    method: 'OPTIONS',
+    headers: { origin: 'https://shop.example', 'access-control-request-method': method },
+  })
+
+  test('get an answer to their preflight without a token, and can read a refusal', async () => {
+    const upstream = await startUpstream(echo)
+    const { url } = await start({ routes: [{ ...route, upstream: upstream.url }] }, { verifiers })
+    const origin = { origin: 'https://shop.example' }
+
+    const asked = await fetch(`${url}/orders`, preflight('POST'))
+    const other = await fetch(`${url}/orders`, preflight('DELETE'))
+    const refused = await fetch(`${url}/orders`, { method: 'POST', headers: origin })
+    const allowed = await fetch(`${url}/orders`, { method: 'POST', headers: { ...origin, ...authorised.headers } })
+
+    expect([asked.status, asked.headers.get('access-control-allow-origin')]).toEqual([204, 'https://shop.example'])
+    expect(other.status).toBe(405)
+    expect([refused.status, refused.headers.get('access-control-allow-origin')]).toEqual([401, 'https://shop.example'])
+    expect([allowed.status, allowed.headers.get('access-control-expose-headers')]).toEqual([200, 'x-request-id'])
+  })
+
+  test('have their preflight passed on where the route says nothing of them', async () => {
+    const upstream = await startUpstream(echo)
+    const { url } = await start({ routes: [{ path: '/orders', upstream: upstream.url }] })
+
+    expect(await (await fetch(`${url}/orders`, preflight('POST'))).json()).toMatchObject({ method: 'OPTIONS' })
+  })
+
+  test('are checked with the config', () => {
+    const broken = { origins: '*', credentials: true, maxAge: -1, nope: 1 } as never
+
+    expect(() => createGateway({ routes: [{ path: '/', upstream: 'http://a', cors: broken }] })).toThrow(
+      /cors\.nope: [\s\S]*cors\.maxAge: [\s\S]*cors\.credentials: /,
+    )
+  })
+})
+
+test('headers are set, removed and added to, in both directions', async () => {
+  const upstream = await startUpstream((req, res) => {
+    res.setHeader('x-tag', 'theirs').setHeader('server', 'secret').setHeader('x-set', 'theirs')
+    void echo(req, res)
+  })
+  const headers = { 'X-Set': 'ours', server: null, '+X-Tag': 'ours' }
+  const { url } = await start({
+    routes: [{ path: '/**', upstream: upstream.url, headers: { request: headers, response: headers } }],
+  })
+
+  const response = await fetch(url, { headers: { 'x-set': 'a', server: 'b', 'x-tag': 'c' } })
+  const seen = (await response.json()) as Echoed
+
+  expect(seen.headers).toMatchObject({ 'x-set': 'ours', 'x-tag': 'c, ours' })
+  expect(seen.headers['server']).toBeUndefined()
+  expect(['x-set', 'x-tag', 'server'].map((name) => response.headers.get(name))).toEqual(['ours', 'theirs, ours', null])
+})

@@ -10,6 +10,7 @@ import { after, type Clock, systemClock } from './clock.js'
 import { type GatewayConfig, type RateLimitPolicy, type RouteConfig, routeId, withDefaults } from './config.js'
 import { checkConfig } from './config-check.js'
 import { contextOf } from './context.js'
+import { cors } from './cors.js'
 import { ProxyError } from './errors.js'
 import { Exchange } from './exchange.js'
 import { lowerCaseRules } from './headers.js'
@@ -28,6 +29,7 @@ import { type AccessLogEntry, logWhenOver } from './request-log.js'
 import { compileRewrite } from './rewrite.js'
 import { createRouter, type Router } from './router.js'
 import { inspect, isConnectionRefused, type Target } from './target.js'
+import type { Telemetry } from './telemetry.js'
 import { resolveTimeouts } from './timeouts.js'
 import type { Finder } from './upstream.js'
 
@@ -43,6 +45,8 @@ export interface GatewayDeps<R = never> {
   readonly transcoders?: Readonly<Record<string, Middleware>> | undefined
   /** Counts and times every request; see `metrics`. */
   readonly metrics?: { readonly client: PrometheusClient<R>; readonly registry: R } | undefined
+  /** Traces and times every request: `openTelemetry()` of `@msx/gateway-kit/opentelemetry`. */
+  readonly telemetry?: Telemetry | undefined
   /** Gets one entry per request; see `requestLog`. */
   readonly log?: ((entry: AccessLogEntry) => void) | undefined
   readonly clock?: Clock | undefined
@@ -72,6 +76,8 @@ interface Route {
   readonly host: string | undefined
   readonly methods: readonly string[] | undefined
   readonly guards: Middleware
+  /** Whether the route answers preflight requests. */
+  readonly cors: boolean
   forward(req: IncomingMessage, res: ServerResponse, target: Target): void
 }
 
@@ -157,6 +163,7 @@ export function createGateway<R = never>(config: GatewayConfig, given: GatewayDe
       host: route.host,
       methods: route.methods,
       guards: compose(...guardsOf(route, id, nextLimiters)),
+      cors: route.cors !== undefined && route.cors !== false,
       forward(req, res, target) {
         const path = rewrite === undefined ? target.path : rewrite(target.path, () => capture(pattern, target.path))
         const rewritten = withQuery(path, target)
@@ -201,6 +208,8 @@ export function createGateway<R = never>(config: GatewayConfig, given: GatewayDe
       if (policy.key === undefined) guards.unshift(guard)
       else guards.push(guard)
     }
+    // Before all others: a page must be able to read a refusal, and a preflight comes without a token.
+    if (route.cors) guards.unshift(cors({ methods: route.methods, ...route.cors }))
 
     return guards
   }
@@ -220,7 +229,7 @@ export function createGateway<R = never>(config: GatewayConfig, given: GatewayDe
     return kept.thing
   }
 
-  const handler: Middleware = function gateway(req, res) {
+  const answer: Middleware = function gateway(req, res) {
     if (isConnectionRefused(req)) return
 
     track(res)
@@ -238,7 +247,7 @@ export function createGateway<R = never>(config: GatewayConfig, given: GatewayDe
       return
     }
 
-    const match = router.match(req.method!, req.headers.host, target.path)
+    const match = router.match(preflightOf(req, router, target) ?? req.method!, req.headers.host, target.path)
     if (match.kind === 'none') {
       problem(res, 404, { detail: 'Nothing is served under this path.' })
       return
@@ -256,6 +265,14 @@ export function createGateway<R = never>(config: GatewayConfig, given: GatewayDe
       else fail(res, error)
     })
   }
+
+  const { telemetry } = given
+  const handler: Middleware =
+    telemetry === undefined
+      ? answer
+      : function traced(req, res, next) {
+          telemetry.trace(req, res, () => answer(req, res, next))
+        }
 
   function track(res: ServerResponse): void {
     underWay.add(res)
@@ -337,6 +354,15 @@ function forward(route: Route, req: IncomingMessage, res: ServerResponse, target
   } catch (error) {
     fail(res, error)
   }
+}
+
+/** The method that a page asks leave for, where its route answers that (the Fetch standard's CORS-preflight). */
+function preflightOf(req: IncomingMessage, router: Router<Route>, target: Target): string | undefined {
+  const asked = req.headers['access-control-request-method']
+  if (req.method !== 'OPTIONS' || asked === undefined || req.headers.origin === undefined) return undefined
+
+  const match = router.match(asked, req.headers.host, target.path)
+  return match.kind === 'found' && match.route.cors ? asked : undefined
 }
 
 /** Hands a request to a transcoder, with what the route says about the call. */

@@ -2,7 +2,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http'
 import { clientAddress, forwardedFor, peerAddress, type TrustConfig, trustsPeer } from './address.js'
 import { contextOf } from './context.js'
 
-/** What a route changes in headers: a string sets, null removes. */
+/** What a route changes in headers: a text sets, null removes, and a name with a plus (`+x-tag`) adds to what is there. */
 export interface HeaderRules {
   /** Towards the upstream. */
   readonly request?: Readonly<Record<string, string | null>> | undefined
@@ -86,7 +86,7 @@ export function requestHeaders(
 
   if (context.requestId !== undefined) headers.push('x-request-id', context.requestId)
   for (const [name, value] of Object.entries(context.identity?.headers ?? {})) headers.push(name, value)
-  for (const [name, value] of Object.entries(rules ?? {})) if (value !== null) headers.push(name, value)
+  for (const [name, value] of Object.entries(rules ?? {})) if (value !== null) headers.push(ruled(name), value)
 
   return headers
 }
@@ -156,7 +156,7 @@ export function sendHead(
   const names = res.getHeaderNames()
   const own = names.length === 0 ? undefined : new Set(names)
   const headers = passedOn(pairs, own, rules)
-  for (const [name, value] of Object.entries(rules ?? {})) if (value !== null) headers.push(name, value)
+  for (const [name, value] of Object.entries(rules ?? {})) if (value !== null) headers.push(ruled(name), value)
   if (close && own?.has('connection') !== true) headers.push('connection', 'close')
 
   if (own === undefined) {
@@ -205,6 +205,9 @@ export function valuesOf(pairs: readonly string[], name: string): string | undef
   }
   return values
 }
+
+/** The name a rule is about. */
+export const ruled = (name: string): string => (name.startsWith('+') ? name.slice(1) : name)
 
 /** The same rules under lower-case names. */
 export function lowerCaseRules(

@@ -1,5 +1,6 @@
 import { type GatewayConfig, type RateLimitPolicy, type RouteConfig, routeId, withDefaults } from './config.js'
 import { checkConfig } from './config-check.js'
+import type { CorsOptions } from './cors.js'
 import { type ConfigIssue, GatewayConfigError } from './errors.js'
 import { isRecord } from './internal/checks.js'
 import { kongPath, kongTarget, priorityOf } from './kong/paths.js'
@@ -167,6 +168,7 @@ function pluginsOf(route: RouteConfig, url: string, options: KongOptions, report
     const plugin = limitOf(rateLimit, options, report)
     if (plugin !== undefined) plugins.push(plugin)
   }
+  if (route.cors) plugins.push(corsOf(route.cors, report))
   if (maxBody !== undefined) {
     plugins.push({ name: 'request-size-limiting', config: { allowed_payload_size: maxBody, size_unit: 'bytes' } })
   }
@@ -196,25 +198,51 @@ function requestChanges(
   identity: readonly string[],
   uri: string | undefined,
 ): Record<string, unknown> {
-  const { remove, replace = {}, add } = changes(rules)
+  const { remove, replace = {}, add, append } = changes(rules)
 
   return {
     remove: { headers: [...identity, ...(remove?.headers ?? [])] },
     ...((uri !== undefined || add !== undefined) && { replace: { ...replace, ...(uri !== undefined && { uri }) } }),
     ...(add !== undefined && { add }),
+    ...(append !== undefined && { append }),
   }
 }
 
 type Change = { readonly headers: readonly string[] }
 
 /** A text sets: in Kong it replaces what is there, and is added where nothing is. */
-function changes(rules: Readonly<Record<string, string | null>>): { remove?: Change; replace?: Change; add?: Change } {
+function changes(rules: Readonly<Record<string, string | null>>): {
+  remove?: Change
+  replace?: Change
+  add?: Change
+  append?: Change
+} {
   const removed = Object.keys(rules).filter((name) => rules[name] === null)
-  const set = Object.entries(rules).flatMap(([name, value]) => (value === null ? [] : [`${name}:${value}`]))
+  const lines = Object.entries(rules).flatMap(([name, value]) => (value === null ? [] : [`${name}:${value}`]))
+  const set = lines.filter((line) => !line.startsWith('+'))
+  const added = lines.filter((line) => line.startsWith('+')).map((line) => line.slice(1))
 
   return {
     ...(removed.length > 0 && { remove: { headers: removed } }),
     ...(set.length > 0 && { replace: { headers: set }, add: { headers: set } }),
+    ...(added.length > 0 && { append: { headers: added } }),
+  }
+}
+
+function corsOf(cors: CorsOptions, report: Report): KongPlugin {
+  const { origins, methods, headers, exposed, credentials = false, maxAge = 600_000 } = cors
+  if (typeof origins === 'function') report('cors.origins', 'is a function, which no file can have; use a list')
+
+  return {
+    name: 'cors',
+    config: {
+      origins: typeof origins === 'function' ? [] : [origins].flat(),
+      ...(methods !== undefined && { methods }),
+      ...(headers !== undefined && { headers }),
+      ...(exposed !== undefined && { exposed_headers: exposed }),
+      credentials,
+      max_age: Math.floor(maxAge / 1_000),
+    },
   }
 }
 

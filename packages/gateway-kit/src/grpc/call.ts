@@ -6,6 +6,7 @@ import { after, type Clock } from '../clock.js'
 import { contextOf } from '../context.js'
 import { endResponse } from '../ending.js'
 import { ProxyError } from '../errors.js'
+import { ruled } from '../headers.js'
 import { problem, problemDocument } from '../problem.js'
 import type { ResolvedTimeouts } from '../timeouts.js'
 import type { Channels, Destination } from './channels.js'
@@ -273,6 +274,7 @@ export class TranscodedCall {
     res.setHeader('content-type', type)
     for (const [name, value] of Object.entries(this.#rules.headers ?? {})) {
       if (value === null) res.removeHeader(name)
+      else if (name.startsWith('+')) res.appendHeader(ruled(name), value)
       else res.setHeader(name, value)
     }
   }

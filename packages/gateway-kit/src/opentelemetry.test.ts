@@ -1,0 +1,209 @@
+import { request } from 'node:http'
+import { context, propagation, SpanKind, SpanStatusCode, trace } from '@opentelemetry/api'
+import { AsyncLocalStorageContextManager } from '@opentelemetry/context-async-hooks'
+import { W3CTraceContextPropagator } from '@opentelemetry/core'
+import {
+  AggregationTemporality,
+  InMemoryMetricExporter,
+  MeterProvider,
+  PeriodicExportingMetricReader,
+} from '@opentelemetry/sdk-metrics'
+import { BasicTracerProvider, InMemorySpanExporter, SimpleSpanProcessor } from '@opentelemetry/sdk-trace-base'
+import { afterAll, afterEach, beforeAll, describe, expect, onTestFinished, test } from 'vitest'
+import { createGateway } from './gateway.js'
+import { proto, startOrders } from './grpc/testing/server.js'
+import { transcode } from './grpc.js'
+import { type Echoed, echo, serve, signalled, startUpstream } from './internal/test-servers.js'
+import { openTelemetry, tracing } from './opentelemetry.js'
+
+const exporter = new InMemorySpanExporter()
+const provider = new BasicTracerProvider({ spanProcessors: [new SimpleSpanProcessor(exporter)] })
+const tracer = provider.getTracer('tests')
+
+beforeAll(() => void context.setGlobalContextManager(new AsyncLocalStorageContextManager().enable()))
+afterEach(() => exporter.reset())
+afterAll(() => context.disable())
+
+const traceId = '0af7651916cd43dd8448eb211c80319c'
+const traceparent = `00-${traceId}-b7ad6b7169203331-01`
+
+async function start(upstream: string, deps = {}): Promise<string> {
+  const gateway = createGateway(
+    { routes: [{ path: '/users/:id', upstream }], trust: ['127.0.0.1'] },
+    { telemetry: openTelemetry({ tracer }), ...deps },
+  )
+  onTestFinished(() => gateway.close({ timeout: 0 }))
+
+  return (await serve(gateway.handler)).url
+}
+
+async function onlySpan() {
+  await expect.poll(() => exporter.getFinishedSpans().length).toBe(1)
+  return exporter.getFinishedSpans()[0]!
+}
+
+describe('a span', () => {
+  test('continues the trace of the request, and is the parent of what the upstream does', async () => {
+    const upstream = await startUpstream(echo)
+    const url = await start(upstream.url)
+
+    const response = await fetch(`${url}/users/7?token=secret`, {
+      headers: { traceparent, tracestate: 'a=1', 'x-forwarded-for': '203.0.113.9', 'user-agent': 'tests' },
+    })
+    const { headers } = (await response.json()) as Echoed
+    const span = await onlySpan()
+
+    expect(headers['traceparent']).toBe(`00-${traceId}-${span.spanContext().spanId}-01`)
+    expect(headers['tracestate']).toBe('a=1')
+    expect(span.name).toBe('GET /users/:id')
+    expect(span.kind).toBe(SpanKind.SERVER)
+    expect(span.parentSpanContext?.spanId).toBe('b7ad6b7169203331')
+    expect(span.attributes).toEqual({
+      'http.request.method': 'GET',
+      'url.path': '/users/7',
+      'url.scheme': 'http',
+      'server.address': '127.0.0.1',
+      'server.port': Number(new URL(url).port),
+      'network.peer.address': '127.0.0.1',
+      'network.protocol.version': '1.1',
+      'user_agent.original': 'tests',
+      'http.route': '/users/:id',
+      'http.response.status_code': 200,
+      'client.address': '203.0.113.9',
+      'msx.gateway.upstream': upstream.url,
+      'msx.gateway.attempts': 1,
+    })
+    expect(span.status.code).toBe(SpanStatusCode.UNSET)
+  })
+
+  test.each([
+    ['none', {}],
+    ['one that is no trace', { traceparent: '00-0-0-0', tracestate: 'a=1' }],
+    ['all zeros', { traceparent: `00-${'0'.repeat(32)}-b7ad6b7169203331-01`, tracestate: 'a=1' }],
+    ['version ff', { traceparent: `ff-${traceId}-b7ad6b7169203331-01`, tracestate: 'a=1' }],
+    ['two of them', { traceparent: `${traceparent}, ${traceparent}`, tracestate: 'a=1' }],
+  ] as [string, Record<string, string>][])(
+    'with %s begins a trace, and forgets the state of the other',
+    async (_, sent) => {
+      const upstream = await startUpstream(echo)
+      const url = await start(upstream.url)
+
+      const { headers } = (await (await fetch(`${url}/users/7`, { headers: sent })).json()) as Echoed
+      const span = await onlySpan()
+
+      expect(headers['traceparent']).toBe(`00-${span.spanContext().traceId}-${span.spanContext().spanId}-01`)
+      expect(headers['tracestate']).toBeUndefined()
+      expect(span.spanContext().traceId).not.toBe(traceId)
+      expect(span.parentSpanContext).toBeUndefined()
+    },
+  )
+
+  test('of a failure says why, by its code', async () => {
+    const url = await start('http://127.0.0.1:1')
+
+    await fetch(`${url}/users/7`)
+    const span = await onlySpan()
+
+    expect(span.status.code).toBe(SpanStatusCode.ERROR)
+    expect(span.attributes).toMatchObject({ 'http.response.status_code': 502, 'error.type': 'MSX_PROXY_CONNECT' })
+  })
+
+  test('of what no route takes has no path in its name', async () => {
+    const url = await start('http://127.0.0.1:1')
+
+    await fetch(`${url}/secret/path`)
+    const span = await onlySpan()
+
+    expect(span.name).toBe('GET')
+    expect(span.attributes['http.route']).toBeUndefined()
+    expect(span.status.code).toBe(SpanStatusCode.UNSET)
+  })
+
+  test('of a client that left has no status, and blames nobody', async () => {
+    const asked = signalled()
+    const upstream = await startUpstream(() => asked.fire())
+    const url = await start(upstream.url)
+
+    const outgoing = request(`${url}/users/7`)
+    outgoing.on('error', () => {}).end()
+    await asked.promise
+    outgoing.destroy()
+    const span = await onlySpan()
+
+    expect(span.attributes['http.response.status_code']).toBeUndefined()
+    expect(span.attributes['error.type']).toBe('MSX_PROXY_CLIENT_GONE')
+    expect(span.status.code).toBe(SpanStatusCode.UNSET)
+  })
+
+  test('is active for what comes after, and travels by the propagator that is registered', async () => {
+    propagation.setGlobalPropagator(new W3CTraceContextPropagator())
+    onTestFinished(() => propagation.disable())
+    const { url } = await serve((req, res) =>
+      tracing({ tracer })(req, res, () =>
+        res.end(`${trace.getActiveSpan()?.spanContext().spanId} ${req.headers['traceparent']}`),
+      ),
+    )
+
+    const [active, handedOn] = (await (await fetch(url)).text()).split(' ')
+    const span = await onlySpan()
+
+    expect(active).toBe(span.spanContext().spanId)
+    expect(handedOn).toContain(span.spanContext().spanId)
+  })
+
+  test('is the parent of a gRPC call, too', async () => {
+    const seen = signalled<unknown>()
+    const { address } = await startOrders({
+      GetOrder: (call: { metadata: { get(name: string): unknown[] } }, reply: (e: null, v: object) => void) => {
+        seen.fire(call.metadata.get('traceparent')[0])
+        reply(null, {})
+      },
+    } as never)
+    const orders = transcode({ proto, service: 'Orders', address })
+    const gateway = createGateway(
+      { routes: [{ path: '/v1/**', upstream: 'orders', grpc: 'orders' }] },
+      { telemetry: openTelemetry({ tracer }), transcoders: { orders } },
+    )
+    onTestFinished(async () => {
+      await gateway.close({ timeout: 0 })
+      await orders.close()
+    })
+    const { url } = await serve(gateway.handler)
+
+    await fetch(`${url}/v1/orders/o1`, { headers: { traceparent } })
+    const span = await onlySpan()
+
+    expect(await seen.promise).toBe(`00-${traceId}-${span.spanContext().spanId}-01`)
+  })
+})
+
+test('durations are by method, route and status, whatever is asked', async () => {
+  const metricsOut = new InMemoryMetricExporter(AggregationTemporality.CUMULATIVE)
+  const reader = new PeriodicExportingMetricReader({ exporter: metricsOut, exportIntervalMillis: 1e9 })
+  const meter = new MeterProvider({ readers: [reader] }).getMeter('tests')
+  const upstream = await startUpstream(echo)
+  const url = await start(upstream.url, { telemetry: openTelemetry({ tracer, meter }) })
+
+  for (let index = 0; index < 5; index += 1) await fetch(`${url}/users/${index}?q=${index}`)
+  await fetch(`${url}/nowhere/${Math.random()}`, { method: 'PROPFIND' })
+  await expect.poll(() => exporter.getFinishedSpans().length).toBe(6)
+  await reader.forceFlush()
+  const points = metricsOut.getMetrics()[0]!.scopeMetrics[0]!.metrics[0]!.dataPoints
+
+  expect(points.map(({ attributes, value }) => [attributes, (value as { count: number }).count])).toEqual([
+    [
+      {
+        'http.request.method': 'GET',
+        'url.scheme': 'http',
+        'http.route': '/users/:id',
+        'http.response.status_code': 200,
+      },
+      5,
+    ],
+    [{ 'http.request.method': '_OTHER', 'url.scheme': 'http', 'http.response.status_code': 404 }, 1],
+  ])
+})
+
+test.each([[{ tracer: {} }], [{ meter: {} }], [{ propagator: { inject() {} } }]])('refuses %j', (options) => {
+  expect(() => tracing(options as never)).toThrow(TypeError)
+})
