@@ -1,4 +1,5 @@
-// The suites of the two packages that run everywhere, on the runtime that MSX_RUNTIME names. A plain object, because
+// The suites of the two packages that run everywhere, on the runtime that MSX_RUNTIME names, and on other Nodes what lives
+// with the undici that is inside them: their fetch speaks to the dispatcher of discovery. A plain object, because
 // Chromium's run has a vitest of its own, which this file could not import by name.
 
 import { existsSync } from 'node:fs'
@@ -38,6 +39,12 @@ const suite = (name) => ({
 /** What is in a package, as its own files are named. */
 const below = (name) => (file) => (file.startsWith(`${name}/`) ? [file.slice(name.length + 1)] : [])
 
+/** @param {string} name */
+const dispatcher = (name) => ({
+  root: join(packages, name),
+  test: { ...common(`${name} with the fetch of Node`), include: ['src/undici/*.test.ts'] },
+})
+
 /** The same tests of the metrics, with the other client in the place of prom-client. */
 const withPrometheusIo = (path) => {
   const [name, ...file] = path.split('/')
@@ -58,6 +65,7 @@ export default {
       },
       suite('retry'),
       suite('circuit-breaker'),
+      ...(runtime.startsWith('node') ? [dispatcher('discovery')] : []),
       ...(prometheusIo === undefined ? [] : prometheusTests.map(withPrometheusIo)),
     ],
   },

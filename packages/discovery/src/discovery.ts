@@ -3,6 +3,7 @@ import { peakEwma } from './balancers/peak-ewma.js'
 import { type Clock, systemClock } from './clock.js'
 import { DiscoveryClosedError } from './errors.js'
 import type { DiscoveryEvents } from './events.js'
+import { Aborts } from './internal/aborts.js'
 import { Emitter } from './internal/emitter.js'
 import { checkDuration, checkFunction, wrongOption } from './internal/options.js'
 import { type OutlierOptions, type OutlierSettings, readOutlierOptions } from './outlier.js'
@@ -94,6 +95,7 @@ class ServiceDiscovery implements Discovery {
   readonly #slowStart: number
   readonly #services = new Map<string, WatchedService>()
   readonly #events = new Emitter<DiscoveryEvents>()
+  readonly #aborts = new Aborts()
   readonly #endTelemetry: (() => void) | undefined
   #closed = false
 
@@ -147,6 +149,7 @@ class ServiceDiscovery implements Discovery {
       source,
       balancer: balancer({ random, clock }),
       clock,
+      aborts: this.#aborts,
       events: this.#events,
       emptyGrace: this.#emptyGrace,
       maxStale,

@@ -10,7 +10,7 @@ export interface Endpoint {
   readonly id: string
   readonly host: string
   readonly port: number
-  /** Share of the traffic among endpoints of the same priority. 0: only when nobody of that priority has more. */
+  /** Share of the traffic among endpoints of the same priority, up to 2^53 - 1. 0: only when nobody of that priority has more. */
   readonly weight: number
   /** Lower is preferred; higher tiers are used only when the lower ones have nobody left. */
   readonly priority: number
@@ -25,6 +25,12 @@ export interface Endpoint {
 
 /** Names that need no closer look: parsing a URL for each of ten thousand endpoints takes longer than all the rest. */
 const PLAIN_NAME = /^(?!.*xn--)(?:[a-z\d_-]+\.)*[a-z][a-z\d-]*$/i
+
+/** What a URL gives another meaning, decodes or drops: the host that is connected to would be another one. */
+const NEVER_IN_HOST = /[\p{Cc}\s/?#@\\%[\]]/u
+
+/** Sums of weights must be numbers, too. */
+const HEAVIEST = Number.MAX_SAFE_INTEGER
 
 const NO_TAGS: readonly string[] = Object.freeze([])
 const NO_META: Readonly<Record<string, string>> = Object.freeze({})
@@ -58,10 +64,12 @@ export function toEndpoint(init: EndpointInit): Endpoint {
 
   if (typeof init.host !== 'string' || init.host === '') throw unusable('host', 'a name or an address', init)
   if (!Number.isInteger(port) || port < 1 || port > 65_535) throw unusable('port', 'between 1 and 65535', init)
-  if (!(Number.isFinite(weight) && weight >= 0)) throw unusable('weight', 'a number of at least 0', init)
+  if (typeof weight !== 'number' || !(weight >= 0 && weight <= HEAVIEST)) {
+    throw unusable('weight', `a number from 0 to ${HEAVIEST}`, init)
+  }
   if (!Number.isFinite(priority)) throw unusable('priority', 'a number', init)
 
-  const host = init.host.startsWith('[') ? init.host.slice(1, -1) : init.host
+  const host = /^\[.*\]$/.test(init.host) ? init.host.slice(1, -1) : init.host
   const authority = `${host.includes(':') ? `[${host}]` : host}:${port}`
   const scheme = init.scheme ?? schemeOf(init)
   if (scheme !== undefined && scheme !== 'http' && scheme !== 'https') throw unusable('scheme', 'http or https', init)
@@ -124,7 +132,7 @@ export function repeats(init: EndpointInit, known: Endpoint): boolean {
 }
 
 function isHost(host: string, url: string): boolean {
-  return PLAIN_NAME.test(host) || isIPv4(host) || (!/[/?#@\\]/.test(host) && URL.canParse(url))
+  return PLAIN_NAME.test(host) || isIPv4(host) || (!NEVER_IN_HOST.test(host) && URL.canParse(url))
 }
 
 function sameTags(a: readonly string[], b: readonly string[]): boolean {

@@ -200,7 +200,8 @@ describe.skipIf(program === undefined)('a fleet under steady load', () => {
       expect(drained?.lag).toBeLessThan(1_000)
       expect(callers.failures).toEqual([])
 
-      // The agent is killed: nothing changes. It comes back and knows nobody until they have registered again.
+      // The agent is killed: nothing changes. It comes back and knows nobody until they have registered again, which they
+      // do one after the other: for a moment it may list only one of them, which is what it knows.
       const before = callers.answers
       await agent.stop()
       await wait(1_500)
@@ -208,7 +209,9 @@ describe.skipIf(program === undefined)('a fleet under steady load', () => {
       expect(callers.answers).toBeGreaterThan(before)
       await agent.start()
       await vi.waitFor(() => expect(service.snapshot.stale).toBe(false), { timeout: 15_000 })
-      expect(ports()).toHaveLength(2)
+      expect(ports()).not.toHaveLength(0)
+      await become(second, fourth)
+      expect(callers.failures).toEqual([])
 
       // It says for five seconds that there is nobody.
       if (kind === 'Consul') {

@@ -137,6 +137,41 @@ describe('snapshot', () => {
     },
   )
 
+  it.each(['a\nb', '[::1', '::1]', '%61', 'user@host', 'a b', 'host:99', 'x/../y', '\0', '::1%eth0'])(
+    'leaves out the host %j, which a URL would take for another one',
+    (host) => {
+      const errors = heard('error')
+
+      source.sink.update([endpoint('a'), endpoint('b', { host })])
+
+      expect(ids()).toEqual(['a'])
+      expect(errors).toHaveLength(1)
+    },
+  )
+
+  it.each([undefined, null, 'a', 5, { length: 2 }])(
+    'takes %j in the place of a list for a failure of the source',
+    (it) => {
+      source.sink.update([endpoint('a')])
+      const errors = heard('error')
+
+      source.sink.update(it as never)
+
+      expect(ids()).toEqual(['a'])
+      expect(service.snapshot.stale).toBe(true)
+      expect(errors[0]?.error.message).toContain("The source of 'orders' must report an array of endpoints")
+    },
+  )
+
+  it.each([-1, Number.NaN, Number.POSITIVE_INFINITY, 1e308, '2'])(
+    'leaves out the weight %s: it cannot be summed',
+    (weight) => {
+      source.sink.update([endpoint('a'), endpoint('b', { weight: weight as number })])
+
+      expect(ids()).toEqual(['a'])
+    },
+  )
+
   it('counts an id once', () => {
     source.sink.update([endpoint('a'), endpoint('a')])
 
@@ -273,6 +308,24 @@ describe('a source that says there is nobody', () => {
 })
 
 describe('ready', () => {
+  it('listens to one signal once, however many wait for however many services', async () => {
+    const controller = new AbortController()
+    const services = [service, discovery.service('users')]
+    const waiting = services.flatMap((each) => [each.ready(controller.signal), each.ready(controller.signal)])
+    const following = services.map((each) => each.changes(controller.signal)[Symbol.asyncIterator]().next())
+    await Promise.resolve()
+    expect(getEventListeners(controller.signal, 'abort')).toHaveLength(1)
+
+    source.sink.update([endpoint('a')])
+    await Promise.all([waiting[0], waiting[1], following[0]])
+    expect(getEventListeners(controller.signal, 'abort')).toHaveLength(1)
+
+    controller.abort(new Error('enough'))
+    const ends = await Promise.allSettled([waiting[2], waiting[3], following[1]])
+    expect(ends.map((end) => end.status === 'rejected' && String(end.reason))).toEqual(Array(3).fill('Error: enough'))
+    expect(getEventListeners(controller.signal, 'abort')).toHaveLength(0)
+  })
+
   it('waits for the first answer', async () => {
     const ready = service.ready()
     source.sink.update([endpoint('a')])

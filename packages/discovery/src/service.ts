@@ -1,8 +1,10 @@
+import { inspect } from 'node:util'
 import type { Balancer, Outcome, PickOptions } from './balancer.js'
 import { type Clock, schedule } from './clock.js'
 import { type Endpoint, type EndpointInit, repeats, sameEndpoint, toEndpoint } from './endpoint.js'
 import { DiscoveryClosedError, NoEndpointsError } from './errors.js'
 import type { DiscoveryEvents } from './events.js'
+import type { Aborts } from './internal/aborts.js'
 import { changesOf } from './internal/changes.js'
 import { type EjectionReason, Ejections } from './internal/ejections.js'
 import type { Emitter } from './internal/emitter.js'
@@ -69,6 +71,7 @@ export interface ServiceContext {
   readonly source: Source
   readonly balancer: Balancer
   readonly clock: Clock
+  readonly aborts: Aborts
   readonly events: Emitter<DiscoveryEvents>
   readonly emptyGrace: number
   readonly maxStale: number | undefined
@@ -92,6 +95,7 @@ export class WatchedService implements Service {
   readonly name: string
   readonly balancer: Balancer
   readonly clock: Clock
+  readonly aborts: Aborts
   readonly #context: ServiceContext
   readonly #watch = new AbortController()
   #closed = false
@@ -113,6 +117,7 @@ export class WatchedService implements Service {
     this.name = name
     this.balancer = context.balancer
     this.clock = context.clock
+    this.aborts = context.aborts
     this.#context = context
     this.#snapshot = Object.freeze({ service: name, endpoints: [], version: 0, stale: false })
 
@@ -153,8 +158,12 @@ export class WatchedService implements Service {
       (value: T) => {
         if (!signal.aborted) report(value)
       }
-    const update = unlessClosed((endpoints: readonly EndpointInit[]) => this.#update(endpoints))
     const fail = unlessClosed((error: unknown) => this.#fail(toError(error)))
+    const update = unlessClosed((endpoints: readonly EndpointInit[]) => {
+      if (Array.isArray(endpoints)) this.#update(endpoints)
+      else
+        fail(new TypeError(`The source of '${this.name}' must report an array of endpoints, got ${inspect(endpoints)}`))
+    })
 
     try {
       this.#context.source.watch(this.name, { update, fail }, signal)
@@ -438,7 +447,7 @@ export class WatchedService implements Service {
       wake = resolve
     })
     const forget = this.once(wake)
-    signal?.addEventListener('abort', wake, { once: true })
+    const forgetSignal = this.aborts.once(signal, wake)
     const letGo = keepAlive()
 
     try {
@@ -446,7 +455,7 @@ export class WatchedService implements Service {
     } finally {
       letGo()
       forget()
-      signal?.removeEventListener('abort', wake)
+      forgetSignal()
     }
   }
 }

@@ -1,4 +1,5 @@
 import type { Snapshot } from '../snapshot.js'
+import type { Aborts } from './aborts.js'
 import { keepAlive } from './keep-alive.js'
 
 /** What `changes` watches: the snapshot of now, and a way to hear of the next or of the end. */
@@ -7,6 +8,7 @@ export interface Changing {
   readonly closed: boolean
   /** Calls `wake` once, on the next snapshot or the end. Returns the function that calls it off. */
   once(wake: () => void): () => void
+  readonly aborts: Aborts
 }
 
 /**
@@ -57,7 +59,7 @@ class ChangesIterator implements AsyncIterator<Snapshot> {
       wake = resolve
     })
     const forget = this.#service.once(wake)
-    this.#signal?.addEventListener('abort', wake, { once: true })
+    const forgetSignal = this.#service.aborts.once(this.#signal, wake)
     this.#waiting.add(wake)
     const letGo = keepAlive()
 
@@ -66,7 +68,7 @@ class ChangesIterator implements AsyncIterator<Snapshot> {
     } finally {
       letGo()
       forget()
-      this.#signal?.removeEventListener('abort', wake)
+      forgetSignal()
       this.#waiting.delete(wake)
     }
   }

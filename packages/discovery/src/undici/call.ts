@@ -22,6 +22,14 @@ export interface Route {
   send(lease: Lease, request: Dispatcher.DispatchOptions, attempt: ServiceCall): boolean
 }
 
+const NOWHERE: Route = {
+  service: undefined as never, // it is never started
+  retries: 0,
+  repeats: false,
+  budget: undefined,
+  send: () => false,
+}
+
 /**
  * One request from the first pick to its end: the handler that undici's pools talk to, in front of the caller's.
  *
@@ -34,6 +42,9 @@ export interface Route {
  * however many attempts are made.
  */
 export class ServiceCall implements Receiver {
+  /** One that is always there, for the same reason as that of TrackedLease. */
+  static readonly kept: Receiver = new ServiceCall(NOWHERE, { path: '/', method: 'GET' }, {}, {})
+
   readonly #route: Route
   readonly #request: Dispatcher.DispatchOptions
   /** What narrows each pick. */
