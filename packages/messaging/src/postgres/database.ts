@@ -17,7 +17,31 @@ export interface Client extends Queryable {
 /** How to get a connection of one's own; undefined for a database that has one connection for everybody. */
 export function connectorOf(pool: Database): (() => Promise<Client>) | undefined {
   if ('transaction' in pool && typeof pool.transaction === 'function') return undefined
-  return () => (pool as { connect(): Promise<Client> }).connect()
+  return async () => {
+    const client = await connectTo(pool as Pool)
+    client.off?.('error', ignore)
+    return client
+  }
+}
+
+type Pool = { connect(): Promise<Client>; readonly totalCount?: unknown; readonly waitingCount?: unknown }
+
+/**
+ * A pool of pg (known by its counters) hands a connection over in the middle of what it reads from it. When the next thing it reads
+ * is that the server ends this connection, that is an event before a promise is followed up: only who listens at once hears of
+ * it, and with nobody listening the process ends.
+ */
+function connectTo(pool: Pool): Promise<Client> {
+  if (typeof pool.totalCount !== 'number' || typeof pool.waitingCount !== 'number') return pool.connect()
+
+  const { connect } = pool as unknown as { connect(taken: (error: unknown, client?: Client) => void): void }
+  return new Promise((resolve, reject) => {
+    connect.call(pool, (error, client) => {
+      if (!client) return reject(error as Error)
+      client.on?.('error', ignore)
+      resolve(client)
+    })
+  })
 }
 
 /** Tells a pool (`connect`) from a database with one connection (`transaction`). */
@@ -27,7 +51,7 @@ export function transactOf(where: string, pool: Database): Transact {
     return (run) => pool.transaction((tx) => lent(tx, run))
   }
   if ('connect' in pool && typeof pool.connect === 'function')
-    return (run, signal) => pooled(() => pool.connect(), run, signal)
+    return (run, signal) => pooled(() => connectTo(pool as Pool), run, signal)
 
   refuse(where, 'pool', pool, 'something with connect() (pg.Pool) or transaction() (PGlite)')
 }
@@ -44,6 +68,7 @@ async function pooled<T>(
   signal: AbortSignal | undefined,
 ): Promise<T> {
   const client = await connect()
+  client.off?.('error', ignore)
   if (signal?.aborted) {
     client.release()
     throw signal.reason

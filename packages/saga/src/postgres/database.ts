@@ -10,9 +10,28 @@ export function transactOf(pool: Database): Transact {
     throw new TypeError(`postgresStore: pool must be a pg.Pool or PGlite, not ${shown(pool)}`)
   if ('transaction' in pool && typeof pool.transaction === 'function')
     return (run) => pool.transaction((tx) => lent(tx, run))
-  if ('connect' in pool && typeof pool.connect === 'function') return (run) => pooled(() => pool.connect(), run)
+  if ('connect' in pool && typeof pool.connect === 'function') return (run) => pooled(connectorOf(pool), run)
 
   throw new TypeError('postgresStore: pool must have connect() (pg.Pool) or transaction() (PGlite)')
+}
+
+/**
+ * A pool of pg hands a connection over in the middle of what it reads from it. When the next thing it reads is that the server
+ * ends this connection, that is an event before a promise is followed up: only who listens at once hears of it, and with nobody
+ * listening the process ends.
+ */
+function connectorOf(pool: Database & { connect(): Promise<Client> }): () => Promise<Client> {
+  if (!isPgPool(pool)) return () => pool.connect()
+
+  const { connect } = pool as unknown as { connect(taken: (error: unknown, client?: Client) => void): void }
+  return () =>
+    new Promise((resolve, reject) => {
+      connect.call(pool, (error, client) => {
+        if (!client) return reject(error as Error)
+        client.on?.('error', ignore)
+        resolve(client)
+      })
+    })
 }
 
 /** Asks `on` with one of the statements of the store. */
@@ -75,6 +94,7 @@ async function pooled<T>(connect: () => Promise<Client>, run: (tx: Queryable) =>
   const client = await connect()
   // A connection that breaks while a step works on something else is an event that would end the process if nobody
   // listened (a pool listens to idle ones only). The next query on it fails, which is how we hear of it.
+  client.off?.('error', ignore)
   client.on?.('error', ignore)
   try {
     await client.query('BEGIN')
