@@ -23,7 +23,7 @@ import { LONGEST, type Plan } from './plan.js'
 import type { Clock, Queryable, Stored } from './shapes.js'
 import { currentStep, FRESH, isAtRest, isFinished } from './state.js'
 import type { EventType } from './step.js'
-import type { Delivered, NewSaga, SagaRow, SagaStatus, Store, Tags, Transition } from './store.js'
+import type { Created, Delivered, NewSaga, SagaRow, SagaStatus, Store, Tags, Transition } from './store.js'
 import type { Telemetry } from './telemetry.js'
 import { type Page, recordOf, type SagaView, type StepRecord, timelineOf, viewOf } from './view.js'
 import { planKey, Worker } from './worker.js'
@@ -38,6 +38,12 @@ export interface SagaEngineOptions<Tx> {
   readonly lease?: { readonly ttl: number } | undefined
   /** Monotonic milliseconds, for timeouts and polls. In a database, the database's clock decides what is due. */
   readonly clock?: Clock | undefined
+  /**
+   * What becomes of sagas of a name that this engine has, in a version that it has not. `leave`: they are due until a worker
+   * with the version comes. `park`: those that nobody took for the time of a lease are `stuck`, for people to see; they are
+   * due all the same, so that such a worker carries on by itself, and an operator may `resume` them. Default 'leave'.
+   */
+  readonly onUnknownVersion?: 'leave' | 'park' | undefined
   /** Characters of JSON that the result of a step may have; a longer one fails its step. Default 1 000 000. */
   readonly maxStepBytes?: number | undefined
   /** Told of what the engine does: `openTelemetry()` of `@msx/saga/opentelemetry`. */
@@ -168,6 +174,8 @@ export function createSagaEngine<Tx>(options: SagaEngineOptions<Tx>): SagaEngine
   const { on, emit } = emitter()
   const outlines = new Map<string, Plan>()
   const waiting = new Map<string, Set<(row?: SagaRow) => void>>()
+  const limited = new Set<string>()
+  for (const { name, maxRunning } of plans.values()) if (maxRunning !== undefined) limited.add(name)
   const maxStepBytes = count('createSagaEngine: maxStepBytes', options.maxStepBytes, 1_000_000)
   const { telemetry } = options
   const worker = new Worker({
@@ -182,6 +190,8 @@ export function createSagaEngine<Tx>(options: SagaEngineOptions<Tx>): SagaEngine
     maxStepBytes,
     telemetry,
     onRelease: released,
+    onGone: wake,
+    onUnknownVersion: unknownVersionOf(options),
     cancel: (id, reason) => cancel(id, reason),
     recall: (row, plan, cause) => {
       const held = hold(row, timers)
@@ -193,9 +203,14 @@ export function createSagaEngine<Tx>(options: SagaEngineOptions<Tx>): SagaEngine
 
   function released({ row }: Held, wakeIn: number | undefined): void {
     if (wakeIn !== undefined) worker.poke(wakeIn + SLACK)
-    if (row.lock !== undefined || row.parent !== undefined || plans.get(planKey(row.name, row.version))?.maxRunning)
-      worker.poke(0)
-    if (wakeIn === undefined) for (const look of [...(waiting.get(row.id) ?? [])]) look(row)
+    if (row.lock !== undefined || row.parent !== undefined || limited.has(row.name)) worker.poke(0)
+    wake(row.id, row)
+  }
+
+  /** Tells those who wait for a saga: it is at rest, or no longer run here. */
+  function wake(id: string, row?: SagaRow): void {
+    const looks = waiting.get(id)
+    if (looks) for (const look of [...looks]) look(row)
   }
 
   function alive(): void {
@@ -300,7 +315,8 @@ export function createSagaEngine<Tx>(options: SagaEngineOptions<Tx>): SagaEngine
         cancelPoll()
         if (closed !== undefined) fail(new EngineClosedError())
         else if (row && !whole) seen(row)
-        else if (worker.runs(id) && row === undefined) lookLater()
+        // Its end is told, or that it is not run here any more.
+        else if (worker.runs(id) && row === undefined) return
         else store.load(id).then(seen, away)
       }
       /** The saga goes on when the store is back, and so does the wait. */
@@ -374,13 +390,16 @@ export function createSagaEngine<Tx>(options: SagaEngineOptions<Tx>): SagaEngine
         lock,
         trace: span?.carrier,
       }
-      const create = () => store.create(given, tx)
-      const { saga: row, created } = await (home === undefined ? create() : worker.bear(given.id, create)).catch(
-        (error: unknown) => {
-          span?.end({ error })
-          throw error
-        },
-      )
+      let born: Created
+      try {
+        if (tx === undefined && store.create.now) born = store.create.now(given)
+        else if (home === undefined) born = await store.create(given, tx)
+        else born = await worker.bear(id, () => store.create(given, tx))
+      } catch (error) {
+        span?.end({ error })
+        throw error
+      }
+      const { saga: row, created } = born
       span?.end()
 
       if (created) {
@@ -520,6 +539,14 @@ function plansOf<Tx>({ store, sagas }: SagaEngineOptions<Tx>): ReadonlyMap<strin
     add(plan)
   }
   return plans
+}
+
+function unknownVersionOf<Tx>({ onUnknownVersion = 'leave', store }: SagaEngineOptions<Tx>): 'leave' | 'park' {
+  if (onUnknownVersion !== 'leave' && onUnknownVersion !== 'park')
+    throw new TypeError(`createSagaEngine: onUnknownVersion must be 'leave' or 'park', not ${shown(onUnknownVersion)}`)
+  if (onUnknownVersion === 'park' && !store.park)
+    throw new TypeError("createSagaEngine: onUnknownVersion: 'park' needs a store that has `park`")
+  return onUnknownVersion
 }
 
 function resultOf(row: SagaRow, plan: Plan): unknown {

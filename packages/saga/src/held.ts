@@ -64,18 +64,27 @@ export function lookAgain({ row }: Held): Happening {
   return { type: 'claimed', claims: row.claims, overdue: (row.deadlineIn ?? 1) <= 0, shape: row.shape }
 }
 
+const NONE: Reach = {}
+
+type Reach = Pick<Transition, 'unwait' | 'parent' | 'lock'>
+
 /** What a transition has to tell the store besides: whom to wake, what to release. */
-export function sideEffects(held: Held, { progress }: Decision, finished: boolean): Partial<Transition> {
+export function sideEffects(held: Held, { progress }: Decision, finished: boolean): Reach {
   const { row, state } = held
+  if (!finished && progress.status === 'running') return NONE
+
   const leaves =
     finished ||
     progress.status === 'stuck' ||
     (progress.direction === 'backward' && state.progress.direction === 'forward')
-  const waiting = leaves && [...state.marks.values()].some((known) => known.state === 'waiting')
+  let waiting = false
+  if (leaves) for (const known of state.marks.values()) waiting ||= known.state === 'waiting'
+  if (!waiting && (!finished || (row.parent === undefined && row.lock === undefined))) return NONE
+
   return {
-    ...(waiting && { unwait: true }),
-    ...(finished && row.parent !== undefined && { parent: row.parent }),
-    ...(finished && row.lock !== undefined && { lock: row.lock }),
+    unwait: waiting || undefined,
+    parent: finished ? row.parent : undefined,
+    lock: finished ? row.lock : undefined,
   }
 }
 

@@ -2,10 +2,12 @@ import { optionalFunction } from './internal/check.js'
 import { sagaConflict } from './internal/conflict.js'
 import { canonical } from './internal/json.js'
 import type { Clock, Queryable } from './shapes.js'
-import { isFinished } from './state.js'
+import { isFinished, unknownVersion, unparked } from './state.js'
 import type {
   ClaimRequest,
   Commit,
+  Create,
+  Created,
   Delivered,
   Described,
   Guard,
@@ -13,6 +15,7 @@ import type {
   Mail,
   NewRecord,
   NewSaga,
+  ParkQuery,
   PruneQuery,
   RecordRow,
   SagaRow,
@@ -73,6 +76,14 @@ class MemoryStore implements Store<Queryable> {
   /** Which saga holds a resource. */
   readonly #held = new Map<string, string>()
   readonly #epoch = Date.now()
+  create: Create<Queryable> = Object.assign(
+    async (saga: NewSaga, tx?: Queryable) => {
+      if (tx !== undefined)
+        throw new TypeError('start: tx cannot be used with memoryStore, which cannot join a transaction')
+      return this.#create(saga)
+    },
+    { now: (saga: NewSaga) => this.#create(saga) },
+  )
   commit: Commit = Object.assign((batch: readonly Transition[]) => this.#commit(batch), {
     now: (transition: Transition) => (this.#locks.has(transition.id) ? undefined : this.#apply(transition)),
   })
@@ -100,10 +111,7 @@ class MemoryStore implements Store<Queryable> {
     return this.#epoch + this.#clock.now() - this.#started
   }
 
-  async create(saga: NewSaga, tx?: Queryable): Promise<{ saga: SagaRow; created: boolean }> {
-    if (tx !== undefined)
-      throw new TypeError('start: tx cannot be used with memoryStore, which cannot join a transaction')
-
+  #create(saga: NewSaga): Created {
     const unique = saga.key === undefined ? undefined : JSON.stringify([saga.name, saga.key])
     const known = unique === undefined ? undefined : this.#sagas.get(this.#keys.get(unique) ?? '')
     if (known) {
@@ -171,6 +179,7 @@ class MemoryStore implements Store<Queryable> {
       row.claims++
       this.#wake(row, undefined)
       if (row.progress.status === 'waiting') row.progress = { ...row.progress, status: 'running' }
+      if (row.progress.status === 'stuck') row.progress = unparked(row.progress)
       taken.push(this.#row(row))
     }
     return taken
@@ -201,6 +210,24 @@ class MemoryStore implements Store<Queryable> {
       if (this.#apply(transition)) accepted.add(transition.id)
     }
     return accepted
+  }
+
+  async park({ can, overdue, limit }: ParkQuery): Promise<{ id: string; name: string; version: number }[]> {
+    const names = new Set(can.map(({ name }) => name))
+    const able = new Set(can.map(({ name, version }) => `${name}/${version}`))
+    const before = this.#now() - overdue
+    const parked: Row[] = []
+    for (const id of this.#due) {
+      const row = this.#sagas.get(id) as Row
+      const known = names.has(row.name) && !able.has(`${row.name}/${row.version}`)
+      const waits = row.wakeAt !== undefined && row.wakeAt <= before && row.progress.status !== 'stuck'
+      if (parked.length >= limit || !known || !waits || this.#locks.has(id)) continue
+
+      row.progress = { ...row.progress, status: 'stuck', problem: unknownVersion(row) }
+      row.rev++
+      parked.push(row)
+    }
+    return parked.map(({ id, name, version }) => ({ id, name, version }))
   }
 
   async commitWith(guard: Guard, run: (tx: Queryable) => Promise<Transition>): Promise<boolean> {

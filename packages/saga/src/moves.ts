@@ -60,12 +60,47 @@ function forwardTo(
   return finish(plan, { ...state, progress }, record, notices)
 }
 
-export function finish(plan: Plan, state: State, record: NewRecord | undefined, notices: readonly Notice[]): Decision {
+/** What `returns` is given, parsed when it is read. */
+class Ending {
+  readonly #plan: Plan
+  readonly #state: State
+  #results: ReturnType<typeof resultsOf> | undefined
+
+  constructor(plan: Plan, state: State) {
+    this.#plan = plan
+    this.#state = state
+  }
+
+  get input(): unknown {
+    return fromJson(this.#state.input)
+  }
+
+  get results(): Readonly<Record<string, unknown>> {
+    this.#results ??= resultsOf(this.#plan, this.#state.marks)
+    return this.#results
+  }
+}
+
+export function finish(plan: Plan, before: State, record: NewRecord | undefined, notices: readonly Notice[]): Decision {
   try {
-    const result = plan.returns?.({ input: fromJson(state.input), results: resultsOf(plan, state.marks) })
-    const progress: Progress = { ...settled(state.progress), status: 'completed' }
+    const result = plan.returns?.(new Ending(plan, before))
+    const { direction, cursor, committed, cause, cancel, lanes } = before.progress
+    const progress: Progress = {
+      status: 'completed',
+      direction,
+      cursor,
+      committed,
+      attempt: 0,
+      delay: 0,
+      intent: false,
+      cause,
+      cancel,
+      lanes,
+    }
     return { progress, record, output: toJson(result), notices: [...notices, 'sagaCompleted'] }
   } catch (error) {
+    const { id, input, marks, begunBefore } = before
+    const state: State = { id, input, marks, begunBefore, progress: before.progress }
     const after = state.progress.committed ? stuck(state, storeError(error)) : unwind(plan, state, storeError(error))
     return { ...after, record, notices: [...notices, ...after.notices] }
   }

@@ -1,4 +1,5 @@
 import { PGlite } from '@electric-sql/pglite'
+import type { Pool } from 'pg'
 import { afterAll, expect, onTestFinished, test, vi } from 'vitest'
 import { createSagaEngine, type Database, type Queryable, saga } from './index.js'
 import { migrateSchema } from './postgres/schema.js'
@@ -149,6 +150,7 @@ const NOTHING = Array.from({ length: 16 }, () => '{}')
 test.each([
   ['commit', NOTHING, ['saga_pkey']],
   ['commitFar', NOTHING, ['saga_pkey', 'saga_wait_pkey', 'saga_lock_pkey', 'saga_mail_pending']],
+  ['park', ['[]', 0, 10], ['saga_due']],
   ['deliver', ['e', 'k', null, null], ['saga_wait_box']],
   ['isDuplicate', ['e', 'k', 'm'], ['saga_mail_once']],
   ['prune', [0, 10], ['saga_finished', 'saga_pkey']],
@@ -167,6 +169,58 @@ test.each([
   })
 
   for (const index of indexes) expect(told).toContain(index)
+})
+
+// The table is empty, was never analysed, and may have a million rows before the plan is made again.
+test.each([
+  ['commit', NOTHING.length, ['saga_pkey']],
+  ['claim', 4, ['saga_pkey', 'saga_due', 'saga_mail_pending']],
+  ['load', 1, ['saga_pkey', 'saga_step_pkey']],
+  ['findByKey', 2, ['saga_key']],
+] as const)(
+  '%s is prepared with a plan that still holds when the table has grown',
+  async (name, parameters, indexes) => {
+    const { database, schema } = indexed
+    const values = Array.from({ length: parameters }, () => 'NULL').join(', ')
+
+    const told = await database.transaction(async (tx) => {
+      await tx.query('SET LOCAL plan_cache_mode = force_generic_plan')
+      await tx.query(`PREPARE asked_${name} AS ${statementsFor(schema)[name]}`)
+      const { rows } = await tx.query(`EXPLAIN EXECUTE asked_${name}(${values})`)
+      return rows.map((row) => String(Object.values(row)[0])).join('\n')
+    })
+
+    for (const index of indexes) expect(told).toContain(index)
+    expect(told).not.toMatch(/Seq Scan on saga( |$)/m)
+    expect(told).not.toContain('Seq Scan on saga_step')
+  },
+)
+
+test('goes on without prepared statements behind a pooler that does not know them', async ({ skip }) => {
+  const database = await postgresDatabase()
+  if (!database) return skip('no PostgreSQL')
+  onTestFinished(() => database.close())
+  const { schema } = await database.store()
+  const pool = database.pool as Pool
+  const named: string[] = []
+  const pooler = Object.assign(Object.create(pool) as Pool, {
+    query: async (asked: string | { name: string }, values?: unknown[]) => {
+      if (typeof asked === 'string') return pool.query(asked, values)
+      named.push(asked.name)
+      throw Object.assign(new Error(`prepared statement "${asked.name}" does not exist`), { code: '26000' })
+    },
+  })
+  const order = saga<null>('order')
+    .step('a', () => 'done')
+    .returns(({ results }) => results.a)
+  const engine = createSagaEngine({ store: postgresStore({ pool: pooler, schema }), sagas: [order] })
+  await engine.run()
+
+  const handle = await engine.start(order, null)
+
+  expect(await handle.result()).toBe('done')
+  expect(named).toHaveLength(1)
+  await engine.close()
 })
 
 test('survives the end of its connections in the middle of a transactional step', async ({ skip }) => {

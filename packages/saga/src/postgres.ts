@@ -4,6 +4,7 @@ import { Gather } from './internal/gather.js'
 import { canonical } from './internal/json.js'
 import { LONGEST } from './plan.js'
 import { askerOf, transactOf } from './postgres/database.js'
+import { hintsOf } from './postgres/hints.js'
 import { birthsOf, bornOf, rowOf, type SagaColumns, transitionsOf } from './postgres/rows.js'
 import { installTestClock, migrateSchema } from './postgres/schema.js'
 import { statementsFor } from './postgres/statements.js'
@@ -23,6 +24,11 @@ export interface PostgresStoreOptions {
    * Default true.
    */
   readonly prepare?: boolean | undefined
+  /**
+   * Whether engines tell each other by NOTIFY that something is due which they do not take themselves, and LISTEN for it on one
+   * connection of the pool. It only saves the time until the next poll. Not through a pooler. Default false.
+   */
+  readonly notify?: boolean | undefined
   /** For tests: `migrate` installs a clock that `advance` moves. A schema that has one keeps it. Default false. */
   readonly testClock?: boolean | undefined
 }
@@ -38,15 +44,15 @@ export interface PostgresStore extends Store<Queryable> {
 const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i
 
 /**
- * Keeps sagas in PostgreSQL or PGlite, with the same SQL. It needs no session state, no LISTEN/NOTIFY and no advisory
- * session lock, so it works through a pooler too.
+ * Keeps sagas in PostgreSQL or PGlite, with the same SQL. But for `prepare` and `notify` it needs no more of a session than a
+ * transaction lasts, so it works through a pooler too.
  *
  * @example
  * const store = postgresStore({ pool: new pg.Pool() })
  * await store.migrate()
  */
 export function postgresStore(options: PostgresStoreOptions): PostgresStore {
-  const { pool, schema = 'msx_saga', testClock = false, prepare = true } = options
+  const { pool, schema = 'msx_saga', testClock = false, prepare = true, notify = false } = options
   if (typeof schema !== 'string' || !/^[a-z_][a-z0-9_]{0,62}$/.test(schema))
     throw new TypeError(`postgresStore: schema must be a name of a-z, 0-9 and _, not ${shown(schema)}`)
 
@@ -161,6 +167,7 @@ export function postgresStore(options: PostgresStoreOptions): PostgresStore {
   return {
     transactional: true,
     schema,
+    ...(notify && { hints: hintsOf(listenable(pool), schema) }),
     create,
     ...(testClock && {
       async advance(ms: number): Promise<void> {
@@ -186,6 +193,11 @@ export function postgresStore(options: PostgresStoreOptions): PostgresStore {
 
     async commit(batch) {
       return batch.some(reachesFar) ? transact((tx) => apply(tx, batch)) : apply(pool, batch)
+    },
+
+    async park({ can, overdue, limit }) {
+      const able = JSON.stringify(can.map(({ name, version }) => ({ name, version })))
+      return (await ask(pool, sql.park, [able, overdue, limit])).rows
     },
 
     commitWith({ id, fence, rev }, run, idle) {
@@ -244,7 +256,8 @@ export function postgresStore(options: PostgresStoreOptions): PostgresStore {
     async list({ status, name, tags, startedAfter, startedBefore, below, limit }) {
       if (below !== undefined && !UUID.test(below))
         throw new TypeError(`list: after must be a page's next, not '${below}'`)
-      return rows(pool, sql.list, [
+      // Not prepared: which of the filters there are decides on the plan.
+      const { rows: found } = await pool.query(sql.list, [
         status ?? null,
         name ?? null,
         tags ? JSON.stringify(tags) : null,
@@ -253,6 +266,7 @@ export function postgresStore(options: PostgresStoreOptions): PostgresStore {
         below ?? null,
         limit,
       ])
+      return found.map((row) => rowOf(row as SagaColumns))
     },
 
     async describe(definitions) {
@@ -280,6 +294,11 @@ export function postgresStore(options: PostgresStoreOptions): PostgresStore {
       await pool.query(sql.quit, [worker])
     },
   }
+}
+
+function listenable(pool: Database): Parameters<typeof hintsOf>[0] {
+  if ('connect' in pool && typeof pool.connect === 'function') return pool
+  throw new TypeError('postgresStore: notify needs a pg.Pool, whose connections can LISTEN')
 }
 
 function reachesFar({ unwait, parent, lock }: Transition): boolean {

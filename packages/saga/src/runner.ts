@@ -55,6 +55,8 @@ export interface RunnerParts {
   readonly onRelease: (saga: Held, wakeIn: number | undefined) => void
   /** Told when a run is over; `failure` is a mistake of ours. */
   readonly onEnd: (run: Run, failure: { readonly error: unknown } | undefined) => void
+  /** Told of each step under way that `expireAt` has to be asked of. */
+  readonly onLongLimit: () => void
   /** Told after each child that was started. */
   readonly onSpawn: () => void
   /** Cancels another saga. */
@@ -79,12 +81,15 @@ interface Attempt {
   readonly step: PlannedStep
   readonly scope: Scope
   readonly began: number
-  /** Its limits. */
+  /** When it has taken too long, on the engine's clock, for one with a long limit; others have a timer. */
+  until: number
   cancel: (() => void) | undefined
 }
 
 /** A step that lives has timed out by itself before the database loses patience with its transaction. Milliseconds. */
 const IDLE_SLACK = 5_000
+/** Limits from here on are looked at now and then, which costs a step no timer of its own. Milliseconds. */
+const LONG = 1_000
 /** Two roundings of one moment may differ by so much. Milliseconds. */
 const ROUNDING = 1
 const storeBackoff = exponential({ base: 50, max: 2_000 })
@@ -196,7 +201,13 @@ export class Run implements Asker<boolean> {
   #begin(step: PlannedStep): boolean {
     const { state } = this.#held
     this.#tellStarted(step)
-    const attempt: Attempt = { step, scope: new Scope(), began: this.#parts.timers.now(), cancel: undefined }
+    const attempt: Attempt = {
+      step,
+      scope: new Scope(),
+      began: this.#parts.timers.now(),
+      until: Infinity,
+      cancel: undefined,
+    }
     let result: unknown
     try {
       // A step that cancels its own saga is hurried, too.
@@ -207,7 +218,7 @@ export class Run implements Asker<boolean> {
     }
     if (!isPromise(result)) return this.#settleWith(attempt, result)
 
-    attempt.cancel = this.#limit(attempt)
+    this.#limit(attempt)
     try {
       result.then(
         (value) => this.#ended(attempt, true, value),
@@ -231,18 +242,38 @@ export class Run implements Asker<boolean> {
   }
 
   /** After the step's timeout, or at the saga's deadline, it has failed, whether it listens to its signal or not. */
-  #limit(attempt: Attempt): () => void {
-    const { step, scope } = attempt
-    const { timeout } = step.forward
-    const left = step.pivot ? undefined : remaining(this.#held, this.#held.state.progress, this.#parts.timers)
-    const isDeadline = left !== undefined && left < timeout
-    return this.#parts.timers.after(isDeadline ? Math.max(0, left) : timeout, () => {
-      if (this.#attempt !== attempt) return
+  #limit(attempt: Attempt): void {
+    const { timers, onLongLimit } = this.#parts
+    const { timeout } = attempt.step.forward
+    const left = this.#leftFor(attempt)
+    const ms = left === undefined ? timeout : Math.max(0, Math.min(left, timeout))
+    if (timers.isReal && ms >= LONG) {
+      attempt.until = attempt.began + ms
+      onLongLimit()
+    } else {
+      attempt.cancel = timers.after(ms, () => this.#expire(attempt))
+    }
+  }
 
-      const error = isDeadline ? new SagaDeadlineError(this.id) : new StepTimeoutError(step.name, timeout)
-      scope.abort(error)
-      this.#ended(attempt, false, error)
-    })
+  /** What the deadline leaves of it. */
+  #leftFor({ step }: Attempt): number | undefined {
+    return step.pivot ? undefined : remaining(this.#held, this.#held.state.progress, this.#parts.timers)
+  }
+
+  #expire(attempt: Attempt): void {
+    if (this.#attempt !== attempt) return
+
+    const { step, scope } = attempt
+    const left = this.#leftFor(attempt)
+    const isDeadline = left !== undefined && left <= 0
+    const error = isDeadline ? new SagaDeadlineError(this.id) : new StepTimeoutError(step.name, step.forward.timeout)
+    scope.abort(error)
+    this.#ended(attempt, false, error)
+  }
+
+  /** Ends the step under way when it has taken too long. */
+  expireAt(now: number): void {
+    if (this.#attempt && this.#attempt.until <= now) this.#expire(this.#attempt)
   }
 
   #leave(attempt: Attempt): void {
@@ -774,6 +805,7 @@ export class Run implements Asker<boolean> {
     const keep = !resting && park === undefined && (inGroup || !isClosing())
     const finished = isFinished(progress)
     const wakeIn = resting || keep ? undefined : this.#wakeIn(held, progress, park ?? 0)
+    const { unwait, parent, lock } = sideEffects(held, decision, finished)
     const transition: Transition = {
       id: held.row.id,
       fence: held.row.fence,
@@ -787,7 +819,9 @@ export class Run implements Asker<boolean> {
       finished,
       record: decision.record,
       nudges: keep || resting ? undefined : held.row.nudges,
-      ...sideEffects(held, decision, finished),
+      unwait,
+      parent,
+      lock,
     }
     return { happening, decision, transition }
   }

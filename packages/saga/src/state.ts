@@ -48,6 +48,19 @@ export function isAtRest(progress: Progress): boolean {
   return progress.status === 'stuck' || isFinished(progress)
 }
 
+/** Why a saga is stuck that is due, and of a version that nobody here has. */
+export function unknownVersion({ name, version }: { readonly name: string; readonly version: number }): StoredError {
+  return {
+    name: 'Error',
+    message: `no worker takes saga '${name}' version ${version}: start one that has this version`,
+  }
+}
+
+/** As it was before it was parked. */
+export function unparked(progress: Progress): Progress {
+  return { ...progress, status: progress.direction === 'forward' ? 'running' : 'compensating', problem: undefined }
+}
+
 /** Where it is, in the operator's words. */
 export function currentStep(plan: Plan, { cursor, direction, lanes }: Progress): string {
   return (direction === 'forward' ? lanes?.failing?.step : undefined) ?? plan.steps[cursor]?.name ?? RETURNS
@@ -87,6 +100,31 @@ function markAfter(record: NewRecord, before: Mark | undefined, at: number): Mar
         ...(due !== undefined && { dueAt: at + due }),
         ...(child !== undefined && { child, children: (before?.children ?? 0) + 1 }),
       }
+  }
+}
+
+/** The state after a record, whose marks are made when somebody wants them. */
+export class After implements State {
+  readonly id: string
+  readonly input: string | undefined
+  readonly progress: Progress
+  readonly begunBefore: boolean
+  readonly #before: Marks
+  readonly #record: NewRecord
+  #marks: Marks | undefined
+
+  constructor(before: State, progress: Progress, record: NewRecord) {
+    this.id = before.id
+    this.input = before.input
+    this.progress = progress
+    this.begunBefore = before.begunBefore
+    this.#before = before.marks
+    this.#record = record
+  }
+
+  get marks(): Marks {
+    this.#marks ??= mark(this.#before, this.#record, 0)
+    return this.#marks
   }
 }
 

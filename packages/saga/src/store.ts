@@ -237,6 +237,35 @@ export interface Commit {
   now?(transition: Transition): boolean | undefined
 }
 
+export interface Created {
+  readonly saga: SagaRow
+  readonly created: boolean
+}
+
+/** Inserts the saga, or finds the one that has its name and key. With `tx`, inside the caller's transaction. */
+export interface Create<Tx> {
+  (saga: NewSaga, tx?: Tx): Promise<Created>
+  /** The same where nobody has to be asked: see `Commit`. */
+  now?(saga: NewSaga): Created
+}
+
+/** Sagas that are due and that no worker takes. */
+export interface ParkQuery {
+  /** Only sagas of these names, and of other versions than these. */
+  readonly can: readonly Support[]
+  /** Milliseconds that they have been due. */
+  readonly overdue: number
+  readonly limit: number
+}
+
+/** Word between engines that something is due, which may be lost: whoever polls finds it a little later. */
+export interface Hints {
+  /** Something is due that this process does not take. Resolves when that is said, a few milliseconds later. */
+  tell(): Promise<void>
+  /** Calls back when another process has told something, until the function that it returns is called. */
+  listen(heard: () => void, onError: (error: unknown) => void): () => void
+}
+
 /** What an engine needs of a database. `Tx` is what a transactional step is given. */
 export interface Store<Tx> {
   /** Types only; never set. */
@@ -246,8 +275,7 @@ export interface Store<Tx> {
   /** Take over the engine's clock, in a store that has no clock of its own. */
   adopt?(clock: Clock): void
 
-  /** Inserts the saga, or finds the one that has its name and key. With `tx`, inside the caller's transaction. */
-  create(saga: NewSaga, tx?: Tx): Promise<{ saga: SagaRow; created: boolean }>
+  create: Create<Tx>
   /**
    * Takes due sagas that the worker has the definitions of, the longest due first. Nothing for a worker without a lease.
    *
@@ -292,6 +320,14 @@ export interface Store<Tx> {
   enlist(worker: string, ttl: number): Promise<void>
   /** Renews the lease; false when it was taken away. */
   beat(worker: string, ttl: number): Promise<boolean>
+  /** For a store between processes. */
+  readonly hints?: Hints | undefined
+  /**
+   * Makes sagas `stuck` that are due, and stay so: a claim takes them as they were. Answers what it has parked. For engines
+   * with `onUnknownVersion: 'park'`.
+   */
+  park?(query: ParkQuery): Promise<readonly { readonly id: string; readonly name: string; readonly version: number }[]>
+
   /** Frees what workers without a lease own; answers how many. */
   sweep(): Promise<number>
   /** Gives up the lease and frees what the worker owns. */

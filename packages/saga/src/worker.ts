@@ -1,5 +1,5 @@
 import { Committer } from './committer.js'
-import { isSagaConflictError, LeaseLostError } from './errors.js'
+import { isSagaConflictError, LeaseLostError, restoreError } from './errors.js'
 import type { Emit } from './events.js'
 import { MAX_DURATION } from './internal/check.js'
 import type { Timers } from './internal/timers.js'
@@ -7,6 +7,7 @@ import { tokens } from './internal/uuid.js'
 import { outlineOf } from './outline.js'
 import type { Plan } from './plan.js'
 import { Run, type RunnerParts } from './runner.js'
+import { unknownVersion } from './state.js'
 import type { SagaRow, Store } from './store.js'
 import type { Telemetry } from './telemetry.js'
 
@@ -19,11 +20,14 @@ export interface WorkerParts {
   readonly concurrency: number
   readonly ttl: number
   readonly onRelease: RunnerParts['onRelease']
+  /** Told when a saga is run here no longer, and was not released: lost, or another engine's. */
+  readonly onGone: (id: string) => void
   readonly nextId: RunnerParts['nextId']
   readonly maxStepBytes: number
   readonly cancel: RunnerParts['cancel']
   readonly recall: RunnerParts['recall']
   readonly telemetry: Telemetry | undefined
+  readonly onUnknownVersion: 'leave' | 'park'
 }
 
 /** Idle polls start at `first` and double up to `last`, in milliseconds. */
@@ -31,6 +35,11 @@ const IDLE = { first: 50, last: 1_000 }
 /** How long a saga started in a caller's transaction is looked for eagerly, in milliseconds. */
 const EXPECTED_FOR = 5_000
 const SWEEP_EVERY = 1_000
+/** Due in so many milliseconds is due now. */
+const SOON = 5
+const PARKED_AT_ONCE = 100
+/** How often steps with long limits are looked at, in milliseconds. */
+const LOOK_EVERY = 50
 /** More due times than these are left to the idle polls. */
 const DUES = 1_000
 /** What aborted runs get to notice it, in milliseconds. */
@@ -59,6 +68,7 @@ export class Worker {
   #collecting = false
   #id: string | undefined
   #state: 'new' | 'running' | 'closing' | 'closed' = 'new'
+  #watching = false
   #idle = IDLE.first
   #nextPoll: { at: number; cancel: () => void } | undefined
   #polling: Promise<void> | undefined
@@ -81,6 +91,7 @@ export class Worker {
         parts.onRelease(saga, wakeIn)
       },
       onEnd: (run, failure) => this.#ended(run, failure),
+      onLongLimit: () => this.#watch(),
       onSpawn: () => this.poke(0),
       token: tokens(),
     }
@@ -130,14 +141,36 @@ export class Worker {
     }
     if (this.isClosing) return
     this.#every('beat', this.#parts.ttl / 3, () => this.#beat())
+    this.#listen()
     this.#every('sweep', Math.min(SWEEP_EVERY, this.#parts.ttl / 3), () => this.#sweep())
     this.poke(0)
+  }
+
+  /** Another process has told that something is due. */
+  #listen(): void {
+    const heard = (): void => {
+      this.#idle = IDLE.first
+      this.#poll()
+    }
+    const failed = (error: unknown): void => this.#parts.emit('storeError', { during: 'listen', error })
+    const stop = this.#parts.store.hints?.listen(heard, failed)
+    if (stop) this.#loops.set('listen', stop)
   }
 
   /** Something falls due in `ms`: polls then, whatever else is planned. */
   poke(ms: number): void {
     if (ms > 0 && this.#dues.size < DUES) this.#dues.add(this.#parts.timers.now() + ms)
+    if (ms <= SOON && (this.#state !== 'running' || this.#runs.size >= this.#parts.concurrency)) void this.#tell()
     this.#pollIn(ms)
+  }
+
+  /** Others may take what is due now. */
+  async #tell(): Promise<void> {
+    try {
+      await this.#parts.store.hints?.tell()
+    } catch (error) {
+      this.#parts.emit('storeError', { during: 'notify', error })
+    }
   }
 
   /** Polls in `ms`, or sooner when that was planned already. */
@@ -181,12 +214,28 @@ export class Worker {
     run.go()
   }
 
+  /** Looks at the steps under way for as long as there are any. */
+  #watch(): void {
+    if (this.#watching) return
+
+    this.#watching = true
+    this.#parts.timers.after(LOOK_EVERY, () => {
+      this.#watching = false
+      const now = this.#parts.timers.now()
+      for (const run of [...this.#going]) run.expireAt(now)
+      if (this.#going.size > 0) this.#watch()
+    })
+  }
+
   #ended(run: Run, failure: { readonly error: unknown } | undefined): void {
     if (failure) {
       this.#parts.emit('storeError', { during: 'run', error: failure.error })
       this.#doubt()
     }
-    if (this.#runs.get(run.id) === run) this.#leave(run.id)
+    if (this.#runs.get(run.id) === run) {
+      this.#leave(run.id)
+      this.#parts.onGone(run.id)
+    }
     this.#going.delete(run)
     if (this.#going.size === 0) for (const wake of this.#idleWaiters.splice(0)) wake()
   }
@@ -232,6 +281,7 @@ export class Worker {
 
     try {
       await this.#parts.store.leave(this.#id)
+      await this.#tell()
     } catch (error) {
       // The lease runs out by itself.
       this.#parts.emit('storeError', { during: 'leave', error })
@@ -353,6 +403,17 @@ export class Worker {
 
   async #sweep(): Promise<void> {
     if ((await this.#parts.store.sweep()) > 0) this.poke(0)
+    if (this.#parts.onUnknownVersion === 'park') await this.#park()
+  }
+
+  /** What has been due for the time of a lease, nobody takes. */
+  async #park(): Promise<void> {
+    const { store, plans, ttl, emit } = this.#parts
+    const parked = await store.park?.({ can: [...plans.values()], overdue: ttl, limit: PARKED_AT_ONCE })
+    for (const { id, name, version } of parked ?? []) {
+      const error = restoreError(unknownVersion({ name, version }))
+      emit('sagaStuck', { sagaId: id, name, status: 'stuck', error })
+    }
   }
 
   /** Does `work` again and again, `ms` after it has ended; a failure is told and tried again. */

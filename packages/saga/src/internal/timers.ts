@@ -2,6 +2,8 @@ import type { Clock } from '../shapes.js'
 import { MAX_DURATION } from './check.js'
 
 export interface Timers {
+  /** Whether time passes by itself. */
+  readonly isReal: boolean
   now(): number
   /** Runs once after `ms`; returns its cancel. */
   after(ms: number, run: () => void): () => void
@@ -29,6 +31,7 @@ export function timersOf(clock: Clock | undefined): Timers {
   const background = clock?.after ? after : (ms: number, run: () => void) => real(ms, run, false)
 
   return {
+    isReal: clock === undefined,
     now,
     after,
     background,

@@ -1,6 +1,9 @@
 /** Milliseconds of a timestamp, or between two, as a float8 that every driver gives as a number. */
 const ms = (interval: string): string => `(extract(epoch FROM ${interval}) * 1000)::float8`
 
+const LEAST = '00000000-0000-0000-0000-000000000000'
+const MOST = 'ffffffff-ffff-ffff-ffff-ffffffffffff'
+
 /** Every statement of the store, each one round trip. All times are the database's, by `<schema>.now()`. */
 export interface Statements {
   readonly create: string
@@ -18,6 +21,7 @@ export interface Statements {
   readonly enrol: string
   readonly strike: string
   readonly handOn: string
+  readonly park: string
   readonly limit: string
   readonly running: string
   readonly prune: string
@@ -115,25 +119,31 @@ export function statementsFor(schema: string): Statements {
 
     findByKey: `SELECT ${columns}, NULL AS records FROM ${at}.saga s WHERE s.name = $1 AND s.key = $2`,
 
-    // The sub-select around now() is evaluated once, which lets the index on wake_at be used.
+    // The sub-select around now() is evaluated once, which lets the index on wake_at be used. As for the BETWEEN, and a lateral
+    // join where another would do: see above. With many sagas that are not due the planner would expect a third of them, and
+    // the server compile code for a hundred thousand rows, which takes longer than to find the few there are.
     claim: `
       WITH able AS (
         SELECT c.name, c.version FROM json_to_recordset($2::text::json) AS c(name text, version int)
       ), due AS (
         SELECT d.id, d.lock, d.wake_at FROM ${at}.saga d
-        WHERE d.wake_at <= (SELECT ${now})
+        WHERE d.wake_at BETWEEN '-infinity' AND (SELECT ${now}) AND d.cursor + 0 BETWEEN 0 AND 2147483647
           AND (d.name, d.version) IN (SELECT name, version FROM able)
           AND EXISTS (SELECT 1 FROM ${at}.saga_worker w WHERE w.id = $1::text::uuid AND w.expires_at > (SELECT ${now}))
           AND (d.lock IS NULL OR NOT EXISTS (
             SELECT 1 FROM ${at}.saga_lock l WHERE l.resource = d.lock AND l.saga_id <> d.id))
         ORDER BY d.wake_at LIMIT $3::int FOR UPDATE SKIP LOCKED
       ), mailed AS (
-        SELECT d.id FROM ${at}.saga d
-        WHERE d.id IN (SELECT m.saga_id FROM ${at}.saga_mail m WHERE m.saga_id IS NOT NULL AND NOT m.taken)
-          AND d.worker IS NULL AND d.status = 'waiting'
-          AND (d.name, d.version) IN (SELECT name, version FROM able)
-          AND EXISTS (SELECT 1 FROM ${at}.saga_worker w WHERE w.id = $1::text::uuid AND w.expires_at > (SELECT ${now}))
-        LIMIT $3::int FOR UPDATE SKIP LOCKED
+        SELECT d.id FROM (
+          SELECT DISTINCT m.saga_id FROM ${at}.saga_mail m
+          WHERE m.saga_id BETWEEN '${LEAST}' AND '${MOST}' AND NOT m.taken) m
+        CROSS JOIN LATERAL (
+          SELECT d.id FROM ${at}.saga d
+          WHERE d.id = m.saga_id AND d.worker IS NULL AND d.status = 'waiting'
+            AND (d.name, d.version) IN (SELECT name, version FROM able)
+          FOR UPDATE SKIP LOCKED) d
+        WHERE EXISTS (SELECT 1 FROM ${at}.saga_worker w WHERE w.id = $1::text::uuid AND w.expires_at > (SELECT ${now}))
+        LIMIT $3::int
       ), astray AS (
         SELECT d.id FROM ${at}.saga d
         WHERE $4::text IS NOT NULL AND d.worker = $1::text::uuid
@@ -151,11 +161,25 @@ export function statementsFor(schema: string): Statements {
         LIMIT $3::int
       ), s AS (
         UPDATE ${at}.saga u SET worker = $1::text::uuid, fence = u.fence + 1, claims = u.claims + 1, wake_at = NULL,
-          status = CASE u.status WHEN 'waiting' THEN 'running' ELSE u.status END
-        FROM mine WHERE u.id = mine.id
+          status = CASE u.status WHEN 'waiting' THEN 'running'
+            WHEN 'stuck' THEN CASE WHEN u.backward THEN 'compensating' ELSE 'running' END ELSE u.status END,
+          problem = CASE WHEN u.status <> 'stuck' THEN u.problem END
+        FROM mine WHERE u.id = mine.id AND mine.id BETWEEN '${LEAST}' AND '${MOST}'
         RETURNING u.*
       )
       SELECT ${columns}, ${records} FROM s`,
+
+    // They stay due: a worker with the version claims them as if nothing had been.
+    park: `
+      UPDATE ${at}.saga u SET status = 'stuck', rev = u.rev + 1, problem = json_build_object('name', 'Error', 'message',
+        format('no worker takes saga ''%s'' version %s: start one that has this version', u.name, u.version))
+      WHERE u.id IN (
+        SELECT d.id FROM ${at}.saga d
+        WHERE d.wake_at BETWEEN '-infinity' AND (SELECT ${now}) - $2::float8 * interval '1 ms' AND d.status <> 'stuck'
+          AND d.name IN (SELECT c.name FROM json_to_recordset($1::text::json) AS c(name text))
+          AND (d.name, d.version) NOT IN (SELECT c.name, c.version FROM json_to_recordset($1::text::json) AS c(name text, version int))
+        ORDER BY d.wake_at LIMIT $3::int FOR UPDATE SKIP LOCKED)
+      RETURNING u.id::text AS id, u.name, u.version`,
 
     limit: 'SELECT pg_advisory_xact_lock(hashtextextended($1, 0))',
 

@@ -55,6 +55,29 @@ export function storeContract<Tx>(make: () => Promise<Store<Tx>> | Store<Tx>): r
     assert.equal(new Set(starts.map(({ saga }) => saga.id)).size, 1)
   })
 
+  it('parks what nobody takes for its version, and gives it out as it was', async (store) => {
+    if (!store.park) return
+    const [mine, other] = [newSaga({ version: 7 }), newSaga({ version: 7, name: 'somebody else' })]
+    for (const saga of [mine, other, newSaga({})]) await store.create(saga)
+
+    assert.deepEqual(await store.park({ can: CAN, overdue: 60_000, limit: 10 }), [])
+    const parked = await store.park({ can: CAN, overdue: 0, limit: 10 })
+    assert.deepEqual(parked, [{ id: mine.id, name: 'order', version: 7 }])
+    assert.deepEqual(await store.park({ can: CAN, overdue: 0, limit: 10 }), [])
+
+    const row = await store.load(mine.id)
+    assert.deepEqual([row?.progress.status, row?.rev], ['stuck', 2])
+    assert.match(row?.progress.problem?.message ?? '', /saga 'order' version 7/)
+    assert.equal((await store.load(other.id))?.progress.status, 'running')
+
+    const worker = await enlisted(store)
+    const [taken] = await store.claim({ worker, can: [{ name: 'order', version: 7 }], limit: 10 })
+    assert.deepEqual(
+      [taken?.id, taken?.rev, taken?.progress.status, taken?.progress.problem],
+      [mine.id, 2, 'running', undefined],
+    )
+  })
+
   it('keeps every payload as it came: null, nothing, U+0000, lone surrogates', async (store) => {
     const worker = await enlisted(store)
     for (const output of ['null', undefined, '"a\\u0000b"', '"\\ud800"', '1e300', '{"b":1,"a":[]}']) {
