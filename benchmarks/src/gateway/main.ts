@@ -1,0 +1,4 @@
+import { main } from '../harness/index.js'
+import { BENCHMARKS, MEASURED } from './index.js'
+
+await main(BENCHMARKS, MEASURED)
