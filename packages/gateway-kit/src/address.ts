@@ -84,9 +84,22 @@ export function clientAddress(req: IncomingMessage, trust: TrustConfig): string 
   return address
 }
 
-/** The other end of the socket. */
+// Registered, so that two copies of the package agree.
+const peer: unique symbol = Symbol.for('@msx/gateway-kit.peer') as never
+
+/** The other end of the socket. It stays the same for all requests of a connection, so it is read once. */
 export function peerAddress(req: IncomingMessage): string {
-  return fold(req.socket.remoteAddress ?? '')
+  const socket = req.socket as IncomingMessage['socket'] & { [peer]?: string }
+  const known = socket[peer]
+  if (known !== undefined) return known
+
+  const { remoteAddress } = socket
+  // Gone already: an address that is not known now will not be known later, but is nothing to remember.
+  if (remoteAddress === undefined) return ''
+
+  const address = fold(remoteAddress)
+  socket[peer] = address
+  return address
 }
 
 /** The entries of all `X-Forwarded-For` headers, in order. */
@@ -116,7 +129,7 @@ function fold(address: string): string {
  * has all of them.
  */
 export function addressKey(address: string): string {
-  if (!isIPv6(address)) return address
+  if (!address.includes(':')) return address
 
   const [head = '', tail] = address.split('::')
   const groups = head === '' ? [] : head.split(':')

@@ -1,20 +1,23 @@
+import type { Duplex } from 'node:stream'
 import type { CircuitBreaker, Permit } from '@msx/circuit-breaker'
 import type { Dispatcher } from 'undici'
 import { after, type Clock } from './clock.js'
 import { ProxyError, type ProxyErrorKind } from './errors.js'
-import { rawPairs } from './headers.js'
 import type { ResolvedTimeouts } from './timeouts.js'
 import type { Pick } from './upstream.js'
 
 /** The head of a final response. */
 export interface Head {
   readonly status: number
-  /** Names and values in turn, as received. */
-  readonly pairs: readonly string[]
-  readonly contentType: string | undefined
+  /** By lower-case name. */
+  readonly headers: ResponseHeaders
+  /** As received, whatever shape the dispatcher gives them. */
+  readonly raw: unknown
   /** Milliseconds, when the upstream asked for a pause. */
   readonly retryAfter: number | undefined
 }
+
+export type ResponseHeaders = Readonly<Record<string, string | string[] | undefined>>
 
 /** What an attempt needs of the request it belongs to. */
 export interface AttemptHost {
@@ -24,12 +27,14 @@ export interface AttemptHost {
   readonly dispatcher: Dispatcher
   /** Whether the client is being waited for, with its body or with taking the response. */
   clientStalls(): boolean
-  onInformation(status: number, headers: Readonly<Record<string, string | string[] | undefined>>): void
+  onInformation(status: number, headers: ResponseHeaders): void
   onHead(attempt: Attempt, head: Head): void
   /** False: no more for now. */
   onData(chunk: Buffer): boolean
-  onEnd(trailers: Readonly<Record<string, string | string[] | undefined>>): void
+  onEnd(trailers: ResponseHeaders): void
   onFailure(attempt: Attempt, error: ProxyError): void
+  /** The upstream speaks another protocol from now on, which was asked for. */
+  onUpgrade?(attempt: Attempt, head: Head, socket: Duplex): void
 }
 
 type Phase = 'connect' | 'upload' | 'headers' | 'body'
@@ -49,7 +54,11 @@ export class Attempt implements Dispatcher.DispatchHandler {
   #phase: Phase = 'connect'
   #done = false
   #touched = 0
+  /** How long the phase may take; in `upload` and `body`, how long nothing may move. */
+  #limit: number | false = false
+  /** One timer for all phases: it looks, when it fires, at the time that is left by then. */
   #disarm: (() => void) | undefined
+  #firesAt = Number.POSITIVE_INFINITY
   #uploads = false
   #outcome: 'success' | 'failure' = 'success'
   #retryAfter: number | undefined
@@ -86,7 +95,7 @@ export class Attempt implements Dispatcher.DispatchHandler {
 
     this.#arm('connect', timeouts.connect)
     try {
-      dispatcher.dispatch({ ...options, origin: this.#pick.origin }, this)
+      dispatcher.dispatch(options, this)
     } catch (cause) {
       this.#fail(new ProxyError('internal', 'request', { cause }))
     }
@@ -139,32 +148,43 @@ export class Attempt implements Dispatcher.DispatchHandler {
     else this.#arm('headers', this.#host.timeouts.headers)
   }
 
-  onResponseStart(
-    controller: Dispatcher.DispatchController,
-    status: number,
-    headers: Readonly<Record<string, string | string[] | undefined>>,
-  ): void {
+  onResponseStart(controller: Dispatcher.DispatchController, status: number, headers: ResponseHeaders): void {
     if (this.#done) return
     if (status < 200) {
-      this.touch()
       this.#host.onInformation(status, headers)
       return
     }
 
-    const contentType = first(headers['content-type'])
-    const head = {
-      status,
-      pairs: rawPairs(controller.rawHeaders),
-      contentType,
-      retryAfter: pauseAsked(status, first(headers['retry-after'])),
-    }
+    const retryAfter = pauseAsked(status, first(headers['retry-after']))
     this.#pick.lease?.firstByte()
     this.#judge(status)
-    const endless = contentType?.toLowerCase().startsWith('text/event-stream') === true
+    const endless = first(headers['content-type'])?.toLowerCase().startsWith('text/event-stream') === true
     this.#arm('body', endless ? false : this.#host.timeouts.idle)
     this.#outcome = isFailure(status) ? 'failure' : 'success'
-    this.#retryAfter = head.retryAfter
-    this.#host.onHead(this, head)
+    this.#retryAfter = retryAfter
+    this.#host.onHead(this, { status, headers, raw: controller.rawHeaders, retryAfter })
+  }
+
+  onRequestUpgrade(
+    controller: Dispatcher.DispatchController,
+    status: number,
+    headers: ResponseHeaders,
+    socket: Duplex,
+  ): void {
+    if (this.#done || this.#host.onUpgrade === undefined) {
+      socket.destroy()
+      return
+    }
+
+    this.#pick.lease?.firstByte()
+    this.#judge(status)
+    this.#finish()
+    this.#host.onUpgrade(this, { status, headers, raw: controller.rawHeaders, retryAfter: undefined }, socket)
+  }
+
+  /** What came of an upgrade is over. */
+  closed(): void {
+    this.#pick.lease?.done('success')
   }
 
   onResponseData(controller: Dispatcher.DispatchController, chunk: Buffer): void {
@@ -174,10 +194,7 @@ export class Attempt implements Dispatcher.DispatchHandler {
     if (!this.#host.onData(chunk)) controller.pause()
   }
 
-  onResponseEnd(
-    _controller: Dispatcher.DispatchController,
-    trailers: Readonly<Record<string, string | string[] | undefined>>,
-  ): void {
+  onResponseEnd(_controller: Dispatcher.DispatchController, trailers: ResponseHeaders): void {
     if (this.#done) return
 
     this.#finish()
@@ -192,16 +209,27 @@ export class Attempt implements Dispatcher.DispatchHandler {
   }
 
   #arm(phase: Phase, limit: number | false): void {
-    this.#disarm?.()
     this.#phase = phase
+    this.#limit = limit
     this.touch()
-    this.#disarm = limit === false ? undefined : after(this.#host.clock, limit, () => this.#expire(phase, limit))
+    if (limit !== false && this.#touched + limit < this.#firesAt) this.#schedule(limit)
   }
 
-  #expire(phase: Phase, limit: number): void {
-    const left = phase === 'upload' || phase === 'body' ? this.#touched + limit - this.#host.clock.now() : 0
+  #schedule(ms: number): void {
+    this.#disarm?.()
+    this.#firesAt = this.#host.clock.now() + ms
+    this.#disarm = after(this.#host.clock, ms, () => this.#expire())
+  }
+
+  #expire(): void {
+    this.#firesAt = Number.POSITIVE_INFINITY
+    const phase = this.#phase
+    if (this.#limit === false) return
+
+    // Only where something can move has anybody touched it since the phase began.
+    const left = this.#touched + this.#limit - this.#host.clock.now()
     if (left > 0) {
-      this.#disarm = after(this.#host.clock, left, () => this.#expire(phase, limit))
+      this.#schedule(left)
       return
     }
 

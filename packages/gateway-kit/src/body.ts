@@ -173,7 +173,7 @@ export function collectBody(req: IncomingMessage, { clock, idle, done, stalled }
  * there is no body or it has not been touched.
  */
 export function parsedBody(req: IncomingMessage): Buffer | undefined {
-  if (!req.readableDidRead || !hasBody(req.headers)) return undefined
+  if (!req.readableDidRead || !hasBody(req)) return undefined
 
   const { body } = req as { body?: unknown }
   if (Buffer.isBuffer(body)) return body

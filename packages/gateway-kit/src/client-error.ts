@@ -1,5 +1,7 @@
-import { STATUS_CODES } from 'node:http'
+import { type IncomingMessage, STATUS_CODES } from 'node:http'
+import type { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
+import { contextOf } from './context.js'
 
 /** What Node's parser refuses before there is a request, by the code of its error. Everything else is a 400. */
 const STATUS: Readonly<Record<string, number>> = {
@@ -20,9 +22,13 @@ const DETAIL: Readonly<Record<number, string>> = {
  * that is gone, or that has had the head of an answer, gets nothing: more bytes would look like the answer's body.
  */
 export function answerClientError(error: NodeJS.ErrnoException, socket: Duplex): void {
-  const answer = (socket as { readonly _httpMessage?: { readonly headersSent?: boolean } })._httpMessage
+  const answer = (
+    socket as { readonly _httpMessage?: { readonly headersSent?: boolean; readonly req?: IncomingMessage } }
+  )._httpMessage
   if (error.code === 'ECONNRESET' || !socket.writable || answer?.headersSent === true) {
-    socket.destroy()
+    // An answer that is whole may leave; a part of one must not be followed by an orderly end, which may complete it.
+    if (answer?.req !== undefined && contextOf(answer.req).answered) (socket as Socket).destroySoon()
+    else socket.destroy()
     return
   }
 

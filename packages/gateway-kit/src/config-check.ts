@@ -1,7 +1,14 @@
 import { circuitBreaker } from '@msx/circuit-breaker'
 import { checkTrust } from './address.js'
 import { checkIdentity } from './authenticate.js'
-import { type GatewayConfig, type RouteConfig, routeId, withDefaults } from './config.js'
+import {
+  type GatewayConfig,
+  type GatewayLimits,
+  type RouteConfig,
+  routeId,
+  type UpstreamTarget,
+  withDefaults,
+} from './config.js'
 import { checkOrigins } from './cors.js'
 import { type ConfigIssue, GatewayConfigError } from './errors.js'
 import {
@@ -17,9 +24,11 @@ import {
   show,
   wholeNumber,
 } from './internal/checks.js'
+import { type ListenConfig, readCertificates, type TlsConfig } from './listener.js'
 import { parsePattern } from './pattern.js'
 import { checkScopes } from './permissions.js'
 import { compileRewrite } from './rewrite.js'
+import { checkUtilisation } from './shed.js'
 import { checkUpstream, isServiceName } from './upstream.js'
 
 /** What a config may refer to; where a map is not given, any name will do. */
@@ -30,6 +39,11 @@ export interface Known {
   readonly discovery: boolean
 }
 
+/** The same, with the names that the config itself gives. */
+interface Named extends Known {
+  readonly upstreams: ReadonlySet<string>
+}
+
 type Report = (path: string, message: string) => void
 
 /** Looks at the whole config and throws one {@link GatewayConfigError} with everything that is wrong in it. */
@@ -37,19 +51,37 @@ export function checkConfig(config: GatewayConfig, known: Known): void {
   const issues: ConfigIssue[] = []
   const report: Report = (path, message) => issues.push({ path, message })
 
-  if (isRecord(config)) checkGateway(config, known, report)
+  const upstreams = new Set(isRecord(config?.upstreams) ? Object.keys(config.upstreams) : [])
+  if (isRecord(config)) checkGateway(config, { ...known, upstreams }, report)
   else report('config', `an object was expected, got ${show(config)}`)
 
   if (issues.length > 0) throw new GatewayConfigError(issues)
 }
 
-function checkGateway(config: GatewayConfig, known: Known, report: Report): void {
-  checkFields(config, '', { routes: anything, listen: anything, trust: checkTrust, defaults: anything }, report)
+function checkGateway(config: GatewayConfig, known: Named, report: Report): void {
+  checkFields(
+    config,
+    '',
+    {
+      routes: anything,
+      listen: anything,
+      upstreams: anything,
+      limits: anything,
+      health: anything,
+      trust: checkTrust,
+      defaults: anything,
+    },
+    report,
+  )
   if (config.listen !== undefined) {
     const port: Check = (value) =>
       Number.isInteger(value) && (value as number) >= 0 && (value as number) < 65_536 ? undefined : 'a port'
-    checkObject(config.listen, 'listen', { port, host: aString }, report, ['port'])
+    checkObject(config.listen, 'listen', { port, host: aString, tls: anything, http2: aBoolean }, report, ['port'])
+    if (isRecord(config.listen)) checkTls(config.listen, report)
   }
+  if (config.limits !== undefined) checkObject(config.limits, 'limits', limitFields, report)
+  if (config.health !== undefined) checkObject(config.health, 'health', { live: aPath, ready: aPath }, report)
+  if (config.upstreams !== undefined) checkUpstreams(config.upstreams, report)
   if (config.defaults !== undefined) {
     if (isRecord(config.defaults)) checkRoute(config.defaults, 'defaults', known, report)
     else report('defaults', `an object was expected, got ${show(config.defaults)}`)
@@ -80,6 +112,77 @@ function checkGateway(config: GatewayConfig, known: Known, report: Report): void
 }
 
 const anything: Check = () => undefined
+
+const aBoolean: Check = (value) => (typeof value === 'boolean' ? undefined : 'true or false')
+
+const aPath: Check = (value) =>
+  typeof value === 'string' && /^(?:\/[\w.~-]+)+$/.test(value) ? undefined : "a path such as '/health/live'"
+
+const limitFields: Readonly<Record<keyof GatewayLimits, Check>> = {
+  inFlight: positiveInteger,
+  utilisation: checkUtilisation,
+  headerBytes: positiveInteger,
+  headerTimeout: duration,
+  keepAliveTimeout: duration,
+  connections: positiveInteger,
+}
+
+function checkTls(listen: Partial<ListenConfig>, report: Report): void {
+  const { tls, http2 } = listen
+  if (http2 === true && tls === undefined)
+    report('listen.http2', 'needs listen.tls: clients choose it in the TLS handshake')
+  if (tls === undefined) return
+
+  const fields = { cert: aString, key: aString }
+  checkObject(tls, 'listen.tls', { ...fields, sni: (value) => (isRecord(value) ? undefined : 'an object') }, report, [
+    'cert',
+    'key',
+  ])
+  if (!isRecord(tls)) return
+  if (isRecord(tls.sni)) {
+    for (const [name, pair] of Object.entries(tls.sni)) {
+      const expected = hostPattern(name)
+      if (expected !== undefined) report(`listen.tls.sni.${name}`, `${expected} was expected as its name`)
+      checkObject(pair, `listen.tls.sni.${name}`, fields, report, ['cert', 'key'])
+    }
+  }
+  if (typeof tls.cert !== 'string' || typeof tls.key !== 'string') return
+
+  const wrong = complaint(() => readCertificates(tls as TlsConfig))
+  if (wrong !== undefined) report('listen.tls', `cannot be used: ${wrong}`)
+}
+
+function checkUpstreams(upstreams: unknown, report: Report): void {
+  if (!isRecord(upstreams)) {
+    report('upstreams', `an object was expected, got ${show(upstreams)}`)
+    return
+  }
+
+  for (const [name, upstream] of Object.entries(upstreams)) {
+    const path = `upstreams.${name}`
+    if (!isServiceName(name) || checkUpstream(name) !== undefined)
+      report(path, 'is no name for an upstream: letters, digits, dots, dashes')
+    checkObject(upstream, path, { targets: anything }, report)
+    if (!isRecord(upstream)) continue
+
+    const { targets } = upstream
+    if (!Array.isArray(targets) || targets.length === 0)
+      report(`${path}.targets`, `a non-empty list was expected, got ${show(targets)}`)
+    else {
+      for (const [index, target] of targets.entries())
+        checkObject(target, `${path}.targets[${index}]`, targetFields, report, ['url'])
+      if (targets.every((target) => isRecord(target) && target['weight'] === 0))
+        report(`${path}.targets`, 'have no weight, all of them')
+    }
+  }
+}
+
+const targetFields: Readonly<Record<keyof UpstreamTarget, Check>> = {
+  url: (value) =>
+    typeof value === 'string' && isServiceName(value) ? "a URL such as 'http://127.0.0.1:3000'" : checkUpstream(value),
+  weight: (value) =>
+    typeof value === 'number' && Number.isFinite(value) && value >= 0 ? undefined : 'a number, 0 or more',
+}
 
 const headerNames: Check = (value) =>
   isRecord(value) &&
@@ -125,6 +228,8 @@ const fields: Readonly<Record<keyof RouteConfig, Check>> = {
   headers: anything,
   grpc: aString,
   cors: anything,
+  websocket: aBoolean,
+  priority: (value) => (typeof value === 'number' && !Number.isNaN(value) ? undefined : 'a number'),
 }
 
 const timeoutFields = {
@@ -153,7 +258,7 @@ const limitedBy = {
       : 'a number, 0 or more, or a function',
 }
 
-function checkRoute(route: Partial<RouteConfig>, path: string, known: Known, report: Report): void {
+function checkRoute(route: Partial<RouteConfig>, path: string, known: Named, report: Report): void {
   checkFields(route, path, fields, report)
   checkAuth(route.auth, `${path}.auth`, known, report)
   checkRateLimit(route.rateLimit, `${path}.rateLimit`, known, report)
@@ -168,10 +273,15 @@ function checkRoute(route: Partial<RouteConfig>, path: string, known: Known, rep
     if (wrong !== undefined) report(`${path}.breaker`, wrong)
   }
   if (typeof route.grpc === 'string') checkTranscoded(route, path, known, report)
-  else if (typeof route.upstream === 'string' && isServiceName(route.upstream) && !known.discovery) {
+  else if (
+    typeof route.upstream === 'string' &&
+    isServiceName(route.upstream) &&
+    !known.discovery &&
+    !known.upstreams.has(route.upstream)
+  ) {
     report(
       `${path}.upstream`,
-      `${show(route.upstream)} is the name of a service, and there is no deps.discovery to find it`,
+      `${show(route.upstream)} is not in upstreams, and there is no deps.discovery to find a service of that name`,
     )
   }
 }

@@ -3,6 +3,7 @@ import type { CircuitBreaker, CircuitBreakerOptions } from '@msx/circuit-breaker
 import type { TrustConfig } from './address.js'
 import type { CorsOptions } from './cors.js'
 import type { HeaderRules } from './headers.js'
+import type { ConnectionLimits, ListenConfig } from './listener.js'
 import type { Permissions } from './permissions.js'
 import type { ProxyRetry } from './retrying.js'
 import type { Rewrite } from './rewrite.js'
@@ -49,7 +50,7 @@ export interface RouteConfig {
   readonly host?: string | undefined
   /** Default: every method. `GET` includes `HEAD`. */
   readonly methods?: readonly string[] | undefined
-  /** `http://127.0.0.1:3000`, with or without a base path, or the name of a service. */
+  /** `http://127.0.0.1:3000`, with or without a base path, a name from `upstreams`, or the name of a service. */
   readonly upstream: string
   /** `/v2/:id`, `/v2/**`, or a function from path to path. Default: the path as it came. */
   readonly rewrite?: Rewrite | undefined
@@ -70,12 +71,49 @@ export interface RouteConfig {
    * service for it and for the log. Not with `retry`, nor with request headers of the route's own.
    */
   readonly grpc?: string | undefined
+  /** Whether WebSockets may be opened here; other requests are served as well. Default `false`. */
+  readonly websocket?: boolean | undefined
+  /** Who is refused first when there is too much to do, see `limits`: the lowest. Default 0; `Infinity` never. */
+  readonly priority?: number | undefined
+}
+
+/** One of several places that serve the same. */
+export interface UpstreamTarget {
+  /** `http://127.0.0.1:3000`, with or without a base path. */
+  readonly url: string
+  /** Its share of the requests, beside the weights of the others. Default 1; 0 gets none. */
+  readonly weight?: number | undefined
+}
+
+/** Several places under one name. */
+export interface UpstreamConfig {
+  readonly targets: readonly UpstreamTarget[]
+}
+
+/** What the gateway takes at most. */
+export interface GatewayLimits extends ConnectionLimits {
+  /** Requests at once; more are answered with 503, by priority: see `shed`. Default: no limit. */
+  readonly inFlight?: number | undefined
+  /** How busy the event loop may be, from 0 to 1, before requests are refused: see `shed`. Default `false`. */
+  readonly utilisation?: number | false | undefined
+}
+
+/** Where the gateway says how it is itself, to everybody and without a limit. */
+export interface HealthConfig {
+  /** The path that answers 200 as long as the process does. */
+  readonly live?: string | undefined
+  /** The path that answers 200, and 503 from the moment that `close()` is called. */
+  readonly ready?: string | undefined
 }
 
 export interface GatewayConfig {
   readonly routes: readonly RouteConfig[]
   /** Where `listen()` listens when it is not told. */
-  readonly listen?: { readonly port: number; readonly host?: string | undefined } | undefined
+  readonly listen?: ListenConfig | undefined
+  /** By name, for routes to refer to. */
+  readonly upstreams?: Readonly<Record<string, UpstreamConfig>> | undefined
+  readonly limits?: GatewayLimits | undefined
+  readonly health?: HealthConfig | undefined
   /** Whose X-Forwarded-* are believed. Default `false`: nobody's. */
   readonly trust?: TrustConfig | undefined
   /** For routes that do not say otherwise. Timeouts are merged one by one, everything else as a whole. */

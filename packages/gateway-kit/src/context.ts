@@ -1,6 +1,8 @@
-import type { IncomingMessage } from 'node:http'
+import type { IncomingMessage, ServerResponse } from 'node:http'
+import type { Duplex } from 'node:stream'
 import type { CircuitBreaker } from '@msx/circuit-breaker'
 import type { Claims } from './claims.js'
+import type { Flight } from './in-flight.js'
 import type { ResolvedTimeouts } from './timeouts.js'
 
 /** Who was recognised, and the headers that tell the upstream so. */
@@ -28,25 +30,50 @@ export interface RequestFailure {
   readonly status: number
   readonly cause?: unknown
 }
+/** What Node hands over when a request asks for another protocol: the socket, and what came after the head. */
+export interface Upgrade {
+  readonly socket: Duplex
+  readonly head: Buffer
+}
+
+/** Runs once, when the response has left or its client has. */
+type Ending = (req: IncomingMessage, res: ServerResponse, context: RequestContext) => void
 
 /**
  * What the parts of the gateway learn about one request and tell each other: the log and the metrics read what the
- * router, the verifier and the proxy wrote.
+ * router, the verifier and the proxy wrote. Every field is there from the beginning, so that all requests look alike
+ * to V8.
  */
-export interface RequestContext {
-  requestId?: string
+export class RequestContext {
+  requestId: string | undefined = undefined
   /** The pattern of the route, never the path. */
-  route?: string
+  route: string | undefined = undefined
   /** The address the request came from, by the gateway's rules of trust. */
-  address?: string
-  identity?: Identity
+  address: string | undefined = undefined
+  identity: Identity | undefined = undefined
   /** The origin that answered, or that was tried last. */
-  upstream?: string
+  upstream: string | undefined = undefined
   /** How many times an upstream was asked. */
-  attempts?: number
+  attempts: number = 0
   /** Why the request failed, when the gateway itself answered. */
-  error?: RequestFailure
-  call?: RouteCall
+  error: RequestFailure | undefined = undefined
+  call: RouteCall | undefined = undefined
+  /** When it arrived, by the monotonic clock and by that of the wall. */
+  readonly arrived: number = performance.now()
+  readonly arrivedAt: number = Date.now()
+  /** Names and values in turn that go out with the head; undefined where each is set on the response itself. */
+  told: string[] | undefined = undefined
+  /** What forwards it, and must hear first that the client is gone. */
+  exchange: { over(): void } | undefined = undefined
+  endings: Ending[] | undefined = undefined
+  watched: boolean = false
+  flight: Flight | undefined = undefined
+  /** It asked for another protocol, on this socket. */
+  upgrade: Upgrade | undefined = undefined
+  /** It got it, and that is over too. */
+  switched: boolean = false
+  /** All of the answer is written, while the rest of the request is still being read and thrown away. */
+  answered: boolean = false
 }
 
 // Registered, so that two copies of the package in one process share what they know about a request.
@@ -55,7 +82,59 @@ const key: unique symbol = Symbol.for('@msx/gateway-kit.context') as never
 /** The facts of this request, made on first use. */
 export function contextOf(req: IncomingMessage): RequestContext {
   const carrier = req as IncomingMessage & { [key]?: RequestContext }
-  carrier[key] ??= {}
+  carrier[key] ??= new RequestContext()
 
   return carrier[key]
+}
+
+/** Has something run when the response has left or its client has: one listener for all who want to know. */
+export function whenOver(req: IncomingMessage, res: ServerResponse, ending: Ending): void {
+  const context = contextOf(req)
+  if (context.endings === undefined) context.endings = [ending]
+  else context.endings.push(ending)
+  watch(res, context)
+}
+
+/** The same for what forwards the request: before all others, so that they can tell why it ended. */
+export function tellWhenOver(req: IncomingMessage, res: ServerResponse, exchange: { over(): void }): void {
+  const context = contextOf(req)
+  context.exchange = exchange
+  watch(res, context)
+}
+
+function watch(res: ServerResponse, context: RequestContext): void {
+  if (context.watched) return
+
+  context.watched = true
+  res.on('close', onClose)
+}
+
+function onClose(this: ServerResponse): void {
+  const context = contextOf(this.req)
+  const { endings, exchange } = context
+  exchange?.over()
+  if (endings === undefined) return
+
+  context.endings = undefined
+  for (const ending of endings) ending(this.req, this, context)
+}
+
+/**
+ * Adds a header to the answer. Where the gateway sends the head itself it is kept aside until then: a head that is
+ * written in one go costs a fraction of one that was set piece by piece.
+ */
+export function tell(res: ServerResponse, name: string, value: string): void {
+  const { told } = contextOf(res.req)
+  if (told === undefined) res.appendHeader(name, value)
+  else told.push(name, value)
+}
+
+/** Sets on the response what was kept aside: somebody else is going to write the head. */
+export function setTold(res: ServerResponse): void {
+  const context = contextOf(res.req)
+  const { told } = context
+  if (told === undefined) return
+
+  context.told = undefined
+  for (let index = 0; index < told.length; index += 2) res.appendHeader(told[index]!, told[index + 1]!)
 }

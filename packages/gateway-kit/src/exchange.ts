@@ -1,15 +1,15 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
-import type { Readable } from 'node:stream'
 import type { CircuitBreaker } from '@msx/circuit-breaker'
 import type { Dispatcher } from 'undici'
-import { Attempt, type AttemptHost, type Head } from './attempt.js'
+import { Attempt, type AttemptHost, type Head, type ResponseHeaders } from './attempt.js'
 import { collectBody, parsedBody, RequestBody, shortLength } from './body.js'
 import { after, type Clock } from './clock.js'
-import { contextOf } from './context.js'
+import { contextOf, tellWhenOver } from './context.js'
 import { endResponse, hasBody, leavesMuchUnread } from './ending.js'
 import { ProxyError } from './errors.js'
-import { type ForwardingRules, loops, requestHeaders, sendHead, valuesOf } from './headers.js'
-import { problem } from './problem.js'
+import { answerFailure } from './failure.js'
+import { type ForwardingRules, loops, requestHeaders, sendHead } from './headers.js'
+import { hostOf, isHttp2 } from './http2.js'
 import type { RetryPlan } from './retrying.js'
 import type { ResolvedTimeouts } from './timeouts.js'
 import type { Pick, Upstream } from './upstream.js'
@@ -41,12 +41,20 @@ export class Exchange implements AttemptHost {
   readonly #res: ServerResponse
   readonly #plan: Forwarding
   readonly #target: string
-  readonly #tried = new Set<string>()
+  /** The instances that were asked; with retries only. */
+  readonly #tried: Set<string> | undefined
+  #headers: string[] = []
+  /** A body in one piece: collected, or written out again. */
+  #bytes: Buffer | null = null
   #body: RequestBody | undefined
   /** The length of a body that is collected before anybody is asked. */
   #short: number | undefined
   #stopCollecting: (() => void) | undefined
-  #options: Dispatcher.DispatchOptions | undefined
+  /** What the response announces as its length. */
+  #length = -1
+  /** A response's body that came in one piece, and leaves together with the head. */
+  #whole: Buffer | undefined
+  #written = false
   #attempt: Attempt | undefined
   #over = false
   #stop: AbortController | undefined
@@ -61,6 +69,7 @@ export class Exchange implements AttemptHost {
     this.#res = res
     this.#plan = plan
     this.#target = target
+    this.#tried = plan.retry === undefined ? undefined : new Set()
   }
 
   get clock(): Clock {
@@ -81,7 +90,7 @@ export class Exchange implements AttemptHost {
 
   run(): void {
     const { timeouts, clock } = this.#plan
-    this.#res.on('close', this.#onClose).on('drain', this.#onDrain)
+    tellWhenOver(this.#req, this.#res, this)
     if (timeouts.total !== false) {
       this.#cancelTotal = after(clock, timeouts.total, () =>
         this.#fail(new ProxyError('timeout', this.#attempt?.phase ?? 'request')),
@@ -110,7 +119,7 @@ export class Exchange implements AttemptHost {
       clock: this.clock,
       idle: this.timeouts.idle,
       done: (body) => {
-        this.#options = { ...this.#options!, body }
+        this.#bytes = body
         this.#begin()
       },
       stalled: () => this.#fail(new ProxyError('client-timeout', 'request')),
@@ -128,29 +137,18 @@ export class Exchange implements AttemptHost {
     if (announced > maxBody) throw new ProxyError('body-limit', 'request')
 
     if (parsed === undefined) this.#short = shortLength(req)
-    if (parsed === undefined && this.#short === undefined && hasBody(req.headers)) {
+    if (parsed === undefined && this.#short === undefined && hasBody(req)) {
       this.#body = new RequestBody(req, { maxBody, replay: retry?.replay ?? 0 }, () => this.#attempt?.uploaded())
     }
-    this.#options = {
-      method: req.method as Dispatcher.HttpMethod,
-      path: upstream.basePath + this.#target,
-      headers: requestHeaders(
-        req,
-        (preserveHost ? req.headers.host : undefined) ?? upstream.host,
-        request,
-        parsed?.byteLength,
-      ),
-      body: parsed ?? null,
-      // The phases have their own timers here.
-      headersTimeout: 0,
-      bodyTimeout: 0,
-    }
+    this.#bytes = parsed ?? null
+    const host = preserveHost ? hostOf(req) : undefined
+    this.#headers = requestHeaders(req, host ?? upstream.host, request, parsed?.byteLength)
   }
 
   #try(): void {
     let pick: Pick | Promise<Pick>
     try {
-      pick = this.#plan.upstream.pick(this.#tried.size === 0 ? undefined : this.#tried)
+      pick = this.#plan.upstream.pick(this.#tried === undefined || this.#tried.size === 0 ? undefined : this.#tried)
     } catch (error) {
       this.#unpicked(error)
       return
@@ -178,12 +176,24 @@ export class Exchange implements AttemptHost {
 
     const context = contextOf(this.#req)
     context.upstream = pick.origin
-    context.attempts = (context.attempts ?? 0) + 1
-    this.#tried.add(pick.id)
+    context.attempts += 1
+    this.#tried?.add(pick.id)
     const attempt = new Attempt(this, pick)
     this.#attempt = attempt
-    const body = this.#body?.stream(() => attempt.touch()) as unknown as Readable | undefined
-    attempt.start(body === undefined ? this.#options! : { ...this.#options!, body }, body !== undefined)
+    const body = this.#body?.stream(() => attempt.touch()) as unknown as Dispatcher.DispatchOptions['body']
+    attempt.start(
+      {
+        origin: pick.origin,
+        path: (pick.basePath ?? this.#plan.upstream.basePath) + this.#target,
+        method: this.#req.method as Dispatcher.HttpMethod,
+        headers: headersFor(this.#headers, pick, this.#plan),
+        body: body ?? this.#bytes,
+        // The phases have their own timers here.
+        headersTimeout: 0,
+        bodyTimeout: 0,
+      },
+      body != null,
+    )
   }
 
   async #tryRepeatedly(retry: RetryPlan): Promise<void> {
@@ -230,10 +240,12 @@ export class Exchange implements AttemptHost {
   }
 
   clientStalls(): boolean {
-    return this.#res.headersSent ? this.#res.writableNeedDrain : this.#body?.waiting === true
+    return this.#res.headersSent
+      ? (this.#res.writableNeedDrain ?? this.#res.writableLength > 0)
+      : this.#body?.waiting === true
   }
 
-  onInformation(status: number, headers: Readonly<Record<string, string | string[] | undefined>>): void {
+  onInformation(status: number, headers: ResponseHeaders): void {
     const link = headers['link']
     if (status === 103 && link !== undefined && !this.#res.headersSent) this.#res.writeEarlyHints({ link })
   }
@@ -245,40 +257,52 @@ export class Exchange implements AttemptHost {
     this.#respond(attempt, head)
   }
 
-  #respond(attempt: Attempt, { status, pairs }: Head): void {
+  #respond(attempt: Attempt, head: Head): void {
     if (this.#over) return
 
     const res = this.#res
+    const { status, headers } = head
+    const length = headers['content-length']
     const bodyless = status === 204 || status === 304 || this.#req.method === 'HEAD'
-    const open =
-      !bodyless && valuesOf(pairs, 'content-length') === undefined && valuesOf(pairs, 'transfer-encoding') === undefined
+    const open = !isHttp2(this.#req) && !bodyless && length === undefined && headers['transfer-encoding'] === undefined
+    if (typeof length === 'string') this.#length = Number(length)
     // A body that ends where the connection ends must end so for the client too: as chunks it would look complete.
     if (open) res.useChunkedEncodingByDefault = false
 
     try {
-      sendHead(res, status, pairs, this.#plan.response, open || leavesMuchUnread(this.#req))
+      sendHead(res, head, this.#plan.response, open || leavesMuchUnread(this.#req))
     } catch (cause) {
       this.#fail(new ProxyError('bad-response', 'request', { cause }))
       return
     }
     // Head and body of a small response leave together; a head that stays alone must not wait for its body.
-    process.nextTick(() => {
-      if (!res.writableEnded && !res.destroyed) res.flushHeaders()
-    })
+    process.nextTick(flush, this)
     attempt.resume()
   }
 
-  onData(chunk: Buffer): boolean {
-    return this.#res.write(chunk)
+  flush(): void {
+    if (!this.#over && !this.#written && this.#whole === undefined) this.#res.flushHeaders()
   }
 
-  onEnd(trailers: Readonly<Record<string, string | string[] | undefined>>): void {
+  onData(chunk: Buffer): boolean {
+    if (chunk.byteLength === this.#length) {
+      this.#whole = chunk
+      return true
+    }
+
+    this.#written = true
+    const more = this.#res.write(chunk)
+    if (!more) this.#res.once('drain', () => this.#attempt?.resume())
+    return more
+  }
+
+  onEnd(trailers: ResponseHeaders): void {
     const entries = Object.entries(trailers)
-    if (entries.length > 0 && this.#res.chunkedEncoding) {
-      this.#res.addTrailers(entries.map(([name, value]) => [name, String(value)] as const) as [string, string][])
+    if (entries.length > 0 && (this.#res.chunkedEncoding || isHttp2(this.#req))) {
+      this.#res.addTrailers(Object.fromEntries(entries.map(([name, value]) => [name, String(value)])))
     }
     this.#close()
-    endResponse(this.#res)
+    endResponse(this.#res, this.#whole)
   }
 
   onFailure(attempt: Attempt, error: ProxyError): void {
@@ -294,25 +318,7 @@ export class Exchange implements AttemptHost {
     this.#close()
     this.#attempt?.abandon(error)
     this.#stop?.abort(error)
-    contextOf(this.#req).error = error
-    this.#report(error)
-
-    if (this.#res.headersSent) {
-      this.#res.destroy()
-      return
-    }
-    if (error.retryAfter !== undefined && Number.isFinite(error.retryAfter)) {
-      this.#res.setHeader('retry-after', Math.max(1, Math.ceil(error.retryAfter / 1_000)))
-    }
-    problem(this.#res, error.status === 499 ? 400 : error.status, { detail: error.message, code: error.code })
-  }
-
-  #report(error: ProxyError): void {
-    try {
-      this.#plan.onError?.(error, this.#req)
-    } catch (thrown) {
-      process.emitWarning(thrown instanceof Error ? thrown : new Error(String(thrown)))
-    }
+    answerFailure(this.#res, error, this.#plan.onError)
   }
 
   #close(): void {
@@ -320,14 +326,19 @@ export class Exchange implements AttemptHost {
     this.#cancelTotal?.()
     this.#body?.stop()
     this.#stopCollecting?.()
-    this.#res.off('close', this.#onClose).off('drain', this.#onDrain)
   }
 
-  readonly #onClose = (): void => {
-    this.#fail(new ProxyError('client-gone', this.#attempt?.phase ?? 'request'))
+  /** The response has ended, one way or the other: if it was not by us, then by the client. */
+  over(): void {
+    if (!this.#over) this.#fail(new ProxyError('client-gone', this.#attempt?.phase ?? 'request'))
   }
+}
 
-  readonly #onDrain = (): void => {
-    this.#attempt?.resume()
-  }
+/** The Host follows the instance, where instances differ in it. */
+export function headersFor(headers: readonly string[], { host }: Pick, { preserveHost }: Forwarding): string[] {
+  return host === undefined || preserveHost ? (headers as string[]) : ['host', host, ...headers.slice(2)]
+}
+
+function flush(exchange: Exchange): void {
+  exchange.flush()
 }

@@ -22,8 +22,8 @@ test('a config says only what exists', () => {
 
   // @ts-expect-error a route without an upstream
   ;({ path: '/a' }) satisfies RouteConfig
-  // @ts-expect-error there are no WebSockets yet
-  ;({ ...route, websocket: true }) satisfies RouteConfig
+  // @ts-expect-error a protocol that is not there
+  ;({ ...route, webtransport: true }) satisfies RouteConfig
   // @ts-expect-error authentication is asked from a verifier by its name
   ;({ ...route, auth: true }) satisfies RouteConfig
   // @ts-expect-error a limit without a window

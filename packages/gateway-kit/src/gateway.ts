@@ -1,22 +1,35 @@
 /// <reference lib="esnext.disposable" preserve="true" />
-import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
+import { type IncomingMessage, type Server, ServerResponse } from 'node:http'
+import type { Socket } from 'node:net'
+import type { Duplex } from 'node:stream'
 import { type CircuitBreaker, circuitBreaker } from '@msx/circuit-breaker'
 import type { Agent, Dispatcher } from 'undici'
 import { clientAddress, type TrustConfig, trustsPeer } from './address.js'
 import { authenticate } from './authenticate.js'
 import type { Verify } from './claims.js'
-import { answerClientError } from './client-error.js'
 import { after, type Clock, systemClock } from './clock.js'
-import { type GatewayConfig, type RateLimitPolicy, type RouteConfig, routeId, withDefaults } from './config.js'
+import {
+  type GatewayConfig,
+  type GatewayLimits,
+  type HealthConfig,
+  type RateLimitPolicy,
+  type RouteConfig,
+  routeId,
+  withDefaults,
+} from './config.js'
 import { checkConfig } from './config-check.js'
-import { contextOf } from './context.js'
+import { contextOf, type RequestContext, setTold, whenOver } from './context.js'
 import { cors } from './cors.js'
+import { hasBody } from './ending.js'
 import { ProxyError } from './errors.js'
 import { Exchange } from './exchange.js'
 import { lowerCaseRules } from './headers.js'
+import { closeAfter, hostOf } from './http2.js'
+import { InFlight } from './in-flight.js'
 import { checkOption, duration } from './internal/checks.js'
 import { gcra } from './limit/gcra.js'
 import type { RateLimiter } from './limit/limiter.js'
+import { type Certificates, createListener, type Listener, readCertificates } from './listener.js'
 import { createObserver, type PrometheusClient } from './metrics.js'
 import { compose, type Middleware } from './middleware.js'
 import { capture, parsePattern } from './pattern.js'
@@ -25,13 +38,15 @@ import { createAgent, createForwarding, createVia, withQuery } from './proxy.js'
 import { isPolicyName, rateLimit } from './rate-limit.js'
 import { refuse } from './refusal.js'
 import { assignRequestId } from './request-id.js'
-import { type AccessLogEntry, logWhenOver } from './request-log.js'
+import { type AccessLog, checkLog, createLogger } from './request-log.js'
 import { compileRewrite } from './rewrite.js'
 import { createRouter, type Router } from './router.js'
+import { refuseLoad, Shedder } from './shed.js'
 import { inspect, isConnectionRefused, type Target } from './target.js'
 import type { Telemetry } from './telemetry.js'
 import { resolveTimeouts } from './timeouts.js'
-import type { Finder } from './upstream.js'
+import { opensWebSocket, Tunnel } from './tunnel.js'
+import { type Finder, fromTargets, type Upstream } from './upstream.js'
 
 /** What a gateway works with; the config refers to it by name. */
 export interface GatewayDeps<R = never> {
@@ -47,8 +62,8 @@ export interface GatewayDeps<R = never> {
   readonly metrics?: { readonly client: PrometheusClient<R>; readonly registry: R } | undefined
   /** Traces and times every request: `openTelemetry()` of `@msx/gateway-kit/opentelemetry`. */
   readonly telemetry?: Telemetry | undefined
-  /** Gets one entry per request; see `requestLog`. */
-  readonly log?: ((entry: AccessLogEntry) => void) | undefined
+  /** Gets one entry per request, or a line of JSON if it is a stream; see `requestLog`. */
+  readonly log?: AccessLog | undefined
   readonly clock?: Clock | undefined
 }
 
@@ -60,15 +75,27 @@ export interface Gateway extends AsyncDisposable {
   readonly handler: Middleware
   /**
    * Puts another config in the place of this one, as a whole or not at all. Breakers and limiters of routes whose id
-   * and settings stay are kept; requests under way finish by the old config. `changed` puts other verifiers, limiters,
-   * transcoders or discovery in the place of the ones there were.
+   * and settings stay are kept, and so are connections; requests under way finish by the old config. Certificates are
+   * read again. Where it listens and what connections are limited to stays as it was. `changed` puts other verifiers,
+   * limiters, transcoders or discovery in the place of the ones there were.
    */
   reload(config: GatewayConfig, changed?: NamedDeps): void
+  /**
+   * For the `upgrade` event of a server of your own: opens WebSockets on routes with `websocket: true`. What asks for
+   * something else is served as if it had not asked, and the connection ends with the answer.
+   */
+  upgrade(req: IncomingMessage, socket: Duplex, head: Buffer): void
   /** Starts a server. Default port and host: the config's `listen`, else any free port on all interfaces. */
   listen(port?: number, host?: string): Promise<Server>
-  /** Takes no more, lets requests under way finish for `timeout` ms (default 10_000), then cuts them. */
-  close(options?: { readonly timeout?: number | undefined }): Promise<void>
+  /**
+   * Says that it is not ready, serves on for `delay` ms (default 0) until whoever balances has noticed, takes no more,
+   * lets requests under way finish for `timeout` ms (default 10_000), then cuts them.
+   */
+  close(options?: { readonly delay?: number | undefined; readonly timeout?: number | undefined }): Promise<void>
 }
+
+/** How long the last bytes of the last answers may take to leave, in milliseconds. */
+const LAST_BYTES = 500
 
 interface Route {
   readonly id: string
@@ -78,12 +105,17 @@ interface Route {
   readonly guards: Middleware
   /** Whether the route answers preflight requests. */
   readonly cors: boolean
+  readonly priority: number
   forward(req: IncomingMessage, res: ServerResponse, target: Target): void
 }
 
 interface Table {
   readonly router: Router<Route>
   readonly trust: TrustConfig
+  readonly shedder: Shedder | undefined
+  readonly health: HealthConfig
+  readonly certificates: Certificates | undefined
+  readonly websockets: boolean
 }
 
 /** What a route keeps over a reload, and the settings it was made from. */
@@ -108,13 +140,18 @@ export function createGateway<R = never>(config: GatewayConfig, given: GatewayDe
   const dispatcher: Dispatcher = deps.dispatcher ?? owned!
   const via = createVia()
   const observe = deps.metrics === undefined ? undefined : createObserver(deps.metrics)
-  const servers = new Set<Server>()
-  const underWay = new Set<ServerResponse>()
+  checkOption('createGateway', 'deps.log', deps.log, checkLog)
+  const log = deps.log === undefined ? undefined : createLogger(deps.log)
+  const listeners = new Set<Listener>()
+  const tunnels = new Set<Tunnel>()
+  const underWay = new InFlight()
   let breakers = new Map<string, Kept<CircuitBreaker>>()
   let limiters = new Map<string, Kept<RateLimiter>>()
+  let shedder: Kept<Shedder> | undefined
   let current = config
   let table = build(config)
   let closing: Promise<void> | undefined
+  let closed = false
   let onIdle: (() => void) | undefined
 
   function build(next: GatewayConfig): Table {
@@ -127,17 +164,36 @@ export function createGateway<R = never>(config: GatewayConfig, given: GatewayDe
     const nextBreakers = new Map<string, Kept<CircuitBreaker>>()
     const nextLimiters = new Map<string, Kept<RateLimiter>>()
     const trust = next.trust ?? false
-    const routes = next.routes.map((route) =>
-      createRoute(withDefaults(route, next.defaults), trust, nextBreakers, nextLimiters),
+    const configs = next.routes.map((route) => withDefaults(route, next.defaults))
+    const named = new Map(
+      Object.entries(next.upstreams ?? {}).map(([name, { targets }]) => [name, fromTargets(targets)]),
     )
+    const routes = configs.map((route) => createRoute(route, named, trust, nextBreakers, nextLimiters))
+    const built: Table = {
+      router: createRouter(routes),
+      trust,
+      shedder: shedderOf(next.limits),
+      health: next.health ?? {},
+      certificates: next.listen?.tls === undefined ? undefined : readCertificates(next.listen.tls),
+      websockets: configs.some(({ websocket }) => websocket === true),
+    }
 
     breakers = nextBreakers
     limiters = nextLimiters
-    return { router: createRouter(routes), trust }
+    return built
+  }
+
+  function shedderOf({ inFlight, utilisation = false }: GatewayLimits = {}): Shedder | undefined {
+    if (inFlight === undefined && utilisation === false) return undefined
+
+    const settings = { inFlight, utilisation }
+    if (!same(shedder?.settings, settings)) shedder = { thing: new Shedder('limits', { ...settings, clock }), settings }
+    return shedder!.thing
   }
 
   function createRoute(
     route: RouteConfig,
+    named: ReadonlyMap<string, Upstream>,
     trust: TrustConfig,
     nextBreakers: Map<string, Kept<CircuitBreaker>>,
     nextLimiters: Map<string, Kept<RateLimiter>>,
@@ -147,7 +203,7 @@ export function createGateway<R = never>(config: GatewayConfig, given: GatewayDe
     const forwarding =
       route.grpc === undefined
         ? createForwarding(
-            route.upstream,
+            named.get(route.upstream) ?? route.upstream,
             { ...route, breaker, trust, discovery: deps.discovery, clock },
             dispatcher,
             via,
@@ -164,13 +220,23 @@ export function createGateway<R = never>(config: GatewayConfig, given: GatewayDe
       methods: route.methods,
       guards: compose(...guardsOf(route, id, nextLimiters)),
       cors: route.cors !== undefined && route.cors !== false,
+      priority: route.priority ?? 0,
       forward(req, res, target) {
         const path = rewrite === undefined ? target.path : rewrite(target.path, () => capture(pattern, target.path))
         const rewritten = withQuery(path, target)
+        const { upgrade } = contextOf(req)
         if (forwarding === undefined) transcodeWith(transcoder!, req, res, route, rewritten, breaker)
-        else new Exchange(req, res, forwarding, rewritten).run()
+        else if (upgrade !== undefined && route.websocket === true && opensWebSocket(req)) {
+          openTunnel(new Tunnel(req, res, upgrade, forwarding, rewritten), req, res)
+        } else new Exchange(req, res, forwarding, rewritten).run()
       },
     }
+  }
+
+  function openTunnel(tunnel: Tunnel, req: IncomingMessage, res: ServerResponse): void {
+    tunnels.add(tunnel)
+    whenOver(req, res, () => tunnels.delete(tunnel))
+    void tunnel.run()
   }
 
   function breakerOf(
@@ -232,22 +298,31 @@ export function createGateway<R = never>(config: GatewayConfig, given: GatewayDe
   const answer: Middleware = function gateway(req, res) {
     if (isConnectionRefused(req)) return
 
-    track(res)
-    const { router, trust } = table
+    const { router, trust, shedder, health } = table
     const context = contextOf(req)
+    context.told = []
+    if (context.flight === undefined) {
+      context.flight = underWay.add(res)
+      whenOver(req, res, untrack)
+    }
     context.address = clientAddress(req, trust)
     assignRequestId(req, res, trustsPeer(req, trust))
-    observe?.(req, res)
-    if (deps.log !== undefined) logWhenOver(req, res, deps.log)
+    if (observe !== undefined) whenOver(req, res, observe)
+    if (log !== undefined) whenOver(req, res, log)
 
-    if (closing !== undefined) res.setHeader('connection', 'close')
+    if (closed) closeAfter(res)
     const target = inspect(req)
     if ('status' in target) {
       refuse(res, target)
       return
     }
 
-    const match = router.match(preflightOf(req, router, target) ?? req.method!, req.headers.host, target.path)
+    if (target.path === health.live || target.path === health.ready) {
+      answerHealth(req, res, target.path !== health.ready || closing === undefined)
+      return
+    }
+
+    const match = router.match(preflightOf(req, router, target) ?? req.method!, hostOf(req), target.path)
     if (match.kind === 'none') {
       problem(res, 404, { detail: 'Nothing is served under this path.' })
       return
@@ -260,6 +335,11 @@ export function createGateway<R = never>(config: GatewayConfig, given: GatewayDe
 
     const { route } = match
     context.route = route.path
+    // The one that asks is counted already.
+    if (shedder !== undefined && !shedder.admits(route.priority, underWay.size - 1)) {
+      refuseLoad(res)
+      return
+    }
     route.guards(req, res, (error) => {
       if (error === undefined) forward(route, req, res, target)
       else fail(res, error)
@@ -274,22 +354,26 @@ export function createGateway<R = never>(config: GatewayConfig, given: GatewayDe
           telemetry.trace(req, res, () => answer(req, res, next))
         }
 
-  function track(res: ServerResponse): void {
-    underWay.add(res)
-    res.once('close', () => {
-      underWay.delete(res)
-      if (underWay.size === 0) onIdle?.()
-    })
+  function untrack(_req: IncomingMessage, _res: ServerResponse, { flight }: RequestContext): void {
+    underWay.remove(flight!)
+    if (underWay.size === 0) onIdle?.()
   }
 
-  async function shutDown(timeout: number): Promise<void> {
-    const stopped = [...servers].map((server) => new Promise<void>((resolve) => server.close(() => resolve())))
-    for (const server of servers) server.closeIdleConnections()
+  async function shutDown(delay: number, timeout: number): Promise<void> {
+    if (delay > 0) await new Promise<void>((resolve) => after(clock, delay, resolve))
+
+    closed = true
+    const stopped = [...listeners].map((listener) => listener.close())
     await idle(timeout)
 
-    for (const res of underWay) res.destroy()
-    for (const server of servers) server.closeAllConnections()
+    underWay.destroyAll()
+    for (const tunnel of tunnels) tunnel.cut()
+    for (const listener of listeners) listener.closeIdle()
+    const cut = setTimeout(() => {
+      for (const listener of listeners) listener.destroy()
+    }, LAST_BYTES)
     await Promise.all(stopped)
+    clearTimeout(cut)
     await owned?.destroy()
   }
 
@@ -308,6 +392,7 @@ export function createGateway<R = never>(config: GatewayConfig, given: GatewayDe
 
   return {
     handler,
+    upgrade,
     reload(next, changed = {}) {
       const before = deps
       deps = { ...deps, ...changed }
@@ -318,13 +403,19 @@ export function createGateway<R = never>(config: GatewayConfig, given: GatewayDe
         throw error
       }
       current = next
+      for (const listener of listeners) {
+        if (table.certificates !== undefined) listener.use(table.certificates)
+        listener.takeUpgrades(table.websockets)
+      }
     },
     async listen(port = current.listen?.port ?? 0, host = current.listen?.host) {
-      const server = createServer((req, res) => handler(req, res, () => problem(res, 404)))
-      // Node hands these to nobody else, and would hang up without a word.
-      server.on('connect', (_req, socket) => socket.end(connectRefusal))
-      server.on('clientError', answerClientError)
-      servers.add(server)
+      const listener = createListener(current.listen ?? {}, table.certificates, current.limits ?? {}, {
+        onRequest: (req, res) => handler(req, res, () => problem(res, 404)),
+        onUpgrade: upgrade,
+      })
+      const { server } = listener
+      listener.takeUpgrades(table.websockets)
+      listeners.add(listener)
       await new Promise<void>((resolve, reject) => {
         server.once('error', reject)
         server.listen(port, host, () => {
@@ -338,15 +429,41 @@ export function createGateway<R = never>(config: GatewayConfig, given: GatewayDe
     [Symbol.asyncDispose]: () => close(),
   }
 
-  function close({ timeout = 10_000 }: { readonly timeout?: number | undefined } = {}): Promise<void> {
+  function close({
+    delay = 0,
+    timeout = 10_000,
+  }: {
+    readonly delay?: number | undefined
+    readonly timeout?: number | undefined
+  } = {}): Promise<void> {
+    checkOption('close', 'delay', delay, duration)
     checkOption('close', 'timeout', timeout, duration)
-    closing ??= shutDown(timeout)
+    closing ??= shutDown(delay, timeout)
     return closing
+  }
+
+  function upgrade(req: IncomingMessage, socket: Duplex, head: Buffer): void {
+    socket.on('error', () => socket.destroy())
+    const res = new ServerResponse(req)
+    // Node reads no further requests from a connection whose socket it has given away.
+    res.shouldKeepAlive = false
+    res.assignSocket(socket as Socket)
+    res.once('finish', () => socket.end(() => socket.destroy()))
+    if (hasBody(req)) {
+      refuse(res, { status: 400, detail: 'A request for another protocol cannot have a body.' })
+      return
+    }
+
+    contextOf(req).upgrade = { socket, head }
+    handler(req, res, () => problem(res, 404))
   }
 }
 
-const connectRefusal =
-  'HTTP/1.1 405 Method Not Allowed\r\nAllow: DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT\r\nConnection: close\r\nContent-Length: 0\r\n\r\n'
+function answerHealth(req: IncomingMessage, res: ServerResponse, well: boolean): void {
+  contextOf(req).route = 'health'
+  res.writeHead(well ? 200 : 503, { 'content-type': 'application/json', 'cache-control': 'no-store' })
+  res.end(req.method === 'HEAD' ? undefined : JSON.stringify({ status: well ? 'up' : 'closing' }))
+}
 
 function forward(route: Route, req: IncomingMessage, res: ServerResponse, target: Target): void {
   try {
@@ -361,7 +478,7 @@ function preflightOf(req: IncomingMessage, router: Router<Route>, target: Target
   const asked = req.headers['access-control-request-method']
   if (req.method !== 'OPTIONS' || asked === undefined || req.headers.origin === undefined) return undefined
 
-  const match = router.match(asked, req.headers.host, target.path)
+  const match = router.match(asked, hostOf(req), target.path)
   return match.kind === 'found' && match.route.cors ? asked : undefined
 }
 
@@ -382,6 +499,7 @@ function transcodeWith(
     breaker,
     headers: lowerCaseRules(route.headers?.response),
   }
+  setTold(res)
   transcoder(req, res, (error) => {
     if (error === undefined) problem(res, 404, { detail: 'Nothing is served under this path.' })
     else fail(res, error)

@@ -1,6 +1,8 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { clientAddress, forwardedFor, peerAddress, type TrustConfig, trustsPeer } from './address.js'
-import { contextOf } from './context.js'
+import type { ResponseHeaders } from './attempt.js'
+import { contextOf, setTold } from './context.js'
+import { hostOf, isHttp2 } from './http2.js'
 
 /** What a route changes in headers: a text sets, null removes, and a name with a plus (`+x-tag`) adds to what is there. */
 export interface HeaderRules {
@@ -23,12 +25,16 @@ const hopByHop = new Set([
   'http2-settings',
 ])
 
+/** Most names are told apart by their length, which spares them the lower case. */
+const hopByHopLengths = new Set([...hopByHop].map((name) => name.length))
+
 /** What a `Connection` header cannot take away: a client must not be able to strip what the gateway relies on. */
 const notNominable =
   /^(?:host|content-length|content-type|authorization|cookie|set-cookie|cache-control|via|forwarded|x-forwarded-.*|x-real-ip|x-request-id|x-user-.*|traceparent|tracestate|idempotency-key)$/
 
-/** Set by the gateway, so that what a client sends under these names never arrives. */
-const ours = new Set([
+/** What does not go to the upstream as it came: it ends here, or the gateway says it itself. */
+const notForwarded = new Set([
+  ...hopByHop,
   'host',
   'expect',
   'via',
@@ -69,24 +75,30 @@ export function requestHeaders(
   for (let index = 0; index < raw.length; index += 2) {
     const name = raw[index]!
     const lower = name.toLowerCase()
-    if (hopByHop.has(lower) || ours.has(lower) || lower.startsWith(':')) continue
+    if (notForwarded.has(lower) || lower.startsWith(':')) continue
     if (isIdentity(lower) || dropped?.has(lower)) continue
     if (lower === 'x-request-id' && context.requestId !== undefined) continue
     if (rules !== undefined && Object.hasOwn(rules, lower)) continue
+    if (lower === 'cookie' && isHttp2(req)) continue
     if (bodyLength !== undefined && (lower === 'content-length' || lower === 'content-encoding')) continue
 
     headers.push(name, raw[index + 1]!)
   }
 
+  // HTTP/2 may cut a cookie in pieces, HTTP/1.1 may not (RFC 9113, 8.2.3).
+  const { cookie } = req.headers
+  if (cookie !== undefined && isHttp2(req) && rules?.['cookie'] === undefined) headers.push('cookie', cookie)
   if (bodyLength !== undefined) headers.push('content-length', String(bodyLength))
   pushForwarded(headers, req, trust)
   const before = req.headers['via']
-  const hop = `${req.httpVersion} ${via}`
+  const hop = `${req.httpVersionMajor === 2 ? '2' : req.httpVersion} ${via}`
   headers.push('via', before === undefined ? hop : `${before}, ${hop}`)
 
   if (context.requestId !== undefined) headers.push('x-request-id', context.requestId)
-  for (const [name, value] of Object.entries(context.identity?.headers ?? {})) headers.push(name, value)
-  for (const [name, value] of Object.entries(rules ?? {})) if (value !== null) headers.push(ruled(name), value)
+  if (context.identity !== undefined) {
+    for (const [name, value] of Object.entries(context.identity.headers)) headers.push(name, value)
+  }
+  pushRules(headers, rules)
 
   return headers
 }
@@ -96,11 +108,11 @@ function pushForwarded(headers: string[], req: IncomingMessage, trust: TrustConf
   const peer = peerAddress(req)
   const trusted = trustsPeer(req, trust)
   const chain = trusted ? [...forwardedFor(req).filter((entry) => entry !== ''), peer] : [peer]
-  const proto = 'encrypted' in req.socket && req.socket.encrypted === true ? 'https' : 'http'
+  const proto = (req.socket as { encrypted?: boolean }).encrypted === true ? 'https' : 'http'
   const told = trusted
     ? { host: one(req.headers['x-forwarded-host']), proto: one(req.headers['x-forwarded-proto']) }
     : {}
-  const host = told.host ?? req.headers.host
+  const host = told.host ?? hostOf(req)
 
   headers.push('x-forwarded-for', chain.join(', '))
   if (host !== undefined) headers.push('x-forwarded-host', host)
@@ -126,45 +138,62 @@ function nominated(connection: string | undefined): Set<string> | undefined {
   return names.length === 0 ? undefined : new Set(names)
 }
 
-/** The raw headers of an upstream's response as strings. */
-export function rawPairs(raw: unknown): string[] {
-  if (!Array.isArray(raw)) return []
+/** What a route's rules set; what they remove was left out before. */
+function pushRules(headers: string[], rules: HeaderRules['response']): void {
+  if (rules === undefined) return
 
-  return raw.flatMap((item: unknown) => {
-    if (Array.isArray(item)) return [item.map(text).join(', ')]
-    return [text(item)]
-  })
+  for (const [name, value] of Object.entries(rules)) if (value !== null) headers.push(ruled(name), value)
 }
-
-const text = (item: unknown): string => (Buffer.isBuffer(item) ? item.toString('latin1') : String(item))
 
 /** Where both have something to say, both are heard. */
 const combined = new Set(['vary', 'set-cookie', 'link', 'server-timing'])
 
+/** The head of an upstream's response: by lower-case name, and as received. */
+export interface ReceivedHead {
+  readonly status: number
+  readonly headers: ResponseHeaders
+  readonly raw: unknown
+}
+
 /**
- * Sends the status and the headers of an upstream's response to the client. What the gateway itself has already set
+ * Sends the status and the headers of an upstream's response to the client. What the gateway itself has already said
  * (its request id, its limits, its CORS) stands; `Vary` and the like are added up. Throws, and leaves the response as
  * it was, when a header is not valid.
  */
 export function sendHead(
   res: ServerResponse,
-  status: number,
-  pairs: readonly string[],
+  head: ReceivedHead,
   rules: HeaderRules['response'],
   close: boolean,
 ): void {
-  const names = res.getHeaderNames()
-  const own = names.length === 0 ? undefined : new Set(names)
-  const headers = passedOn(pairs, own, rules)
-  for (const [name, value] of Object.entries(rules ?? {})) if (value !== null) headers.push(ruled(name), value)
-  if (close && own?.has('connection') !== true) headers.push('connection', 'close')
-
-  if (own === undefined) {
-    res.writeHead(status, headers)
+  // Node's HTTP/2 keeps only the last of several equal names in a list.
+  if (res.getHeaderNames().length > 0 || isHttp2(res.req)) {
+    setTold(res)
+    sendPieces(res, head, rules, close)
     return
   }
 
-  // Given a list, Node 20 would keep only the last of several equal names once a header has been set one by one.
+  const told = contextOf(res.req).told ?? nothing
+  const headers = passedOn(head, told, rules)
+  for (let index = 0; index < told.length; index += 2) {
+    const name = told[index]!
+    if (rules === undefined || !Object.hasOwn(rules, name.toLowerCase())) headers.push(name, told[index + 1]!)
+  }
+  pushRules(headers, rules)
+  if (close && !tells(told, 'connection')) headers.push('connection', 'close')
+  res.writeHead(head.status, headers)
+}
+
+const nothing: readonly string[] = []
+
+/** Given a list, Node 20 would keep only the last of several equal names once a header has been set one by one. */
+function sendPieces(res: ServerResponse, head: ReceivedHead, rules: HeaderRules['response'], close: boolean): void {
+  const own = new Set(res.getHeaderNames())
+  const told = [...own].flatMap((name) => [name, ''])
+  const headers = passedOn(head, told, rules)
+  pushRules(headers, rules)
+  if (close && !own.has('connection') && !isHttp2(res.req)) headers.push('connection', 'close')
+
   try {
     for (const name of Object.keys(rules ?? {})) res.removeHeader(name)
     for (let index = 0; index < headers.length; index += 2) res.appendHeader(headers[index]!, headers[index + 1]!)
@@ -172,42 +201,45 @@ export function sendHead(
     for (const name of res.getHeaderNames()) if (!own.has(name)) res.removeHeader(name)
     throw error
   }
-  res.writeHead(status)
+  res.writeHead(head.status)
 }
 
-function passedOn(
-  pairs: readonly string[],
-  own: ReadonlySet<string> | undefined,
+/** The upstream's headers that go on to the client, in one pass over what was received. */
+export function passedOn(
+  { headers: { connection }, headers: received, raw }: ReceivedHead,
+  told: readonly string[],
   rules: HeaderRules['response'],
 ): string[] {
-  const dropped = nominated(valuesOf(pairs, 'connection'))
+  const dropped = nominated(typeof connection === 'object' ? connection.join(',') : connection)
   const headers: string[] = []
 
+  // A dispatcher of somebody's own may have nothing raw to give.
+  const pairs: readonly unknown[] = Array.isArray(raw) ? raw : Object.entries(received).flat()
   for (let index = 0; index < pairs.length; index += 2) {
-    const name = pairs[index]!
-    const lower = name.toLowerCase()
-    if (hopByHop.has(lower) || dropped?.has(lower)) continue
-    if (rules !== undefined && Object.hasOwn(rules, lower)) continue
-    if (own?.has(lower) && !combined.has(lower)) continue
+    const name = text(pairs[index])
+    if (hopByHopLengths.has(name.length) && hopByHop.has(name.toLowerCase())) continue
+    if (tells(told, name) && !combined.has(name.toLowerCase())) continue
+    if (dropped?.has(name.toLowerCase())) continue
+    if (rules !== undefined && Object.hasOwn(rules, name.toLowerCase())) continue
 
-    headers.push(name, pairs[index + 1]!)
+    const value = pairs[index + 1]
+    if (Array.isArray(value)) for (const one of value) headers.push(name, text(one))
+    else headers.push(name, text(value))
   }
   return headers
 }
 
-/** All values under a name, joined; undefined when there is none. */
-export function valuesOf(pairs: readonly string[], name: string): string | undefined {
-  let values: string | undefined
-  for (let index = 0; index < pairs.length; index += 2) {
-    if (pairs[index]!.length !== name.length || pairs[index]!.toLowerCase() !== name) continue
-
-    values = values === undefined ? pairs[index + 1]! : `${values}, ${pairs[index + 1]}`
+function tells(told: readonly string[], name: string): boolean {
+  for (let index = 0; index < told.length; index += 2) {
+    const own = told[index]!
+    if (own.length === name.length && own.toLowerCase() === name.toLowerCase()) return true
   }
-  return values
+  return false
 }
 
 /** The name a rule is about. */
 export const ruled = (name: string): string => (name.startsWith('+') ? name.slice(1) : name)
+const text = (item: unknown): string => (Buffer.isBuffer(item) ? item.toString('latin1') : String(item))
 
 /** The same rules under lower-case names. */
 export function lowerCaseRules(

@@ -11,7 +11,16 @@ export type { AuthenticateOptions } from './authenticate.js'
 export { authenticate, authOf } from './authenticate.js'
 export type { Claims, Verify } from './claims.js'
 export type { Clock } from './clock.js'
-export type { AuthPolicy, GatewayConfig, RateLimitPolicy, RouteConfig } from './config.js'
+export type {
+  AuthPolicy,
+  GatewayConfig,
+  GatewayLimits,
+  HealthConfig,
+  RateLimitPolicy,
+  RouteConfig,
+  UpstreamConfig,
+  UpstreamTarget,
+} from './config.js'
 export type { CorsOptions } from './cors.js'
 export { cors } from './cors.js'
 export type { ConfigIssue, ProxyErrorCode, ProxyErrorKind, ProxyPhase } from './errors.js'
@@ -25,6 +34,7 @@ export { gcra } from './limit/gcra.js'
 export type { Decision, LocalRateLimiter, RateLimiter } from './limit/limiter.js'
 export type { SlidingWindowOptions } from './limit/sliding-window.js'
 export { slidingWindow } from './limit/sliding-window.js'
+export type { Certificate, ConnectionLimits, ListenConfig, TlsConfig } from './listener.js'
 export type { MetricsOptions, PrometheusClient } from './metrics.js'
 export { metrics } from './metrics.js'
 export type { Middleware, Next } from './middleware.js'
@@ -38,10 +48,12 @@ export type { RateLimitOptions } from './rate-limit.js'
 export { rateLimit } from './rate-limit.js'
 export type { RequestIdOptions } from './request-id.js'
 export { requestId } from './request-id.js'
-export type { AccessLogEntry, RequestLogOptions } from './request-log.js'
+export type { AccessLog, AccessLogEntry, LineStream, RequestLogOptions } from './request-log.js'
 export { requestLog } from './request-log.js'
 export type { ProxyRetry } from './retrying.js'
 export type { Rewrite } from './rewrite.js'
+export type { ShedOptions } from './shed.js'
+export { shed } from './shed.js'
 export type { Telemetry } from './telemetry.js'
 export type { Timeouts } from './timeouts.js'
 export type { Finder } from './upstream.js'

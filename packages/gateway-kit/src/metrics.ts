@@ -1,6 +1,5 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
-import { systemClock } from './clock.js'
-import { contextOf } from './context.js'
+import { contextOf, type RequestContext, whenOver } from './context.js'
 import { isRecord } from './internal/checks.js'
 import type { Middleware } from './middleware.js'
 import { statusOf } from './request-log.js'
@@ -42,7 +41,7 @@ export function metrics<R>(options: MetricsOptions<R>): Middleware {
   const observe = createObserver(options)
 
   return function measureRequest(req, res, next) {
-    observe(req, res)
+    whenOver(req, res, observe)
     next()
   }
 }
@@ -52,7 +51,7 @@ export function createObserver<R>({
   registry,
   route = routeOf,
   buckets = defaultBuckets,
-}: MetricsOptions<R>): (req: IncomingMessage, res: ServerResponse) => void {
+}: MetricsOptions<R>): (req: IncomingMessage, res: ServerResponse, context: RequestContext) => void {
   if (!isRecord(client) && typeof client !== 'function') {
     throw new TypeError('metrics: client must be prom-client or @prometheus-io/client')
   }
@@ -67,14 +66,11 @@ export function createObserver<R>({
     ...labels,
   })
 
-  return (req, res) => {
-    const start = systemClock.now()
-    res.once('close', () => {
-      const method = methods.has(req.method!) ? req.method! : 'OTHER'
-      const row = { method, route: route(req), status: String(statusOf(res)) }
-      total.inc(row)
-      duration.observe(row, (systemClock.now() - start) / 1_000)
-    })
+  return (req, res, context) => {
+    const method = methods.has(req.method!) ? req.method! : 'OTHER'
+    const row = { method, route: route(req), status: String(statusOf(res)) }
+    total.inc(row)
+    duration.observe(row, (performance.now() - context.arrived) / 1_000)
   }
 }
 

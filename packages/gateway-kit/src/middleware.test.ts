@@ -204,6 +204,47 @@ describe('requestLog', () => {
     expect((await logged.promise).status).toBe(499)
   })
 
+  test('a stream gets a line of JSON for each request, several in one write', async () => {
+    const written: string[] = []
+    const both = signalled()
+    const stream = {
+      write(text: string) {
+        written.push(text)
+        if (written.join('').split('\n').length === 3) both.fire()
+      },
+    }
+    const { url } = await serve(compose(requestLog({ log: stream }), ok))
+
+    await Promise.all([fetch(`${url}/a?b`), fetch(`${url}/"c"`)])
+    await both.promise
+
+    const lines = written.join('').trimEnd().split('\n')
+    const paths = lines.map((line) => (JSON.parse(line) as AccessLogEntry).path)
+    expect(paths.sort()).toEqual(['/%22c%22', '/a'])
+  })
+
+  test('a stream that takes nothing is not filled without end, and how much was dropped is said', async () => {
+    const warned = vi.spyOn(process, 'emitWarning').mockImplementation(() => {})
+    const written = signalled<string>()
+    const stream = { writableLength: 16_777_217, write: written.fire }
+    const { url } = await serve(compose(requestLog({ log: stream }), ok))
+
+    await fetch(`${url}/lost`)
+    await fetch(`${url}/lost`)
+    await vi.waitFor(async () => {
+      stream.writableLength = 0
+      await fetch(`${url}/kept`)
+      expect(warned).toHaveBeenCalledWith(expect.stringMatching(/2 entries were dropped/))
+    })
+
+    expect(await written.promise).not.toContain('lost')
+    warned.mockRestore()
+  })
+
+  test.each([[null], ['stdout'], [{}]])('refuses log %j', (log) => {
+    expect(() => requestLog({ log: log as never })).toThrow('log must be a function or a stream')
+  })
+
   test('a log that throws does not break the request', async () => {
     const warned = vi.spyOn(process, 'emitWarning').mockImplementation(() => {})
     const { url } = await serve(

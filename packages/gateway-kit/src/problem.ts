@@ -1,5 +1,7 @@
 import { type ServerResponse, STATUS_CODES } from 'node:http'
+import { setTold } from './context.js'
 import { endResponse, leavesMuchUnread } from './ending.js'
+import { closeAfter, cut, isHttp2 } from './http2.js'
 
 /** The members of an RFC 9457 problem; more may be added. */
 export interface ProblemDetails {
@@ -28,14 +30,17 @@ export function problem(res: ServerResponse, status: number, fields: ProblemDeta
     throw new TypeError(`problem: status must be between 400 and 599, got ${String(status)}`)
   }
   if (res.headersSent) {
-    if (!res.writableEnded) res.destroy()
+    if (!res.writableEnded) cut(res)
     return
   }
 
+  setTold(res)
   const body = Buffer.from(JSON.stringify(problemDocument(res, status, fields)))
 
   // Who did not send in time is not waited for again (RFC 9110, 15.5.9).
-  if (status === 408 || leavesMuchUnread(res.req)) res.setHeader('connection', 'close')
+  if (status === 408 || leavesMuchUnread(res.req)) closeAfter(res)
+  // A head that was not valid may have left its own.
+  if (!isHttp2(res.req)) res.statusMessage = ''
   // What a middleware in front had planned for the real answer describes another body.
   for (const name of ['content-encoding', 'etag', 'last-modified', 'accept-ranges', 'transfer-encoding']) {
     res.removeHeader(name)

@@ -1,4 +1,5 @@
 import { request } from 'node:http'
+import { Agent } from 'undici'
 import { describe, expect, test } from 'vitest'
 import type { ProxyError } from './errors.js'
 import { type Echoed, echo, raw, serve, startTcp, startUpstream } from './internal/test-servers.js'
@@ -251,6 +252,26 @@ describe('what the client sees', () => {
     expect(headers.get('x-frame-options')).toBe('DENY')
   })
 
+  test('a header that is not valid is a 502 with the reason of a 502', async () => {
+    const upstream = await startUpstream((_req, res) => void res.end())
+    const dispatcher = new Agent().compose(
+      (dispatch) => (options, handler) =>
+        dispatch(options, {
+          onRequestStart: (controller, context) => handler.onRequestStart?.(controller, context),
+          onResponseStart: (controller, _status, headers) => {
+            Object.assign(controller, { rawHeaders: ['x-bad', 'a\nb'] })
+            handler.onResponseStart?.(controller, 200, headers)
+          },
+          onResponseError: (controller, error) => handler.onResponseError?.(controller, error),
+        }),
+    )
+    const { port } = await front(upstream.url, { dispatcher })
+
+    const answer = await raw(port, 'GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n')
+    expect(answer).toMatch(/^HTTP\/1\.1 502 Bad Gateway\r\n/)
+    expect(answer).not.toMatch(/x-bad/i)
+  })
+
   test('what the gateway has set stands, and Vary is added up', async () => {
     const upstream = await startUpstream((_req, res) => {
       res.writeHead(200, ['vary', 'Accept', 'x-request-id', 'theirs', 'set-cookie', 'a=1', 'set-cookie', 'b=2']).end()
@@ -266,6 +287,34 @@ describe('what the client sees', () => {
     expect(headers.get('vary')).toBe('Origin, Accept')
     expect(headers.get('x-request-id')).toBe('ours')
     expect(headers.getSetCookie()).toEqual(['a=1', 'b=2'])
+  })
+
+  test.each([
+    ['of one byte', 1],
+    ['that fits into one write', 8_192],
+    ['that does not', 8_193],
+    ['that comes in many pieces', 300_000],
+  ])('every byte of a body %s', async (_what, length) => {
+    const body = Buffer.from(Array.from({ length }, (_, index) => (index * 7 + 13) % 256))
+    const upstream = await startUpstream((_req, res) => res.setHeader('content-length', length).end(body))
+    const { url } = await front(upstream.url)
+
+    expect(Buffer.from(await (await fetch(url)).arrayBuffer()).equals(body)).toBe(true)
+  })
+
+  test('one response after another on the same connection', async () => {
+    let count = 0
+    const upstream = await startUpstream((req, res) => {
+      count += 1
+      res.end(`${req.url} ${count}`)
+    })
+    const { port } = await front(upstream.url)
+
+    const get = (path: string, more = '') => `GET ${path} HTTP/1.1\r\nHost: a\r\n${more}\r\n`
+    const answer = await raw(port, get('/a') + get('/b') + get('/c', 'Connection: close\r\n'))
+
+    expect(answer.match(/\/[abc] \d/g)).toEqual(['/a 1', '/b 2', '/c 3'])
+    expect(answer.match(/HTTP\/1\.1 200 OK/g)).toHaveLength(3)
   })
 
   test('a response that ends with its connection ends so for the client too', async () => {

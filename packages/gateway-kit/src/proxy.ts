@@ -14,7 +14,7 @@ import { refuse } from './refusal.js'
 import { createRetryPlan, type ProxyRetry } from './retrying.js'
 import { inspect, isConnectionRefused, type Target } from './target.js'
 import { resolveTimeouts, type Timeouts } from './timeouts.js'
-import { checkUpstream, createUpstream, type Finder, isServiceName } from './upstream.js'
+import { checkUpstream, createUpstream, type Finder, isServiceName, type Upstream } from './upstream.js'
 
 export interface ProxyOptions {
   /** From the path that came to the path that goes; the query stays. */
@@ -94,7 +94,7 @@ export function createVia(): string {
 
 /** What stays the same from request to request. */
 export function createForwarding(
-  target: string,
+  target: string | Upstream,
   options: Omit<ProxyOptions, 'rewrite' | 'dispatcher' | 'via'>,
   dispatcher: Dispatcher,
   via: string,
@@ -102,7 +102,7 @@ export function createForwarding(
   const timeouts = resolveTimeouts(options.timeout)
 
   return {
-    upstream: createUpstream(target, options.discovery, timeouts.connect),
+    upstream: typeof target === 'string' ? createUpstream(target, options.discovery, timeouts.connect) : target,
     dispatcher,
     timeouts,
     retry: options.retry ? createRetryPlan(options.retry, options.clock ?? systemClock) : undefined,

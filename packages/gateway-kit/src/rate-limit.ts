@@ -1,6 +1,6 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { addressKey, peerAddress } from './address.js'
-import { contextOf } from './context.js'
+import { contextOf, tell } from './context.js'
 import { aFunction, checkOption } from './internal/checks.js'
 import type { Decision, RateLimiter } from './limit/limiter.js'
 import type { Middleware } from './middleware.js'
@@ -78,8 +78,8 @@ function announce(res: ServerResponse, name: string, window: number | undefined,
   const state = `"${name}";r=${decision.remaining};t=${Math.ceil(decision.resetAfter / 1_000)}`
 
   // A list: several limits on one route are all told.
-  res.appendHeader('RateLimit-Policy', policy)
-  res.appendHeader('RateLimit', state)
+  tell(res, 'RateLimit-Policy', policy)
+  tell(res, 'RateLimit', state)
 }
 
 function refuse(res: ServerResponse, name: string, { retryAfter }: Decision): void {

@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import type { IncomingMessage, ServerResponse } from 'node:http'
-import { contextOf } from './context.js'
+import { contextOf, tell } from './context.js'
 import type { Middleware } from './middleware.js'
 
 export interface RequestIdOptions {
@@ -21,10 +21,13 @@ const harmless = /^[\w.:+/=-]{1,128}$/
 
 export function assignRequestId(req: IncomingMessage, res: ServerResponse, trustInbound: boolean): void {
   const context = contextOf(req)
-  if (context.requestId === undefined) {
-    const inbound = trustInbound ? req.headers['x-request-id'] : undefined
-    context.requestId = typeof inbound === 'string' && harmless.test(inbound) ? inbound : randomUUID()
+  if (context.requestId !== undefined) {
+    if (!res.headersSent) res.setHeader('x-request-id', context.requestId)
+    return
   }
 
-  if (!res.headersSent) res.setHeader('x-request-id', context.requestId)
+  const inbound = trustInbound ? req.headers['x-request-id'] : undefined
+  context.requestId = typeof inbound === 'string' && harmless.test(inbound) ? inbound : randomUUID()
+  if (context.told !== undefined) tell(res, 'x-request-id', context.requestId)
+  else if (!res.headersSent) res.setHeader('x-request-id', context.requestId)
 }

@@ -1,4 +1,5 @@
 import type { IncomingMessage } from 'node:http'
+import { isHttp2 } from './http2.js'
 
 /**
  * The checks a request passes before anything is decided about it. Node's parser already refuses the worst framing
@@ -84,7 +85,15 @@ function inspectHeaders(req: IncomingMessage): Refusal | undefined {
   }
 
   if (hosts > 1) return refuse('There is more than one Host header.')
-  if (hosts === 0 && req.httpVersion !== '1.0' && req.httpVersionMajor < 2) return refuse('There is no Host header.')
+  if (isHttp2(req)) {
+    const authority = req.headers[':authority']
+    const { host } = req.headers
+    if (authority !== undefined && !validHost.test(authority)) return refuse('The :authority is not valid.')
+    if (authority !== undefined && host !== undefined && host !== authority) {
+      return refuse('Host and :authority are not the same.')
+    }
+    if (authority === undefined && host === undefined) return refuse('There is no :authority.')
+  } else if (hosts === 0 && req.httpVersion !== '1.0') return refuse('There is no Host header.')
   if (authorizations > 1) return refuse('There is more than one Authorization header.')
   if (lengths > 1 || encodings > 1 || (lengths > 0 && encodings > 0))
     return refuse('The length of the body is ambiguous.')

@@ -1,4 +1,5 @@
 import type { Lease, Service } from '@msx/discovery'
+import type { UpstreamTarget } from './config.js'
 import { ProxyError } from './errors.js'
 
 /** Where an attempt goes. Whoever picks tells the outcome, once. */
@@ -7,6 +8,9 @@ export interface Pick {
   /** Identifies the instance, so that a retry can go to another one. */
   readonly id: string
   readonly lease?: Lease | undefined
+  /** Where instances differ in them: what stands in for those of the upstream. */
+  readonly host?: string | undefined
+  readonly basePath?: string | undefined
 }
 
 export interface Upstream {
@@ -44,6 +48,44 @@ export function checkUpstream(upstream: unknown): string | undefined {
 
 /** Whether this names a service, to be looked up, rather than a URL. */
 export const isServiceName = (upstream: string): boolean => !isUrl.test(upstream)
+
+interface Weighted {
+  readonly pick: Pick
+  readonly weight: number
+  credit: number
+}
+
+/**
+ * Several URLs by their weights, smoothly: with weights 3 and 1 every fourth request goes to the second, not three
+ * and then one (the algorithm is nginx's).
+ */
+export function fromTargets(targets: readonly UpstreamTarget[]): Upstream {
+  const all = targets.map(({ url, weight = 1 }): Weighted => {
+    const { origin, host, pathname } = new URL(url)
+    return { pick: { origin, id: url, host, basePath: pathname.replace(/\/+$/, '') }, weight, credit: 0 }
+  })
+
+  const take = (exclude: ReadonlySet<string> | undefined): Weighted | undefined => {
+    let best: Weighted | undefined
+    let total = 0
+    for (const one of all) {
+      if (one.weight === 0 || exclude?.has(one.pick.id) === true) continue
+
+      one.credit += one.weight
+      total += one.weight
+      if (best === undefined || one.credit > best.credit) best = one
+    }
+    if (best !== undefined) best.credit -= total
+    return best
+  }
+
+  return {
+    host: '',
+    basePath: '',
+    // Everybody has been tried: once more is better than not at all.
+    pick: (exclude) => (take(exclude) ?? take(undefined))!.pick,
+  }
+}
 
 /** `ready` bounds the wait of the first requests for the first answer of the registry, in milliseconds. */
 export function createUpstream(upstream: string, discovery: Finder | undefined, ready: number | false): Upstream {

@@ -23,7 +23,7 @@ const refusal = (status: number, message: string): GrpcError => new GrpcError('M
 /** Reads a body of JSON to its end; returns what stops it. */
 export function readJson(req: IncomingMessage, reading: BodyReading): () => void {
   const { maxBody } = reading
-  if (!hasBody(req.headers)) {
+  if (!hasBody(req)) {
     reading.done(undefined)
     return () => {}
   }

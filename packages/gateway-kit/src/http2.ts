@@ -1,0 +1,23 @@
+import type { IncomingMessage, ServerResponse } from 'node:http'
+import { constants, type Http2ServerRequest, type Http2ServerResponse } from 'node:http2'
+
+/** Whether a request came over HTTP/2; Node's compatibility layer makes it look like one of HTTP/1.1, but for this. */
+export function isHttp2(req: IncomingMessage): req is IncomingMessage & Http2ServerRequest {
+  return req.httpVersionMajor === 2
+}
+
+/** The host that was asked for. Under HTTP/2 `:authority` says so (RFC 9113, 8.3.1). */
+export function hostOf(req: IncomingMessage): string | undefined {
+  return req.headers.host ?? (req.headers[':authority'] as string | undefined)
+}
+
+/** Breaks a response off, so that no client takes it for whole. */
+export function cut(res: ServerResponse): void {
+  if (isHttp2(res.req)) (res as unknown as Http2ServerResponse).stream?.close(constants.NGHTTP2_INTERNAL_ERROR)
+  else res.destroy()
+}
+
+/** Says that no more requests are taken on this connection; over HTTP/2 that is not said by a header. */
+export function closeAfter(res: ServerResponse): void {
+  if (!isHttp2(res.req)) res.setHeader('connection', 'close')
+}
