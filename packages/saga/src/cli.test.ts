@@ -44,8 +44,8 @@ describe('understands', () => {
 
 describe('says what it does not understand', () => {
   test.each([
-    ['', 'undefined is no command'],
-    ['lists', "'lists' is no command"],
+    ['', 'which command? One of list, show, resume, cancel, prune'],
+    ['lists', "'lists' is no command, but list, show,"],
     ['list --status odd', '--status must be one of running,'],
     ['list --limit 0', '--limit must be a whole number from 1'],
     ['list --tag x', "--tag must be name=value, not 'x'"],
@@ -100,7 +100,7 @@ describe('operates', { timeout: 30_000 }, () => {
 
   async function cli(...argv: string[]): Promise<{ code: number; out: string; err: string }> {
     let [out, err] = ['', '']
-    const code = await main([...argv, '--schema', store.schema], {
+    const code = await main(['--schema', store.schema, ...argv], {
       env: { DATABASE_URL: 'x', USER: 'ann' },
       now: Date.now,
       out: (text) => {
@@ -127,6 +127,7 @@ describe('operates', { timeout: 30_000 }, () => {
     const show = await cli('show', id)
     expect(show.out).toContain(`rev     ${rev}\nstep    ship\nkey     k`)
     expect(show.out).toContain('ship     in doubt')
+    expect(show.out).toContain(`next    msx-saga resume ${id} --rev ${rev} --do`)
     expect(JSON.parse((await cli('show', id, '--json')).out)).toMatchObject({ id, rev, error: { message: 'no van' } })
 
     expect(await cli('cancel', id, '--reason', 'r')).toMatchObject({ code: 0, out: 'refused-after-pivot' })
@@ -164,7 +165,9 @@ describe('operates', { timeout: 30_000 }, () => {
     )
     expect(await cli('show', id)).toMatchObject({ code: 1, err: `msx-saga: there is no saga ${id}` })
     expect((await cli('list')).out).toBe('no sagas')
-    expect((await cli('lst')).code).toBe(2)
+    expect(await cli('lst')).toMatchObject({ code: 2, err: expect.stringMatching(/no command.*\nmsx-saga --help/) })
+    const elsewhere = await cli('list', '--schema', 'nowhere')
+    expect(elsewhere).toMatchObject({ code: 3, err: expect.stringContaining('no engine has migrated this schema') })
     expect((await cli('--help')).out).toContain('Usage: msx-saga')
   })
 

@@ -10,7 +10,7 @@ export const USAGE = `Usage: msx-saga <command> [options]
   show <id>                one saga: where it is, what happened, the rev that resume wants
   resume <id>              decide about a stuck saga
     --do retry|skip|complete|compensate|abandon --rev N --reason R
-    --step S (default: where it is stuck) --by B (default: $USER) --result JSON (for complete)
+    --step S (default: where it is stuck) --by B (default: you) --result JSON (for complete)
   cancel <id> --reason R   unwind a saga that is not past its pivot
   prune --before T         delete sagas that finished before
     --limit N (default 1000)
@@ -104,7 +104,9 @@ export function parseCommand(
   if (values.help || name === 'help') return { ...common, command: 'help', database: '' }
 
   const known = KNOWN[name ?? '']
-  if (name === undefined || known === undefined) throw new UsageError(`${shown(name)} is no command`)
+  if (name === undefined) throw new UsageError(`which command? One of ${Object.keys(KNOWN).join(', ')}`)
+  if (known === undefined)
+    throw new UsageError(`${shown(name)} is no command, but ${Object.keys(KNOWN).join(', ')} are`)
   for (const option of Object.keys(values))
     if (!['database', 'schema', 'json', ...known].includes(option))
       throw new UsageError(`${name} has no option --${option}`)

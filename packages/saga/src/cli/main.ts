@@ -15,6 +15,9 @@ export interface Surroundings {
   connect(url: string): Promise<Database & { end(): Promise<void> }>
 }
 
+/** SQLSTATE undefined_table. */
+const UNKNOWN_TABLE = '42P01'
+
 /** Answers the exit code: 0 done, 1 refused, 2 not understood, 3 the database did not answer. */
 export async function main(argv: readonly string[], { env, out, err, now, connect }: Surroundings): Promise<number> {
   try {
@@ -35,7 +38,7 @@ export async function main(argv: readonly string[], { env, out, err, now, connec
     }
   } catch (error) {
     const usage = error instanceof UsageError
-    err(usage ? `msx-saga: ${error.message}\n\n${USAGE}` : `msx-saga: ${messageOf(error)}`)
+    err(`msx-saga: ${messageOf(error)}${usage ? '\nmsx-saga --help says what there is' : ''}`)
     if (usage) return 2
     return isSagaConflictError(error) || isSagaNotFoundError(error) ? 1 : 3
   }
@@ -106,7 +109,7 @@ function tableOf(views: readonly SagaView[]): string {
 }
 
 function detailsOf(view: SagaView): string {
-  const { rev, step, key, tags, input, output, error, wakeAt } = view
+  const { id, rev, status, step, key, tags, input, output, error, wakeAt } = view
   const lines: [string, unknown][] = [
     ['rev', rev],
     ['step', step],
@@ -116,6 +119,7 @@ function detailsOf(view: SagaView): string {
     ['input', JSON.stringify(input)],
     ['output', JSON.stringify(output)],
     ['error', error && oneLine(error.message)],
+    ['next', status === 'stuck' ? `msx-saga resume ${id} --rev ${rev} --do … --reason …` : undefined],
   ]
   return lines
     .filter(([, value]) => value !== undefined)
@@ -138,6 +142,8 @@ function plainErrors(_key: string, value: unknown): unknown {
 
 function messageOf(error: unknown): string {
   if (!(error instanceof Error)) return String(error)
+  if ((error as { code?: unknown }).code === UNKNOWN_TABLE)
+    return `${error.message}: no engine has migrated this schema of this database (--schema, --database)`
   // A connection that was refused on every address says nothing by itself.
   const [first] = error instanceof AggregateError ? error.errors : []
   return error.message || (first instanceof Error ? first.message : error.name)
