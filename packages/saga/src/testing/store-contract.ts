@@ -400,6 +400,29 @@ export function storeContract<Tx>(make: () => Promise<Store<Tx>> | Store<Tx>): r
     assert.equal(await store.deliver(mail), 'buffered')
   })
 
+  it('loses no event that comes between the look of a saga and its decision to wait', async (store) => {
+    for (let i = 0; i < 8; i++) {
+      const saga = await owned(store)
+      const mail = { event: 'paid', key: nextId(), messageId: undefined, payload: '1' }
+      let found = false
+      const [accepted, delivered] = await Promise.all([
+        store.receive(saga.id, { ...mail, step: 'wait' }, (letter) => {
+          found = letter !== undefined
+          const waiting = { ...FRESH, status: 'waiting' } as const
+          const started = record({ name: 'wait', kind: 'wait', outcome: 'started' })
+          return found
+            ? transition(saga, { record: record({}) })
+            : transition(saga, { keep: false, claims: 0, progress: waiting, record: started })
+        }),
+        store.deliver(mail),
+      ])
+
+      assert.equal(accepted, true)
+      assert.equal(delivered, found ? 'buffered' : 'delivered')
+      if (!found) assert.deepEqual(ids(await claimed(store)), [saga.id])
+    }
+  })
+
   it('takes no event with a write that is refused', async (store) => {
     const saga = await owned(store)
     const mail = { event: 'paid', key: nextId(), messageId: undefined, payload: '1' }
