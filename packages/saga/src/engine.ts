@@ -13,7 +13,7 @@ import {
 import { emitter, type SagaEvents } from './events.js'
 import { advance, emitNotices, type Held, hold, sideEffects } from './held.js'
 import { count, duration, shown, text } from './internal/check.js'
-import { fromJson, toJson } from './internal/json.js'
+import { fromJson, jsonOf } from './internal/json.js'
 import { timersOf } from './internal/timers.js'
 import { risingIds } from './internal/uuid.js'
 import { type CancelAnswer, cancelAnswer, type Resume } from './intervene.js'
@@ -381,7 +381,7 @@ export function createSagaEngine<Tx>(options: SagaEngineOptions<Tx>): SagaEngine
         version: plan.version,
         shape: plan.shape,
         key,
-        input: toJson(input),
+        input: jsonOf('start: input', input),
         tags,
         delay: wait,
         deadline: deadline === undefined ? undefined : duration('start: deadline', deadline, 0, 1, LONGEST),
@@ -464,7 +464,10 @@ export function createSagaEngine<Tx>(options: SagaEngineOptions<Tx>): SagaEngine
       text('send: key', key, 500)
       if (messageId !== undefined) text('send: messageId', messageId, 500)
 
-      const delivered = await store.deliver({ event: event.name, key, messageId, payload: toJson(payload) }, tx)
+      const delivered = await store.deliver(
+        { event: event.name, key, messageId, payload: jsonOf('send: payload', payload) },
+        tx,
+      )
       if (delivered === 'delivered') worker.rouse(tx !== undefined)
       return delivered
     },

@@ -1,5 +1,5 @@
 import { SagaConflictError } from './errors.js'
-import { toJson } from './internal/json.js'
+import { jsonOf } from './internal/json.js'
 import { backward, type Decision, mayHaveHappened, onFrom, unwind } from './moves.js'
 import type { Plan } from './plan.js'
 import { currentStep, isFinished, mark, type State, settled } from './state.js'
@@ -90,7 +90,11 @@ export function resume(plan: Plan, state: State, decision: Resume): Decision {
       if (!step) return decision.do === 'skip' ? refuse('all its steps are done') : completedBy(running, decision, base)
       const complete = forward && decision.do === 'complete'
       const record: NewRecord = forward
-        ? { ...base, outcome: complete ? 'ok' : 'skipped', ...(complete && { output: toJson(decision.result) }) }
+        ? {
+            ...base,
+            outcome: complete ? 'ok' : 'skipped',
+            ...(complete && { output: jsonOf('resume: result', decision.result) }),
+          }
         : { ...base, kind: 'undo', outcome: 'skipped' }
       const after: State = { ...state, progress: running, marks: mark(state.marks, record, 0) }
       if (!forward) return { ...backward(plan, after, progress.cursor - 1), record }
@@ -107,7 +111,7 @@ function completedBy(
   decision: Resume,
   base: Pick<NewRecord, 'name' | 'kind' | 'attempt' | 'took' | 'note'>,
 ): Decision {
-  const output = decision.do === 'complete' ? toJson(decision.result) : undefined
+  const output = decision.do === 'complete' ? jsonOf('resume: result', decision.result) : undefined
   return {
     progress: { ...progress, status: 'completed' },
     record: { ...base, outcome: 'ok', output },

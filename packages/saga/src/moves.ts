@@ -1,6 +1,6 @@
 /* The moves that a saga makes, whoever decides on them: on to the next step, to the end, back, to rest. */
 import { type StoredError, storeError } from './errors.js'
-import { fromJson, toJson } from './internal/json.js'
+import { fromJson, jsonOf } from './internal/json.js'
 import type { Plan, PlannedStep } from './plan.js'
 import { isTurning, mark, openBranches, resultsOf, type State, settled, stateOf } from './state.js'
 import type { NewRecord, Progress } from './store.js'
@@ -97,7 +97,12 @@ export function finish(plan: Plan, before: State, record: NewRecord | undefined,
       cancel,
       lanes,
     }
-    return { progress, record, output: toJson(result), notices: [...notices, 'sagaCompleted'] }
+    return {
+      progress,
+      record,
+      output: jsonOf('the result of the saga', result),
+      notices: [...notices, 'sagaCompleted'],
+    }
   } catch (error) {
     const { id, input, marks, begunBefore } = before
     const state: State = { id, input, marks, begunBefore, progress: before.progress }

@@ -3,6 +3,16 @@ export function toJson(value: unknown): string | undefined {
   return JSON.stringify(value) as string | undefined
 }
 
+/** The same for what a caller gave, with an error that says what it was. */
+export function jsonOf(what: string, value: unknown): string | undefined {
+  try {
+    return toJson(value)
+  } catch (cause) {
+    const why = cause instanceof Error ? cause.message : String(cause)
+    throw new TypeError(`${what} has no JSON form: ${why}`, { cause })
+  }
+}
+
 export function fromJson(text: string | undefined): unknown {
   return text === undefined ? undefined : JSON.parse(text)
 }
