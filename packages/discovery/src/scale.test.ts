@@ -47,41 +47,57 @@ describe('many services, many endpoints', () => {
     expect(growth / before).toBeLessThan(0.1)
   }, 60_000)
 
-  it('takes a change among 10,000 endpoints in less than 10 ms, at its best', { retry: 3, timeout: 60_000 }, () => {
+  // The benchmark `change` has it in ms, where nothing else runs. Here it is held against other work of the same run.
+  it('takes a change among 10,000 endpoints in less than three times what its parsing takes', () => {
     const { source, discovery } = start()
     const service = discovery.service('big')
     source.sink.update(endpointsOf(10_000))
     const first = service.snapshot.endpoints
 
-    const times: number[] = []
-    for (let i = 1; i <= 60; i++) {
-      const reported = endpointsOf(10_000, i)
-      times.push(cpuTime(() => source.sink.update(reported)))
-    }
+    const times = timesOf(60, (round) => endpointsOf(10_000, round), source.sink.update)
 
-    // The quickest is what the work takes; in slower ones the garbage of others was collected.
-    const best = Math.min(...times)
-    console.log(`a change among 10,000 endpoints: ${best.toFixed(1)} ms`)
-    expect(best).toBeLessThan(10)
+    console.log(
+      `a change among 10,000 endpoints: ${times.work.toFixed(1)} ms, its parsing ${times.parsing.toFixed(1)} ms`,
+    )
+    expect(times.work / times.parsing).toBeLessThan(3)
     expect(service.snapshot.version).toBe(61)
     expect(service.snapshot.endpoints.at(-1)).toBe(first.at(-1))
-  })
+  }, 60_000)
 
-  it('finds out in less than 10 ms that nothing among 10,000 endpoints changed', { retry: 3, timeout: 60_000 }, () => {
+  it('finds out as quickly that nothing among 10,000 endpoints changed', () => {
     const { source, discovery } = start()
     const service = discovery.service('big')
     source.sink.update(endpointsOf(10_000))
     const { snapshot } = service
 
-    const times = Array.from({ length: 20 }, () => {
-      const reported = endpointsOf(10_000)
-      return cpuTime(() => source.sink.update(reported))
-    })
+    const times = timesOf(20, () => endpointsOf(10_000), source.sink.update)
 
-    expect(Math.min(...times)).toBeLessThan(10)
+    expect(times.work / times.parsing).toBeLessThan(3)
     expect(service.snapshot).toBe(snapshot)
-  })
+  }, 60_000)
 })
+
+/**
+ * The quickest of so many rounds, in ms of the processor: what the parsing of a report takes, and what the work on it. In
+ * slower ones the garbage of others was collected.
+ */
+function timesOf(rounds: number, report: (round: number) => EndpointInit[], work: (report: EndpointInit[]) => void) {
+  const best = { parsing: Number.POSITIVE_INFINITY, work: Number.POSITIVE_INFINITY }
+
+  for (let round = 1; round <= rounds; round++) {
+    const text = JSON.stringify(report(round))
+    let parsed: EndpointInit[] = []
+    const parsing = cpuTime(() => {
+      parsed = JSON.parse(text) as EndpointInit[]
+    })
+    best.parsing = Math.min(best.parsing, parsing)
+    best.work = Math.min(
+      best.work,
+      cpuTime(() => work(parsed)),
+    )
+  }
+  return best
+}
 
 /** What it costs the processor, in ms: a machine with much else to do takes longer. */
 function cpuTime(run: () => void): number {

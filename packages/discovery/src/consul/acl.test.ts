@@ -22,7 +22,11 @@ describe.skipIf(own === undefined)('a Consul that allows nothing by default', ()
       if (!response.ok) throw new Error(`${path}: ${response.status} ${await response.text()}`)
       return (await response.json()) as { ID: string; SecretID: string }
     }
-    const policy = await put('policy', { Name: `p${Math.random().toString(36).slice(2)}`, Rules: rules })
+    // Consul has a leader for a while before it has ACLs.
+    const policy = await vi.waitFor(
+      () => put('policy', { Name: `p${Math.random().toString(36).slice(2)}`, Rules: rules }),
+      { timeout: 10_000, interval: 100 },
+    )
     return (await put('token', { Policies: [{ ID: policy.ID }] })).SecretID
   }
 
