@@ -7,7 +7,7 @@ const limits = [
   ['circuit-breaker', '{ circuitBreaker }', '5 KB'],
   ['circuit-breaker', '*', '6.9 KB'],
   ['saga', '*', '19.3 KB'],
-  ['discovery', '*', '10.4 KB'],
+  ['discovery', '*', '10.9 KB'],
   ['messaging', '*', '15.8 KB'],
 ]
 

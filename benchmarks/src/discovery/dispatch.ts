@@ -12,13 +12,7 @@ const POOL_LIMIT = 1 / 0.95
 export const dispatch: Benchmark = {
   name: 'dispatch',
   async *run(effort) {
-    // Long turns: after the collection before each round V8 compiles again much of what sends requests.
-    const longer = {
-      ...effort,
-      rounds: Math.min(effort.rounds, 7),
-      passes: Math.min(effort.passes, 4),
-      slice: effort.slice * 40,
-    }
+    const longer = { ...effort, slice: effort.slice * 20 }
     yield await onePool(longer)
     yield await threeReplicas(longer)
   },

@@ -1,6 +1,6 @@
 import type { BalancerFactory } from './balancer.js'
 import { peakEwma } from './balancers/peak-ewma.js'
-import { type Clock, systemClock } from './clock.js'
+import { type Clock, processClock } from './clock.js'
 import { DiscoveryClosedError } from './errors.js'
 import type { DiscoveryEvents } from './events.js'
 import { Aborts } from './internal/aborts.js'
@@ -105,7 +105,7 @@ class ServiceDiscovery implements Discovery {
       balancer,
       emptyGrace = 10_000,
       maxStale,
-      clock = systemClock,
+      clock = processClock(),
       random,
       outlier,
       slowStart = 0,
