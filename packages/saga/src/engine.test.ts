@@ -1,73 +1,40 @@
-import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from 'vitest'
+import { afterAll, beforeAll, describe, expect, vi } from 'vitest'
 import {
   type CompensateContext,
   createSagaEngine,
-  memoryStore,
   NonRetryableError,
   type Queryable,
-  type SagaEngine,
   StepRejectedError,
   type Store,
   saga,
 } from './index.js'
-import { pgliteDatabase, postgresDatabase, type TestDatabase } from './testing/databases.js'
+import type { TestDatabase } from './testing/databases.js'
+import { everyStore, gate, KINDS } from './testing/every-store.js'
 import { mortal } from './testing/mortal.js'
 
-const databases: Record<string, TestDatabase | undefined> = {
-  PGlite: await pgliteDatabase(),
-  PostgreSQL: await postgresDatabase(),
-}
+const onStore = await everyStore()
 const now = { backoff: () => 0 }
 const once = { ...now, attempts: 1 }
-
-afterAll(async () => {
-  for (const database of Object.values(databases)) await database?.close()
-})
 
 let names = 0
 const unique = (): string => `saga-${++names}`
 
-/** A promise and the power over it. */
-function gate<T = void>(): { promise: Promise<T>; open(value: T): void } {
-  let open: (value: T) => void = () => undefined
-  const promise = new Promise<T>((resolve) => {
-    open = resolve
-  })
-  return { promise, open }
-}
-
-describe.each(['memory', 'PGlite', 'PostgreSQL'])('a saga on %s', (kind) => {
-  const database = databases[kind]
-  const it = test.skipIf(kind !== 'memory' && database === undefined)
+describe.each(KINDS)('a saga on %s', (kind) => {
+  const fixture = onStore(kind)
+  const { it, engineFor, database } = fixture
   // A store in memory has no transactions, so what is said of them is not said of it.
   const inDatabase: (name: string, tests: () => void) => void = kind === 'memory' ? () => {} : describe
-  const engines: SagaEngine[] = []
   const effect = `msx_saga_effect_${crypto.randomUUID().slice(0, 8)}`
   let store: Store<Queryable>
 
   beforeAll(async () => {
-    const nothing: Queryable = { query: async () => ({ rows: [] }) }
-    store = database ? await database.store() : memoryStore({ transaction: (run) => run(nothing) })
+    store = fixture.store
     await database?.pool.query(`CREATE TABLE ${effect} (saga text, step text)`)
   })
 
   afterAll(async () => {
     await database?.pool.query(`DROP TABLE ${effect}`)
   })
-
-  afterEach(async () => {
-    for (const engine of engines.splice(0)) await engine.close({ timeout: 0 })
-  })
-
-  async function engineFor(
-    sagas: Parameters<typeof createSagaEngine<Queryable>>[0]['sagas'],
-    options: Partial<Parameters<typeof createSagaEngine<Queryable>>[0]> = {},
-  ): Promise<SagaEngine> {
-    const engine = createSagaEngine({ store, sagas, ...options })
-    engines.push(engine)
-    await engine.run()
-    return engine
-  }
 
   it('runs its steps in order and gives each the stored results of the earlier ones', async () => {
     const seen: unknown[] = []

@@ -1,64 +1,33 @@
-import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from 'vitest'
+import { beforeAll, describe, expect, vi } from 'vitest'
 import {
   createSagaEngine,
   eventType,
-  memoryStore,
   type Queryable,
   type SagaEngine,
   StepRejectedError,
   type Store,
   saga,
 } from './index.js'
-import { pgliteDatabase, postgresDatabase, type TestDatabase } from './testing/databases.js'
+import type { TestDatabase } from './testing/databases.js'
+import { everyStore, gate, KINDS } from './testing/every-store.js'
 import { mortal } from './testing/mortal.js'
 
-const databases: Record<string, TestDatabase | undefined> = {
-  PGlite: await pgliteDatabase(),
-  PostgreSQL: await postgresDatabase(),
-}
+const onStore = await everyStore()
 const once = { attempts: 1, backoff: () => 0 }
-
-afterAll(async () => {
-  for (const database of Object.values(databases)) await database?.close()
-})
 
 let names = 0
 const unique = (): string => `flow-${++names}`
 
-function gate<T = void>(): { promise: Promise<T>; open(value: T): void } {
-  let open: (value: T) => void = () => undefined
-  const promise = new Promise<T>((resolve) => {
-    open = resolve
-  })
-  return { promise, open }
-}
-
-describe.each(['memory', 'PGlite', 'PostgreSQL'])('on %s', { timeout: 20_000 }, (kind) => {
-  const database = databases[kind]
-  const it = test.skipIf(kind !== 'memory' && database === undefined)
+describe.each(KINDS)('on %s', { timeout: 20_000 }, (kind) => {
+  const fixture = onStore(kind)
+  const { it, engineFor, database } = fixture
   // A store in memory has no transactions, so what is said of them is not said of it.
   const inDatabase: (name: string, run: () => Promise<void>) => void = kind === 'memory' ? () => {} : it
-  const engines: SagaEngine[] = []
   let store: Store<Queryable>
 
   beforeAll(async () => {
-    const nothing: Queryable = { query: async () => ({ rows: [] }) }
-    store = database ? await database.store() : memoryStore({ transaction: (run) => run(nothing) })
+    store = fixture.store
   })
-
-  afterEach(async () => {
-    for (const engine of engines.splice(0)) await engine.close({ timeout: 0 })
-  })
-
-  async function engineFor(
-    sagas: Parameters<typeof createSagaEngine<Queryable>>[0]['sagas'],
-    options: Partial<Parameters<typeof createSagaEngine<Queryable>>[0]> = {},
-  ): Promise<SagaEngine> {
-    const engine = createSagaEngine({ store, sagas, ...options })
-    engines.push(engine)
-    await engine.run()
-    return engine
-  }
 
   const waiting = (engine: SagaEngine, id: string) =>
     vi.waitFor(

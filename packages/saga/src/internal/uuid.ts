@@ -1,11 +1,4 @@
-/**
- * A UUID whose first 48 bits are the time in milliseconds (RFC 9562, version 7), so that ids sort by age. `count` orders
- * those of the same millisecond, from 0 to 4095.
- */
-export function uuidv7(now: number, count: number): string {
-  return uuidOf(timeOf(now), count)
-}
-
+/** The first 48 bits of a UUID: the time in milliseconds (RFC 9562, version 7), so that ids sort by age. */
 function timeOf(now: number): string {
   const time = now.toString(16).padStart(12, '0')
   return `${time.slice(0, 8)}-${time.slice(8)}-`
