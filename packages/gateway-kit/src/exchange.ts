@@ -8,7 +8,7 @@ import { contextOf, tellWhenOver } from './context.js'
 import { endResponse, hasBody, leavesMuchUnread } from './ending.js'
 import { ProxyError } from './errors.js'
 import { answerFailure } from './failure.js'
-import { type ForwardingRules, loops, requestHeaders, sendHead } from './headers.js'
+import { type ForwardingRules, isFraming, loops, requestHeaders, sendHead } from './headers.js'
 import { hostOf, isHttp2 } from './http2.js'
 import type { RetryPlan } from './retrying.js'
 import type { ResolvedTimeouts } from './timeouts.js'
@@ -297,7 +297,7 @@ export class Exchange implements AttemptHost {
   }
 
   onEnd(trailers: ResponseHeaders): void {
-    const entries = Object.entries(trailers)
+    const entries = Object.entries(trailers).filter(([name]) => !isFraming(name))
     if (entries.length > 0 && (this.#res.chunkedEncoding || isHttp2(this.#req))) {
       this.#res.addTrailers(Object.fromEntries(entries.map(([name, value]) => [name, String(value)])))
     }

@@ -228,15 +228,22 @@ export function createGateway<R = never>(config: GatewayConfig, given: GatewayDe
         if (forwarding === undefined) transcodeWith(transcoder!, req, res, route, rewritten, breaker)
         else if (upgrade !== undefined && route.websocket === true && opensWebSocket(req)) {
           openTunnel(new Tunnel(req, res, upgrade, forwarding, rewritten), req, res)
-        } else new Exchange(req, res, forwarding, rewritten).run()
+        } else {
+          // Who does not read does not learn that the client is gone; Node reads no more from this socket.
+          upgrade?.socket.resume()
+          new Exchange(req, res, forwarding, rewritten).run()
+        }
       },
     }
   }
 
   function openTunnel(tunnel: Tunnel, req: IncomingMessage, res: ServerResponse): void {
     tunnels.add(tunnel)
-    whenOver(req, res, () => tunnels.delete(tunnel))
-    void tunnel.run()
+    whenOver(req, res, () => {
+      tunnels.delete(tunnel)
+      tellIdle()
+    })
+    void tunnel.run(() => land(contextOf(req)))
   }
 
   function breakerOf(
@@ -354,9 +361,21 @@ export function createGateway<R = never>(config: GatewayConfig, given: GatewayDe
           telemetry.trace(req, res, () => answer(req, res, next))
         }
 
-  function untrack(_req: IncomingMessage, _res: ServerResponse, { flight }: RequestContext): void {
-    underWay.remove(flight!)
-    if (underWay.size === 0) onIdle?.()
+  function untrack(_req: IncomingMessage, _res: ServerResponse, context: RequestContext): void {
+    land(context)
+    tellIdle()
+  }
+
+  /** What is open for hours is no request any more, and must not be counted as one. */
+  function land(context: RequestContext): void {
+    if (context.flight === undefined) return
+
+    underWay.remove(context.flight)
+    context.flight = undefined
+  }
+
+  function tellIdle(): void {
+    if (underWay.size === 0 && tunnels.size === 0) onIdle?.()
   }
 
   async function shutDown(delay: number, timeout: number): Promise<void> {
@@ -379,7 +398,7 @@ export function createGateway<R = never>(config: GatewayConfig, given: GatewayDe
 
   /** Resolves when nothing is under way any more, or when the time is up. */
   function idle(timeout: number): Promise<void> {
-    if (underWay.size === 0) return Promise.resolve()
+    if (underWay.size === 0 && tunnels.size === 0) return Promise.resolve()
 
     return new Promise((resolve) => {
       const cancel = after(clock, timeout, resolve)
@@ -444,6 +463,11 @@ export function createGateway<R = never>(config: GatewayConfig, given: GatewayDe
 
   function upgrade(req: IncomingMessage, socket: Duplex, head: Buffer): void {
     socket.on('error', () => socket.destroy())
+    if (isConnectionRefused(req)) {
+      socket.destroy()
+      return
+    }
+
     const res = new ServerResponse(req)
     // Node reads no further requests from a connection whose socket it has given away.
     res.shouldKeepAlive = false

@@ -25,6 +25,11 @@ const hopByHop = new Set([
   'http2-settings',
 ])
 
+/** What says how a message is cut, and has no place in trailers (RFC 9110, 6.5.1). */
+export function isFraming(lower: string): boolean {
+  return hopByHop.has(lower) || lower === 'content-length'
+}
+
 /** Most names are told apart by their length, which spares them the lower case. */
 const hopByHopLengths = new Set([...hopByHop].map((name) => name.length))
 

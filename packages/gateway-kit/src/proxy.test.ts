@@ -230,7 +230,7 @@ describe('what the client sees', () => {
     const upstream = await startUpstream((_req, res) => {
       res.writeHead(200, { trailer: 'x-sum' })
       res.write('body')
-      res.addTrailers({ 'x-sum': '42' })
+      res.addTrailers({ 'x-sum': '42', te: 'gzip', 'proxy-authenticate': 'x' })
       res.end()
     })
     const { port } = await front(upstream.url)

@@ -47,6 +47,7 @@ export class Tunnel implements AttemptHost {
   #attempt: Attempt | undefined
   #upstream: Duplex | undefined
   #over = false
+  #switched: (() => void) | undefined
 
   constructor(req: IncomingMessage, res: ServerResponse, { socket, head }: Upgrade, plan: Forwarding, target: string) {
     this.#req = req
@@ -73,7 +74,9 @@ export class Tunnel implements AttemptHost {
     return this.#plan.dispatcher
   }
 
-  async run(): Promise<void> {
+  /** `switched` hears that it is no request any more. */
+  async run(switched: () => void): Promise<void> {
+    this.#switched = switched
     tellWhenOver(this.#req, this.#res, this)
     // Who does not read does not learn that the other side is gone.
     this.#client.on('data', this.#gather).once('end', this.#gone)
@@ -165,6 +168,7 @@ export class Tunnel implements AttemptHost {
 
     this.#over = true
     this.#upstream = upstream
+    this.#switched?.()
     const client = this.#client
     this.#res.detachSocket(client as Socket)
     client.write(switching(head, this.#plan.response), 'latin1')

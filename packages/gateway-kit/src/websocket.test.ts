@@ -181,6 +181,41 @@ describe('a WebSocket', () => {
     await gone.promise
   })
 
+  test('does not count as a request under way', async () => {
+    const upstream = await startWebSockets(accept)
+    const gateway = createGateway({
+      routes: [
+        { path: '/ws', upstream: upstream.url, websocket: true },
+        { path: '/plain', upstream: upstream.url },
+      ],
+      limits: { inFlight: 1 },
+    })
+    opened.push(gateway)
+    const { port } = (await gateway.listen(0, '127.0.0.1')).address() as AddressInfo
+    for (let count = 0; count < 3; count += 1) {
+      const client = open(port, handshake('/ws'))
+      await vi.waitFor(() => expect(client.text()).toMatch(/^HTTP\/1\.1 101 /))
+    }
+
+    expect((await fetch(`http://127.0.0.1:${port}/plain`)).status).toBe(200)
+  })
+
+  test('is waited for when the gateway closes', async () => {
+    const upstream = await startWebSockets((socket, req) => {
+      accept(socket, req)
+      socket.on('data', (chunk) => socket.end(`last ${chunk}`))
+    })
+    const { gateway, port } = await front(upstream.url)
+    const client = open(port, handshake('/ws'))
+    await vi.waitFor(() => expect(client.text()).toContain('101'))
+
+    const closing = gateway.close({ timeout: 10_000 })
+    client.socket.write('words')
+    await closing
+
+    expect(client.text()).toMatch(/last words$/)
+  })
+
   test('is cut when the gateway closes and its time is over', async () => {
     const upstream = await startWebSockets(accept)
     const { gateway, port } = await front(upstream.url)

@@ -1,0 +1,40 @@
+import { createServer } from 'node:http'
+import { afterAll, beforeAll, expect, test } from 'vitest'
+import { GATEWAYS } from './gateways.js'
+import { validate } from './load.js'
+import { BODY, PATH } from './work.js'
+
+const seen: (string | undefined)[] = []
+const upstream = createServer((req, res) => {
+  seen.push(req.url)
+  res.writeHead(200, { 'content-type': 'application/json', 'content-length': BODY.length }).end(BODY)
+})
+let origin = ''
+
+beforeAll(async () => {
+  await new Promise<void>((resolve) => upstream.listen(0, '127.0.0.1', resolve))
+  origin = `http://127.0.0.1:${(upstream.address() as { port: number }).port}`
+})
+afterAll(() => {
+  upstream.close()
+  upstream.closeAllConnections()
+})
+
+test('the body is what it is said to be', () => {
+  expect(BODY).toHaveLength(1_024)
+  expect(JSON.parse(BODY)).toMatchObject({ id: '7' })
+})
+
+test.each(Object.keys(GATEWAYS))(
+  '%s forwards every request, and wants a token where it has the full chain',
+  async (name) => {
+    const { port, token } = await GATEWAYS[name]!(origin)
+    seen.length = 0
+
+    await validate(port, token)
+
+    expect(seen).toEqual(Array.from({ length: 20 }, () => PATH))
+    expect(token !== undefined).toBe(name.includes('full chain'))
+    if (token !== undefined) await expect(validate(port, undefined)).rejects.toThrow(/answered (?:401|500)/)
+  },
+)
