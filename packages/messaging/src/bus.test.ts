@@ -5,7 +5,7 @@ import { createBus } from './bus.js'
 import { defineEvents } from './catalogue.js'
 import { isMessagingError, MessagingError } from './errors.js'
 import { deferred, events, fixture } from './internal/fixture.js'
-import { rest } from './internal/virtual-clock.js'
+import { rest, virtualClock } from './internal/virtual-clock.js'
 import { memory } from './memory/memory.js'
 import type { ConnectOptions, Transport, TransportConnection } from './transport.js'
 
@@ -474,6 +474,39 @@ describe('closing', () => {
 })
 
 describe('starting', () => {
+  test('ends with the bus, which does not wait long for a broker that does not answer', async () => {
+    const clock = virtualClock()
+    const broker = memory({ clock })
+    const answer = deferred()
+    let isConnected = false
+    const transport: Transport = {
+      clock,
+      async connect(options) {
+        await answer.promise
+        const connection = await broker.connect(options)
+        isConnected = true
+        const close = connection.close.bind(connection)
+        connection.close = async () => {
+          isConnected = false
+          await close()
+        }
+        return connection
+      },
+    }
+    const bus = createBus({ events, transport, source: 'tests' })
+    bus.subscribe('g', 'order.created', () => {})
+    const started = bus.start()
+
+    const closed = bus.close()
+    await clock.advance(1_000)
+    await closed
+    answer.open()
+
+    await expect(started).rejects.toMatchObject({ code: 'MSX_CLOSED' })
+    expect(isConnected).toBe(false)
+    expect(broker.queues()).toEqual([])
+  })
+
   test('rejects when there is no broker, and can be tried again', async () => {
     const broker = memory()
     let attempts = 0

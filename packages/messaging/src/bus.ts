@@ -399,7 +399,7 @@ export function createBus<S extends Schemas>(options: BusOptions<S>): Bus<S> {
 
     isClosed = true
     replies.rejectAll(late)
-    await line.close()
+    await line.close(time)
   }
 
   /** What an outbox kept is the bus's own, from the moment it was written. */

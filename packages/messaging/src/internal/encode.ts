@@ -177,7 +177,7 @@ function notJson(type: string, why: string, cause?: unknown): MessagingError {
 }
 
 export function unknownEvent(type: string): MessagingError {
-  return new MessagingError('MSX_UNKNOWN_EVENT', `'${type}' is not in the catalogue of this bus`, {
+  return new MessagingError('MSX_UNKNOWN_EVENT', `'${String(type)}' is not in the catalogue of this bus`, {
     retryable: false,
     details: { type },
   })

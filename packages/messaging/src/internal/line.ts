@@ -1,8 +1,13 @@
+import type { Timekeeper } from '../clock.js'
 import { MessagingError } from '../errors.js'
 import type { BusEvents } from '../events.js'
 import type { RunningSubscription } from '../subscription.js'
 import type { ConnectionNotice, Transport, TransportConnection, TransportHealth } from '../transport.js'
 import type { Emitter } from './emitter.js'
+import { within } from './settle.js'
+
+/** How long closing waits for a broker that is being connected to, in ms. */
+const PATIENCE = 1_000
 
 /**
  * A bus's connection: opened once, on first need, and shared. Whoever publishes waits until the queues of the bus's
@@ -66,13 +71,15 @@ export class Line {
     return this.#connection?.health() ?? 'down'
   }
 
-  async close(): Promise<void> {
+  /** What is still being opened is closed as soon as it is open, which may be after its caller has stopped waiting. */
+  async close(time: Timekeeper): Promise<void> {
     this.#closed = true
-    const connection = await this.#opening?.catch(() => undefined)
-    if (connection === undefined) return
-
-    await connection.close()
-    this.#events.emit('connection', { state: 'closed' })
+    if (this.#connection !== undefined) {
+      await this.#connection.close()
+      this.#events.emit('connection', { state: 'closed' })
+    } else if (this.#opening !== undefined) {
+      await within(this.#opening, time, { timeout: PATIENCE, onTimeout: () => undefined }).catch(() => {})
+    }
   }
 
   async #open(): Promise<TransportConnection> {
@@ -80,7 +87,11 @@ export class Line {
 
     const notify = (notice: ConnectionNotice): void => this.#tell(notice)
     this.#opening ??= this.#transport.connect({ name: this.#name, notify }).then(
-      (connection) => {
+      async (connection) => {
+        if (this.#closed) {
+          await connection.close()
+          throw closedError(this.#name)
+        }
         this.#connection = connection
         this.#events.emit('connection', { state: 'up' })
         for (const subscription of this.#subscriptions) this.added(subscription)
