@@ -3,7 +3,7 @@ import { type Claimer, claimer } from './claims.js'
 import { CROWD, type Crowd, fill } from './crowd.js'
 import { flow, oneByOne, ran } from './flow.js'
 import { pgbench } from './pgbench.js'
-import { openPlace, type Place } from './place.js'
+import { type Connections, openPlace, type Place } from './place.js'
 import { dbos, msx, msxInMemory, type Runner, stepsOf } from './runners.js'
 
 /** The packages whose versions belong to the figures. */
@@ -107,7 +107,7 @@ async function besideDbos(place: Place, plan: Plan): Promise<readonly Comparison
     return [
       await inTurns(`4 steps, ${IN_FLIGHT} in flight`, inFlight, plan.rounds, 'ns/saga'),
       await inTurns('4 steps, one saga at rest', atRest, plan.rounds, 'ns/saga'),
-      await statements(place, ours!, theirs!),
+      await statements(ours!, theirs!),
     ]
   })
 }
@@ -115,11 +115,11 @@ async function besideDbos(place: Place, plan: Plan): Promise<readonly Comparison
 const COUNTED = 20
 
 /** What a saga of four steps sends to the database, polls and beats of the same time included. */
-async function statements({ sent }: Place, ours: Runner, theirs: Runner): Promise<Comparison> {
+async function statements(ours: Runner, theirs: Runner): Promise<Comparison> {
   const count = async (runner: Runner): Promise<number> => {
-    const before = sent()
+    const before = runner.sent()
     for (let made = 0; made < COUNTED; made += 1) await ran(runner, 4)
-    return (sent() - before) / COUNTED
+    return (runner.sent() - before) / COUNTED
   }
   const rows = [
     alone(ours.name, [await count(ours)], 5.5),
@@ -184,7 +184,7 @@ async function* written(place: Place, { ms }: Plan): AsyncIterable<Comparison> {
 const CLAIMED = 100
 
 /** Two schemas of one database, one of them full of sagas: claims and checkpoints in turns. */
-export async function* crowded({ pool }: Pick<Place, 'pool'>, plan: Plan, crowd: Crowd): AsyncIterable<Comparison> {
+export async function* crowded({ pool, sent }: Connections, plan: Plan, crowd: Crowd): AsyncIterable<Comparison> {
   await fill(pool, 'crowded', crowd)
   const [full, empty] = [await claimer(pool, 'crowded'), await claimer(pool, 'vacant')]
   const of = `${crowd.finished.toLocaleString('en')} finished and ${crowd.waiting.toLocaleString('en')} waiting sagas`
@@ -202,16 +202,18 @@ export async function* crowded({ pool }: Pick<Place, 'pool'>, plan: Plan, crowd:
   yield await inTurns(`claim of ${CLAIMED} due sagas beside ${of}`, claims, plan.rounds, 'ns/saga')
   yield await inTurns(`claim of nothing beside ${of}`, looks, plan.rounds, 'ns/claim')
 
-  yield await withRunners([msx({ pool }, undefined, 'crowded'), msx({ pool }, undefined, 'vacant')], ([ours, theirs]) =>
-    inTurns(
-      `4 steps, ${IN_FLIGHT} in flight, beside ${of}`,
-      [
-        { name: 'crowded', turn: async () => (await flow(ours!, IN_FLIGHT, plan.ms, 4)).nsEach },
-        { name: 'empty', target: CROWDED, turn: async () => (await flow(theirs!, IN_FLIGHT, plan.ms, 4)).nsEach },
-      ],
-      plan.rounds,
-      'ns/saga',
-    ),
+  yield await withRunners(
+    [msx({ pool, sent }, undefined, 'crowded'), msx({ pool, sent }, undefined, 'vacant')],
+    ([ours, theirs]) =>
+      inTurns(
+        `4 steps, ${IN_FLIGHT} in flight, beside ${of}`,
+        [
+          { name: 'crowded', turn: async () => (await flow(ours!, IN_FLIGHT, plan.ms, 4)).nsEach },
+          { name: 'empty', target: CROWDED, turn: async () => (await flow(theirs!, IN_FLIGHT, plan.ms, 4)).nsEach },
+        ],
+        plan.rounds,
+        'ns/saga',
+      ),
   )
 }
 

@@ -3,12 +3,18 @@ import { missingServer } from '../../../tooling/missing-server.js'
 
 export const URL_OF_SERVER = process.env['DATABASE_URL'] ?? 'postgres://postgres@127.0.0.1:5432/postgres'
 
-/** A database of this run only. */
-export interface Place {
-  readonly url: string
+/** Connections that count. */
+export interface Connections {
   readonly pool: pg.Pool
-  /** Statements that clients made by `pool` have sent so far. */
+  /** Statements that were sent by them so far. */
   sent(): number
+}
+
+/** A database of this run only, and connections to it. */
+export interface Place extends Connections {
+  readonly url: string
+  /** As many again. */
+  connections(): Connections
   close(): Promise<void>
 }
 
@@ -28,23 +34,28 @@ export async function openPlace(): Promise<Place | undefined> {
 
   const url = new URL(URL_OF_SERVER)
   url.pathname = `/${name}`
-  let sent = 0
-  class Counting extends pg.Client {
-    // biome-ignore lint/suspicious/noExplicitAny: as overloaded as the method it counts
-    override query(...args: any[]): any {
-      sent += 1
-      return (super.query as (...given: unknown[]) => unknown)(...args)
+  const pools: pg.Pool[] = []
+  const connections = (): Connections => {
+    let sent = 0
+    class Counting extends pg.Client {
+      // biome-ignore lint/suspicious/noExplicitAny: as overloaded as the method it counts
+      override query(...args: any[]): any {
+        sent += 1
+        return (super.query as (...given: unknown[]) => unknown)(...args)
+      }
     }
+    const pool = new pg.Pool({ connectionString: url.href, max: CONNECTIONS, Client: Counting })
+    pool.on('error', () => {})
+    pools.push(pool)
+    return { pool, sent: () => sent }
   }
-  const pool = new pg.Pool({ connectionString: url.href, max: CONNECTIONS, Client: Counting })
-  pool.on('error', () => {})
 
   return {
+    ...connections(),
     url: url.href,
-    pool,
-    sent: () => sent,
+    connections,
     close: async () => {
-      await pool.end()
+      await Promise.all(pools.map((pool) => pool.end()))
       await server.query(`DROP DATABASE IF EXISTS ${name} WITH (FORCE)`)
       await server.end()
     },

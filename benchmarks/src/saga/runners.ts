@@ -1,13 +1,15 @@
 import { DBOS } from '@dbos-inc/dbos-sdk'
 import { createSagaEngine, memoryStore, type Store, saga } from '@msx/saga'
 import { postgresStore, type Queryable } from '@msx/saga/postgres'
-import type { Place } from './place.js'
+import type { Connections, Place } from './place.js'
 
 /** Something that runs sagas. */
 export interface Runner {
   readonly name: string
   /** One saga to its end, and its result. */
   run(input: Input): Promise<unknown>
+  /** Statements that it has sent to a database so far. */
+  sent(): number
   close(): Promise<void>
 }
 
@@ -47,6 +49,7 @@ async function engineOn(
   store: Store<Queryable>,
   steps: readonly string[],
   style: Style,
+  sent: Runner['sent'] = () => 0,
 ): Promise<Runner> {
   const definition = sagaOf('bench', steps, style)
   const engine = createSagaEngine({ store, sagas: [definition], concurrency: 1_000 })
@@ -54,6 +57,7 @@ async function engineOn(
   return {
     name,
     run: async (input) => (await engine.start(definition, input)).result(),
+    sent,
     close: () => engine.close(),
   }
 }
@@ -63,20 +67,20 @@ export function msxInMemory(steps: readonly string[] = FOUR, style: Style = 'asy
 }
 
 export async function msx(
-  { pool }: Pick<Place, 'pool'>,
+  { pool, sent }: Connections,
   steps: readonly string[] = FOUR,
   schema?: string,
 ): Promise<Runner> {
   const store = postgresStore({ pool, schema })
   await store.migrate()
-  return engineOn('@msx/saga', store, steps, 'async')
+  return engineOn('@msx/saga', store, steps, 'async', sent)
 }
 
 /**
- * A workflow with one `runStep` for each step, called as a function, which is how its guide begins. It has the same pool as
+ * A workflow with one `runStep` for each step, called as a function, which is how its guide begins. It has as many connections as
  * the other. Once in a process: DBOS is a singleton.
  */
-export async function dbos({ pool, url }: Place, steps: readonly string[] = FOUR): Promise<Runner> {
+export async function dbos({ connections, url }: Place, steps: readonly string[] = FOUR): Promise<Runner> {
   const workflow = DBOS.registerWorkflow(
     async (_input: Input) => {
       for (const [step, name] of steps.entries())
@@ -85,6 +89,7 @@ export async function dbos({ pool, url }: Place, steps: readonly string[] = FOUR
     },
     { name: 'bench' },
   )
+  const { pool, sent } = connections()
   DBOS.setConfig({
     name: 'msx-bench',
     applicationVersion: '1',
@@ -93,5 +98,5 @@ export async function dbos({ pool, url }: Place, steps: readonly string[] = FOUR
     logLevel: 'error',
   })
   await DBOS.launch()
-  return { name: '@dbos-inc/dbos-sdk', run: (input) => workflow(input), close: () => DBOS.shutdown() }
+  return { name: '@dbos-inc/dbos-sdk', run: (input) => workflow(input), sent, close: () => DBOS.shutdown() }
 }

@@ -17,7 +17,7 @@ test.each(['async', 'sync'] as const)('runs sagas of %s steps in memory to their
 })
 
 test('a saga that ends with something else is no saga', async () => {
-  const runner = { name: 'wrong', run: async () => 3, close: async () => {} }
+  const runner = { name: 'wrong', run: async () => 3, sent: () => 0, close: async () => {} }
 
   await expect(oneByOne(runner, 1, 4)).rejects.toThrow('wrong: a saga ended with 3, not 4')
 })

@@ -20,6 +20,7 @@ import { type CancelAnswer, cancelAnswer, type Resume } from './intervene.js'
 import type { Decision } from './moves.js'
 import { planFromOutline } from './outline.js'
 import { LONGEST, type Plan } from './plan.js'
+import type { Run } from './runner.js'
 import type { Clock, Queryable, Stored } from './shapes.js'
 import { currentStep, FRESH, isAtRest, isFinished } from './state.js'
 import type { EventType } from './step.js'
@@ -174,6 +175,7 @@ export function createSagaEngine<Tx>(options: SagaEngineOptions<Tx>): SagaEngine
   const { on, emit } = emitter()
   const outlines = new Map<string, Plan>()
   const waiting = new Map<string, Set<(row?: SagaRow) => void>>()
+  const ends = new Map<string, (row?: SagaRow) => void>()
   const limited = new Set<string>()
   for (const { name, maxRunning } of plans.values()) if (maxRunning !== undefined) limited.add(name)
   const maxStepBytes = count('createSagaEngine: maxStepBytes', options.maxStepBytes, 1_000_000)
@@ -209,6 +211,11 @@ export function createSagaEngine<Tx>(options: SagaEngineOptions<Tx>): SagaEngine
 
   /** Tells those who wait for a saga: it is at rest, or no longer run here. */
   function wake(id: string, row?: SagaRow): void {
+    const end = ends.get(id)
+    if (end) {
+      ends.delete(id)
+      end(row)
+    }
     const looks = waiting.get(id)
     if (looks) for (const look of [...looks]) look(row)
   }
@@ -286,6 +293,18 @@ export function createSagaEngine<Tx>(options: SagaEngineOptions<Tx>): SagaEngine
         return answer
       }
     }
+  }
+
+  /** Until this process, which runs the saga, is done with it: with what became of it, when that is known. */
+  function ended(id: string): Promise<SagaRow | undefined> {
+    return new Promise((resolve) => {
+      const before = ends.get(id)
+      const end = (row?: SagaRow): void => {
+        before?.(row)
+        resolve(row)
+      }
+      ends.set(id, before ? end : resolve)
+    })
   }
 
   /**
@@ -402,9 +421,10 @@ export function createSagaEngine<Tx>(options: SagaEngineOptions<Tx>): SagaEngine
       const { saga: row, created } = born
       span?.end()
 
+      let run: Run | undefined
       if (created) {
         emit('sagaStarted', { sagaId: row.id, name: row.name, status: row.progress.status })
-        if (row.worker !== undefined) worker.launch(row)
+        if (row.worker !== undefined) run = worker.launch(row)
         else if (tx !== undefined && wait === 0) worker.expect(row.id)
         else worker.poke(wait)
       }
@@ -413,6 +433,12 @@ export function createSagaEngine<Tx>(options: SagaEngineOptions<Tx>): SagaEngine
         id: row.id,
         created,
         async result() {
+          // Nothing comes after that. Of any other end an operator may have made something else.
+          if (run?.row.progress.status === 'completed') return resultOf(run.row, plan) as never
+
+          const last = worker.runs(row.id) ? await ended(row.id) : undefined
+          if (last && isAtRest(last.progress)) return resultOf(last, plan) as never
+
           const rest = await atRest(row.id, tx === undefined ? 0 : UNCOMMITTED_FOR, {}, false)
           return resultOf(rest, plan) as never
         },
@@ -495,7 +521,7 @@ export function createSagaEngine<Tx>(options: SagaEngineOptions<Tx>): SagaEngine
     close({ timeout } = {}) {
       closed ??= (async () => {
         await worker.close(duration('close: timeout', timeout, 10_000))
-        for (const looks of [...waiting.values()]) for (const look of [...looks]) look()
+        for (const id of [...ends.keys(), ...waiting.keys()]) wake(id)
       })()
       return closed
     },

@@ -202,9 +202,9 @@ export class Worker {
   }
 
   /** Runs a saga that this worker owns. */
-  launch(row: SagaRow): void {
+  launch(row: SagaRow): Run | undefined {
     const plan = this.#parts.plans.get(planKey(row.name, row.version))
-    if (!plan) return
+    if (!plan) return undefined
 
     this.#expected.delete(row.id)
     this.#births.delete(row.id)
@@ -212,6 +212,7 @@ export class Worker {
     this.#runs.set(row.id, run)
     this.#going.add(run)
     run.go()
+    return run
   }
 
   /** Looks at the steps under way for as long as there are any. */
