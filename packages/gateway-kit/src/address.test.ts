@@ -32,6 +32,24 @@ describe('clientAddress', () => {
     expect(clientAddress(request(peer, forwarded), trust)).toBe(address)
   })
 
+  test.each([
+    ['for=1.1.1.1', '1.1.1.1'],
+    ['For="[2001:db8::1]:4711";proto=https', '2001:db8::1'],
+    ['for=6.6.6.6, for=1.1.1.1;by=10.0.0.1', '1.1.1.1'],
+    ['for=6.6.6.6, for=1.1.1.1, for=10.9.9.9', '1.1.1.1'],
+    ['for="6.6.6.6, for=1.1.1.1', '1.1.1.1'],
+    ['proto=https', '10.0.0.1'],
+    ['for=_hidden', '10.0.0.1'],
+    ['for', '10.0.0.1'],
+  ])('from Forwarded: %s is %s', (forwarded, address) => {
+    const req = (peer: string, more: object = {}) =>
+      ({ socket: { remoteAddress: peer }, headers: { forwarded, ...more } }) as never
+
+    expect(clientAddress(req('10.0.0.1'), proxies)).toBe(address)
+    expect(clientAddress(req('203.0.113.1'), proxies)).toBe('203.0.113.1')
+    expect(clientAddress(req('10.0.0.1', { 'x-forwarded-for': '2.2.2.2' }), proxies)).toBe('2.2.2.2')
+  })
+
   test.each([[['10.0.0.0/33']], [['nonsense']], [{ hops: -1 }], [{}]])('refuses trust %j', (trust) => {
     expect(() => clientAddress(request('10.0.0.1'), trust as never)).toThrow(TypeError)
   })

@@ -102,14 +102,37 @@ export function peerAddress(req: IncomingMessage): string {
   return address
 }
 
-/** The entries of all `X-Forwarded-For` headers, in order. */
+/** The entries of all `X-Forwarded-For` headers, in order; where there are none, the `for` of all `Forwarded` ones. */
 export function forwardedFor(req: IncomingMessage): readonly string[] {
   const header = req.headers['x-forwarded-for']
-  if (header === undefined) return []
+  if (header === undefined) return forwardedElements(req).map((element) => parameter(element, 'for') ?? '')
 
   return String(header)
     .split(',')
     .map((entry) => entry.trim())
+}
+
+/** What the proxy in front, the last to write, says under a name of `Forwarded` (RFC 7239): `proto` or `host`. */
+export function forwardedParameter(req: IncomingMessage, name: 'proto' | 'host'): string | undefined {
+  const last = forwardedElements(req).at(-1)
+
+  return last === undefined ? undefined : parameter(last, name)
+}
+
+/**
+ * Cut at every comma, also at one in quotes: no address, name or scheme has any, and a quote that a client has left open
+ * must not swallow what a proxy of ours wrote after it.
+ */
+function forwardedElements(req: IncomingMessage): readonly string[] {
+  return req.headers.forwarded?.split(',') ?? []
+}
+
+function parameter(element: string, name: string): string | undefined {
+  for (const pair of element.split(';')) {
+    const [key = '', value] = pair.split('=', 2)
+    if (key.trim().toLowerCase() === name) return value?.trim().replace(/^"(.*)"$/, '$1')
+  }
+  return undefined
 }
 
 function parseAddress(entry: string): string | undefined {

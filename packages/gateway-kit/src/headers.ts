@@ -1,5 +1,12 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
-import { clientAddress, forwardedFor, peerAddress, type TrustConfig, trustsPeer } from './address.js'
+import {
+  clientAddress,
+  forwardedFor,
+  forwardedParameter,
+  peerAddress,
+  type TrustConfig,
+  trustsPeer,
+} from './address.js'
 import type { ResponseHeaders } from './attempt.js'
 import { contextOf, setTold } from './context.js'
 import { hostOf, isHttp2 } from './http2.js'
@@ -115,7 +122,10 @@ function pushForwarded(headers: string[], req: IncomingMessage, trust: TrustConf
   const chain = trusted ? [...forwardedFor(req).filter((entry) => entry !== ''), peer] : [peer]
   const proto = (req.socket as { encrypted?: boolean }).encrypted === true ? 'https' : 'http'
   const told = trusted
-    ? { host: one(req.headers['x-forwarded-host']), proto: one(req.headers['x-forwarded-proto']) }
+    ? {
+        host: one(req.headers['x-forwarded-host']) ?? forwardedParameter(req, 'host'),
+        proto: one(req.headers['x-forwarded-proto']) ?? forwardedParameter(req, 'proto'),
+      }
     : {}
   const host = told.host ?? hostOf(req)
 

@@ -114,6 +114,19 @@ describe('what the upstream sees', () => {
     expect(seen).toMatchObject({ ...headers, 'x-forwarded-for': '6.6.6.6, 127.0.0.1', 'x-real-ip': '6.6.6.6' })
   })
 
+  test('what a trusted peer says by Forwarded, in the words that upstreams know', async () => {
+    const headers = { forwarded: 'for=6.6.6.6;proto=http;host=a, for="[2001:db8::1]";proto=https;host=shop.example' }
+    const seen = (await echoThrough({ trust: ['127.0.0.1'] }, '/', { headers })).headers
+
+    expect(seen).toMatchObject({
+      'x-forwarded-for': '6.6.6.6, [2001:db8::1], 127.0.0.1',
+      'x-forwarded-proto': 'https',
+      'x-forwarded-host': 'shop.example',
+      'x-real-ip': '2001:db8::1',
+    })
+    expect(seen).not.toHaveProperty('forwarded')
+  })
+
   test('no identity that comes from outside, however it is spelled', async () => {
     const headers = { 'x-user-id': 'admin', 'X-User-Roles': 'root', x_user_id: 'admin', 'x-user_id': 'admin' }
     const seen = (await echoThrough({}, '/', { headers })).headers
