@@ -1,5 +1,6 @@
 import { join } from 'node:path'
 import { PGlite } from '@electric-sql/pglite'
+import pg from 'pg'
 
 /** One order with everything that the services wrote about it, each in its own schema. */
 export interface Entry {
@@ -28,7 +29,38 @@ export interface Stock {
  * can do. Says what is wrong, in sentences; an empty list means that the books balance.
  */
 export async function audit(dataDir: string, onHandAtFirst: ReadonlyMap<string, number>): Promise<string[]> {
-  const { entries, stock } = await read(dataDir)
+  const data = await PGlite.create({ dataDir: join(dataDir, 'postgres') })
+  try {
+    return wrongIn(
+      await read((service, text) => data.query(text.replaceAll('$schema', service)).then(({ rows }) => rows)),
+      onHandAtFirst,
+    )
+  } finally {
+    await data.close()
+  }
+}
+
+/** The same for the shop of seven processes: `server` is an address of PostgreSQL's for its administrator. */
+export async function auditFull(
+  server: string,
+  shop: string,
+  onHandAtFirst: ReadonlyMap<string, number>,
+): Promise<string[]> {
+  const ask: Ask = async (service, text) => {
+    const url = new URL(server)
+    url.pathname = `/${shop}_${service}`
+    const client = new pg.Client({ connectionString: url.href })
+    await client.connect()
+    try {
+      return (await client.query(text.replaceAll('$schema', 'public'))).rows
+    } finally {
+      await client.end()
+    }
+  }
+  return wrongIn(await read(ask), onHandAtFirst)
+}
+
+function wrongIn({ entries, stock }: Books, onHandAtFirst: ReadonlyMap<string, number>): string[] {
   return [...entries.flatMap(wrongWithOrder), ...stock.flatMap((row) => wrongWithStock(row, onHandAtFirst.get(row.id)))]
 }
 
@@ -73,29 +105,53 @@ export function wrongWithStock(row: Stock, onHandAtFirst: number | undefined): s
   ]
 }
 
-async function read(dataDir: string): Promise<{ entries: Entry[]; stock: Stock[] }> {
-  const data = await PGlite.create({ dataDir: join(dataDir, 'postgres') })
-  try {
-    const entries = await data.query<Entry>(`
-      SELECT o.id, o.status, o.total::float8 AS total, s.order_id IS NOT NULL AS shipped,
-             t.status AS payment, r.status AS reservation,
-             coalesce((SELECT sum(amount) FROM payment_service.payment_ledger l WHERE l.order_id = o.id AND entry = 'authorise'), 0)::float8 AS authorised,
-             coalesce((SELECT sum(amount) FROM payment_service.payment_ledger l WHERE l.order_id = o.id AND entry = 'capture'), 0)::float8 AS captured,
-             coalesce((SELECT sum(amount) FROM payment_service.payment_ledger l WHERE l.order_id = o.id AND entry = 'void'), 0)::float8 AS voided
-      FROM order_service.orders o
-      LEFT JOIN order_service.shipments s ON s.order_id = o.id
-      LEFT JOIN payment_service.transactions t ON t.order_id = o.id
-      LEFT JOIN product_service.reservations r ON r.order_id = o.id`)
-    const stock = await data.query<Stock>(`
-      SELECT p.id, p.on_hand AS "onHand", p.reserved,
-             coalesce(sum(i.quantity) FILTER (WHERE r.status = 'committed'), 0)::float8 AS taken,
-             coalesce(sum(i.quantity) FILTER (WHERE r.status = 'reserved'), 0)::float8 AS held
-      FROM product_service.products p
-      LEFT JOIN product_service.reservation_items i ON i.product_id = p.id
-      LEFT JOIN product_service.reservations r ON r.order_id = i.order_id
-      GROUP BY p.id`)
-    return { entries: entries.rows, stock: stock.rows }
-  } finally {
-    await data.close()
-  }
+interface Books {
+  readonly entries: Entry[]
+  readonly stock: Stock[]
+}
+
+/** Asks one service's tables, which are in `$schema`. */
+type Ask = (service: string, text: string) => Promise<unknown[]>
+
+/** Each service's tables by themselves, put together here: they may be in several databases. */
+async function read(ask: Ask): Promise<Books> {
+  const orders = (await ask(
+    'order_service',
+    `SELECT o.id, o.status, o.total::float8 AS total, s.order_id IS NOT NULL AS shipped
+     FROM $schema.orders o LEFT JOIN $schema.shipments s ON s.order_id = o.id`,
+  )) as Pick<Entry, 'id' | 'status' | 'total' | 'shipped'>[]
+  const payments = (await ask(
+    'payment_service',
+    `SELECT t.order_id AS id, t.status AS payment,
+       coalesce(sum(amount) FILTER (WHERE entry = 'authorise'), 0)::float8 AS authorised,
+       coalesce(sum(amount) FILTER (WHERE entry = 'capture'), 0)::float8 AS captured,
+       coalesce(sum(amount) FILTER (WHERE entry = 'void'), 0)::float8 AS voided
+     FROM $schema.transactions t LEFT JOIN $schema.payment_ledger l ON l.order_id = t.order_id
+     GROUP BY t.order_id, t.status`,
+  )) as (Pick<Entry, 'payment' | 'authorised' | 'captured' | 'voided'> & { readonly id: string })[]
+  const reservations = (await ask('product_service', 'SELECT order_id AS id, status FROM $schema.reservations')) as {
+    readonly id: string
+    readonly status: string
+  }[]
+  const stock = (await ask(
+    'product_service',
+    `SELECT p.id, p.on_hand AS "onHand", p.reserved,
+       coalesce(sum(i.quantity) FILTER (WHERE r.status = 'committed'), 0)::float8 AS taken,
+       coalesce(sum(i.quantity) FILTER (WHERE r.status = 'reserved'), 0)::float8 AS held
+     FROM $schema.products p
+     LEFT JOIN $schema.reservation_items i ON i.product_id = p.id
+     LEFT JOIN $schema.reservations r ON r.order_id = i.order_id
+     GROUP BY p.id`,
+  )) as Stock[]
+
+  const paymentOf = new Map(payments.map((payment) => [payment.id, payment]))
+  const reservationOf = new Map(reservations.map(({ id, status }) => [id, status]))
+  const unpaid = { payment: null, authorised: 0, captured: 0, voided: 0 }
+  const entries = orders.map((order) => ({
+    ...unpaid,
+    ...paymentOf.get(order.id),
+    ...order,
+    reservation: reservationOf.get(order.id) ?? null,
+  }))
+  return { entries, stock }
 }

@@ -53,6 +53,7 @@ export async function newPremises(): Promise<Premises> {
 /** The shop of seven processes, as `pnpm --filter shop dev:full` runs it once everything is built. */
 export interface FullShopProcess {
   readonly url: string
+  readonly pid: number
   output(): string
   /** Resolves with the exit code. */
   end(signal: NodeJS.Signals): Promise<number | null>
@@ -89,6 +90,7 @@ export async function startFullShop(
 
   return {
     url,
+    pid: child.pid as number,
     output: () => output,
     async end(signal) {
       child.kill(signal)

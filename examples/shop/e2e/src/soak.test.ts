@@ -1,12 +1,14 @@
-import { readFile } from 'node:fs/promises'
+import { readdir, readFile } from 'node:fs/promises'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { expect, test } from 'vitest'
-import { audit } from './books.js'
+import { audit, auditFull } from './books.js'
 import { type Customer, newCustomer, request } from './customer.js'
+import { newPremises, startFullShop } from './full-process.js'
 import { type Operator, operator, operatorToken } from './operator.js'
-import { freshFolder, type ShopProcess, startShop } from './shop-process.js'
+import { freshFolder, startShop } from './shop-process.js'
 
-// Steady load while one thing after another is broken, then the books. The long form is `pnpm soak:shop`.
+// Steady load while one thing after another is broken, then the books. The long form is `pnpm soak:shop`; with
+// SOAK_MODE=full the shop is seven processes on the four servers, and what is killed is killed by SIGKILL.
 
 const long = process.env['MSX_SOAK'] === '1'
 const minutes = Number(process.env['SOAK_MINUTES'] ?? 10)
@@ -32,8 +34,7 @@ const methods = ['card-ok', 'card-ok', 'card-ok', 'card-ok', 'card-declined', 'c
 test('under steady load with faults in turn, every order that was answered ends, and the books balance', {
   timeout: duration + 180_000,
 }, async () => {
-  const folder = await freshFolder()
-  const shop = await startShop(folder.path, { OPS_TOKEN: operatorToken, LOG_LEVEL: 'silent' })
+  const shop = await (process.env['SOAK_MODE'] === 'full' ? sevenProcesses() : oneProcess())
   const op = operator(shop.url)
   const ada = await newCustomer(shop.url)
   const { items } = (await request(shop.url, 'GET', '/api/products')).body
@@ -51,9 +52,7 @@ test('under steady load with faults in turn, every order that was answered ends,
   const statuses = await ended(ada, orders.answered)
   const stuck = (await op.request('GET', '/ops/sagas?status=stuck')).body.items
   expect(await readiness(op)).toEqual([200, 200, 200, 200, 200, 200])
-  await shop.interrupt()
-  const wrong = await audit(folder.path, onHandAtFirst)
-  await folder.remove()
+  const wrong = await shop.close(onHandAtFirst)
 
   console.log(
     `${orders.answered.length} orders answered with 202 in ${Math.round(duration / 1_000)} s, ${orders.refused} turned away; ` +
@@ -65,6 +64,46 @@ test('under steady load with faults in turn, every order that was answered ends,
   expect(statuses.CANCELLED).toBeGreaterThan(0)
   if (long) expect(average(memory.slice(-5))).toBeLessThan(average(memory.slice(2, 7)) * 1.3)
 })
+
+interface Soaked {
+  readonly url: string
+  readonly pid: number
+  /** Stops the shop, leaves nothing of it behind, and says what is wrong with its books. */
+  close(onHandAtFirst: ReadonlyMap<string, number>): Promise<string[]>
+}
+
+const settings = { OPS_TOKEN: operatorToken, LOG_LEVEL: 'silent' }
+
+async function oneProcess(): Promise<Soaked> {
+  const folder = await freshFolder()
+  const shop = await startShop(folder.path, settings)
+  return {
+    url: shop.url,
+    pid: shop.pid,
+    async close(onHandAtFirst) {
+      await shop.interrupt()
+      const wrong = await audit(folder.path, onHandAtFirst)
+      await folder.remove()
+      return wrong
+    },
+  }
+}
+
+async function sevenProcesses(): Promise<Soaked> {
+  const premises = await newPremises()
+  const shop = await startFullShop(premises, settings)
+  return {
+    url: shop.url,
+    pid: shop.pid,
+    async close(onHandAtFirst) {
+      await shop.end('SIGINT')
+      const server = process.env['DATABASE_URL'] ?? 'postgres://postgres@127.0.0.1:5432/postgres'
+      const wrong = await auditFull(server, premises.shop, onHandAtFirst)
+      await premises.drop()
+      return wrong
+    },
+  }
+}
 
 interface Shelf {
   readonly id: string
@@ -100,13 +139,23 @@ async function breakInTurn(op: Operator, until: number): Promise<void> {
   }
 }
 
-async function watchMemory({ pid }: ShopProcess, until: number, megabytes: number[]): Promise<void> {
+async function watchMemory({ pid }: Soaked, until: number, megabytes: number[]): Promise<void> {
   while (performance.now() < until) {
-    const status = await readFile(`/proc/${pid}/status`, 'utf8').catch(() => '')
-    const kilobytes = /^VmRSS:\s+(\d+)/m.exec(status)?.[1]
-    if (kilobytes !== undefined) megabytes.push(Number(kilobytes) / 1_024)
+    megabytes.push(await residentMegabytes(pid))
     await sleep(Math.max(0, Math.min(duration / 12, until - performance.now())))
   }
+}
+
+/** Of a process and those that it started. */
+async function residentMegabytes(pid: number): Promise<number> {
+  const ids = (await readdir('/proc')).filter((name) => /^\d+$/.test(name))
+  const statuses = await Promise.all(ids.map((id) => readFile(`/proc/${id}/status`, 'utf8').catch(() => '')))
+  const own = statuses.filter((text, index) => Number(ids[index]) === pid || field(text, 'PPid') === pid)
+  return own.reduce((sum, text) => sum + field(text, 'VmRSS'), 0) / 1_024
+}
+
+function field(status: string, name: string): number {
+  return Number(new RegExp(`^${name}:\\s+(\\d+)`, 'm').exec(status)?.[1] ?? 0)
 }
 
 async function ended(ada: Customer, orders: readonly string[]): Promise<Record<'CONFIRMED' | 'CANCELLED', number>> {

@@ -26,7 +26,7 @@ export interface DeadLetterBox {
 interface Redriving {
   redrive(
     group: string,
-    options: { filter(letter: DeadLetter): boolean; dryRun?: boolean },
+    options: { filter(letter: DeadLetter): boolean; dryRun?: boolean; limit?: number },
   ): Promise<{ readonly moved: number; readonly left: number }>
 }
 
@@ -46,14 +46,15 @@ export function deadLetterBox(bus: Redriving, group: string): DeadLetterBox {
     read: (limit) =>
       inTurn(async () => {
         const items: DeadLetterView[] = []
-        const { left } = await bus.redrive(group, {
+        const { moved, left } = await bus.redrive(group, {
           dryRun: true,
+          limit,
           filter(letter) {
-            if (items.length < limit) items.push(viewOf(letter))
-            return false
+            items.push(viewOf(letter))
+            return true
           },
         })
-        return { items, count: left }
+        return { items, count: moved + left }
       }),
 
     replay: (ids) =>
