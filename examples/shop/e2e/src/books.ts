@@ -123,9 +123,9 @@ async function read(ask: Ask): Promise<Books> {
   const payments = (await ask(
     'payment_service',
     `SELECT t.order_id AS id, t.status AS payment,
-       coalesce(sum(amount) FILTER (WHERE entry = 'authorise'), 0)::float8 AS authorised,
-       coalesce(sum(amount) FILTER (WHERE entry = 'capture'), 0)::float8 AS captured,
-       coalesce(sum(amount) FILTER (WHERE entry = 'void'), 0)::float8 AS voided
+       coalesce(sum(l.amount) FILTER (WHERE l.entry = 'authorise'), 0)::float8 AS authorised,
+       coalesce(sum(l.amount) FILTER (WHERE l.entry = 'capture'), 0)::float8 AS captured,
+       coalesce(sum(l.amount) FILTER (WHERE l.entry = 'void'), 0)::float8 AS voided
      FROM $schema.transactions t LEFT JOIN $schema.payment_ledger l ON l.order_id = t.order_id
      GROUP BY t.order_id, t.status`,
   )) as (Pick<Entry, 'payment' | 'authorised' | 'captured' | 'voided'> & { readonly id: string })[]

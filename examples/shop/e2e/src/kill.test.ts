@@ -50,7 +50,7 @@ async function orderAndKill(shop: ShopProcess, buyer: Customer, products: { id: 
   const answered = new Promise<void>((resolve) => {
     first = resolve
   })
-  const orders = Array.from({ length: 20 }, async (_, i): Promise<Placed> => {
+  const orders = Array.from({ length: 12 }, async (_, i): Promise<Placed> => {
     const order = {
       key: randomUUID(),
       line: { productId: products[i % products.length]?.id ?? '', quantity: 1 },

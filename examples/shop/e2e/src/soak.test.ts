@@ -12,7 +12,7 @@ import { freshFolder, startShop } from './shop-process.js'
 
 const long = process.env['MSX_SOAK'] === '1'
 const minutes = Number(process.env['SOAK_MINUTES'] ?? 10)
-const duration = long ? minutes * 60_000 : 12_000
+const duration = long ? minutes * 60_000 : 9_000
 const rate = Number(process.env['SOAK_RATE'] ?? (long ? 10 : 8))
 
 /** Each is on for a turn; what is killed comes back by itself. */
