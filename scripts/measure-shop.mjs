@@ -11,8 +11,8 @@ import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 
 const program = (name) => fileURLToPath(new URL(`../examples/shop/runner/dist/${name}.js`, import.meta.url))
-const alone = 60
-const together = 16
+const alone = 40
+const together = 32
 const seconds = 6
 
 console.log(`Node ${process.versions.node}, ${cpus().length} × ${cpus()[0]?.model}`)
@@ -36,12 +36,12 @@ async function measure(mode) {
     const { url, pid, stop } = await start(mode, env)
     const ready = performance.now() - began
     const buyer = await signIn(url)
-    for (let i = 0; i < 10; i++) await buy(url, buyer)
+    for (let i = 0; i < 10; i++) await buy(url, buyer, 25)
 
     const answers = []
     const endings = []
     for (let i = 0; i < alone; i++) {
-      const { answered, ended } = await buy(url, buyer)
+      const { answered, ended } = await buy(url, buyer, 25)
       answers.push(answered)
       endings.push(ended)
     }
@@ -50,7 +50,7 @@ async function measure(mode) {
     await Promise.all(
       Array.from({ length: together }, async () => {
         while (performance.now() < until) {
-          await buy(url, buyer)
+          await buy(url, buyer, 500)
           orders += 1
         }
       }),
@@ -99,8 +99,8 @@ async function signIn(url) {
   return (await post(url, '/api/sessions', account)).token
 }
 
-/** Milliseconds until the 202, and until the order is no longer PENDING. */
-async function buy(url, token) {
+/** Milliseconds until the 202, and until the order is no longer PENDING, which is asked every `pause` ms. */
+async function buy(url, token, pause) {
   const headers = { authorization: `Bearer ${token}`, 'idempotency-key': randomUUID() }
   const began = performance.now()
   const { id } = await post(
@@ -113,7 +113,7 @@ async function buy(url, token) {
   for (;;) {
     const order = await (await fetch(`${url}/api/orders/${id}`, { headers })).json()
     if (order.status !== 'PENDING') return { answered, ended: performance.now() - began }
-    await sleep(5)
+    await sleep(pause)
   }
 }
 
