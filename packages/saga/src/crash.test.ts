@@ -99,8 +99,8 @@ async function stageOn(kind: string, clock: ReturnType<typeof virtualClock>): Pr
 
 describe.each([
   ['memory', 1],
-  ['PGlite', 41],
-  ['PostgreSQL', 41],
+  ['PGlite', 97],
+  ['PostgreSQL', 97],
 ] as const)('processes that die on %s', (kind, every) => {
   const it = test.skipIf(kind !== 'memory' && databases[kind] === undefined)
   const clock = virtualClock()

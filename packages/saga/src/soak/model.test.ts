@@ -54,8 +54,8 @@ test('sagas in memory do what the model says, whatever happens', { timeout }, as
 })
 
 test.for([
-  ['PGlite', 12],
-  ['PostgreSQL', 25],
+  ['PGlite', 6],
+  ['PostgreSQL', 15],
 ] as const)('and so they do on %s', { timeout }, async ([kind, runs], { skip }) => {
   const database = databases[kind]
   if (!database) return skip('no server answers')

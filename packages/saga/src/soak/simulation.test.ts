@@ -4,7 +4,7 @@ import { simulate } from './simulation.js'
 /** `pnpm soak:saga-sim` runs the long form; SAGA_SEED=7 runs one seed, and says what happens. */
 const isLong = process.env['MSX_SOAK'] === '1'
 const only = process.env['SAGA_SEED']
-const RUNS = Number(process.env['SAGA_RUNS'] ?? (isLong ? 20_000 : 200))
+const RUNS = Number(process.env['SAGA_RUNS'] ?? (isLong ? 20_000 : 150))
 
 test('every saga ends, and adds up, whatever goes wrong', { timeout: isLong ? 3_600_000 : 120_000 }, async () => {
   const first = only === undefined ? Math.floor(Math.random() * 2 ** 31) : Number(only)
