@@ -7,6 +7,8 @@ const options = library({
   redis: 'src/redis.ts',
   grpc: 'src/grpc.ts',
   kong: 'src/kong.ts',
+  fetch: 'src/fetch.ts',
+  fastify: 'src/fastify.ts',
   opentelemetry: 'src/opentelemetry.ts',
   cli: 'src/cli.ts',
 })

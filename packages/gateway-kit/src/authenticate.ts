@@ -88,8 +88,9 @@ export function authenticate(options: AuthenticateOptions): Middleware {
 }
 
 /** The claims of the token this request came with; undefined where nothing was verified. */
-export function authOf(req: IncomingMessage): Claims | undefined {
-  return contextOf(req).identity?.claims
+export function authOf(req: IncomingMessage | Request): Claims | undefined {
+  // Where `toFetch` made it, a Request has with it what is known about the request it stands for.
+  return contextOf(req as IncomingMessage).identity?.claims
 }
 
 /** What is wrong with a table of identity headers, or nothing. */

@@ -22,7 +22,11 @@ export function requestMessage(
 ): Message {
   const message = fromBody(binding, type, body, reading)
   const byName = new Map<string, string[]>()
-  for (const [name, value] of new URLSearchParams(query)) byName.set(name, [...(byName.get(name) ?? []), value])
+  for (const [name, value] of new URLSearchParams(query)) {
+    const values = byName.get(name)
+    if (values === undefined) byName.set(name, [value])
+    else values.push(value)
+  }
   for (const [name, values] of byName) {
     if (binding.body === '*') {
       if (reading.ignoreUnknown) continue
