@@ -138,6 +138,28 @@ describe('toKong', () => {
     expect(names).toEqual(['a.example', 'a-b', 'a.example-2', 'a-b-2', 'a.example-3', 'a-b-3'])
   })
 
+  test('has upstreams for several places under one name, where their URLs differ by host and port alone', () => {
+    const targets = [{ url: 'http://10.0.0.1:3000/base' }, { url: 'http://10.0.0.2/base', weight: 3 }]
+    const config = (list: typeof targets): GatewayConfig => ({
+      upstreams: { cart: { targets: list } },
+      routes: [{ path: '/cart', upstream: 'cart' }],
+    })
+    const written = toKong(config(targets))
+
+    expect(written.services[0]!.url).toBe('http://cart/base')
+    expect(written.upstreams).toEqual([
+      {
+        name: 'cart',
+        targets: [
+          { target: '10.0.0.1:3000', weight: 1 },
+          { target: '10.0.0.2:80', weight: 3 },
+        ],
+      },
+    ])
+    expect(isValid(written)).toBe(true)
+    expect(() => toKong(config([...targets, { url: 'https://10.0.0.3/base' }]))).toThrow('upstreams.cart')
+  })
+
   test('lets nobody in where the config asks for a token', () => {
     const guarded = toKong(shop, options).services.flatMap(({ routes }) => routes)
     const open = guarded.filter(({ plugins }) => !plugins.some(({ name }) => name === 'jwt'))

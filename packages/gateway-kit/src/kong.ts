@@ -36,11 +36,18 @@ export interface KongService {
   readonly routes: readonly KongRoute[]
 }
 
+/** Several places under one name, which services have as their host. */
+export interface KongUpstream {
+  readonly name: string
+  readonly targets: readonly { readonly target: string; readonly weight: number }[]
+}
+
 /** A file for `kong config db_import`, for `KONG_DECLARATIVE_CONFIG`, or for decK; JSON is YAML too. */
 export interface KongConfig {
   readonly _format_version: '3.0'
   readonly _transform: true
   readonly services: readonly KongService[]
+  readonly upstreams?: readonly KongUpstream[] | undefined
   readonly plugins: readonly KongPlugin[]
 }
 
@@ -63,7 +70,7 @@ type Report = (path: string, message: string) => void
  *
  * What Kong cannot do the same way is an error, not left out: functions, a rate limit over a window that Kong does not
  * count by, scopes and roles, a total timeout. What it does by other means is left out: breakers, the settings of a
- * retry but its attempts, `trust` and `listen`.
+ * retry but its attempts, priorities, `trust`, `limits`, `health` and `listen`.
  *
  * @throws {GatewayConfigError} with everything that cannot be said, each with its path.
  *
@@ -73,13 +80,14 @@ type Report = (path: string, message: string) => void
 export function toKong(config: GatewayConfig, options: KongOptions = {}): KongConfig {
   checkConfig(config, { discovery: true })
   const issues: ConfigIssue[] = []
+  const upstreams = upstreamsOf(config, (path, message) => issues.push({ path, message }))
   const services = new Map<string, { settings: Omit<KongService, 'routes'>; routes: KongRoute[] }>()
 
   for (const [index, given] of config.routes.entries()) {
     const route = withDefaults(given, config.defaults)
     const report: Report = (path, message) => issues.push({ path: `routes[${index}].${path}`, message })
     checkExpressible(route, report)
-    const settings = serviceOf(route, options, report)
+    const settings = serviceOf(route, { ...options, services: { ...options.services, ...upstreams.urls } }, report)
     const key = JSON.stringify(settings)
     const service = services.get(key) ?? { settings: { name: '', ...settings }, routes: [] }
     service.routes.push(routeOf(route, settings.url, options, report))
@@ -97,11 +105,41 @@ export function toKong(config: GatewayConfig, options: KongOptions = {}): KongCo
       name: unique(slug(new URL(settings.url).hostname), taken),
       routes: routes.map((route) => ({ ...route, name: unique(route.name, takenByRoutes) })),
     })),
+    ...(upstreams.list.length > 0 && { upstreams: upstreams.list }),
     plugins: [
       { name: 'correlation-id', config: { header_name: 'X-Request-ID', generator: 'uuid', echo_downstream: true } },
       { name: 'prometheus', config: { status_code_metrics: true, latency_metrics: true } },
     ],
   }
+}
+
+/** Kong balances over hosts and ports: what else a target's URL says has to be the same for all. */
+function upstreamsOf(
+  { upstreams = {} }: GatewayConfig,
+  report: Report,
+): { list: KongUpstream[]; urls: Record<string, string> } {
+  const list: KongUpstream[] = []
+  const urls: Record<string, string> = Object.create(null)
+
+  for (const [name, { targets }] of Object.entries(upstreams)) {
+    const parsed = targets.map(({ url, weight = 1 }) => ({ url: new URL(url), weight }))
+    const rests = new Set(parsed.map(({ url }) => `${url.protocol}//${name}${url.pathname.replace(/\/+$/, '')}`))
+    if (rests.size > 1)
+      report(`upstreams.${name}`, 'has targets of different schemes or paths, which Kong does not have')
+    if (parsed.some(({ weight }) => !Number.isInteger(weight) || weight > 65_535)) {
+      report(`upstreams.${name}`, 'has weights that are no integers up to 65535, which Kong does not have')
+    }
+
+    urls[name] = [...rests][0]!
+    list.push({
+      name,
+      targets: parsed.map(({ url, weight }) => ({
+        target: `${url.hostname}:${url.port || (url.protocol === 'https:' ? 443 : 80)}`,
+        weight,
+      })),
+    })
+  }
+  return { list, urls }
 }
 
 function checkExpressible(route: RouteConfig, report: Report): void {

@@ -68,7 +68,9 @@ async function start(file: string, io: Io): Promise<number> {
   const log = (entry: AccessLogEntry): void => io.out(io.isTerminal ? accessLine(entry) : JSON.stringify(entry))
   const gateway = createGateway(loaded.config, { ...loaded.deps, log })
   const { address, port } = (await gateway.listen()).address() as AddressInfo
-  io.out(`msx-gateway listens on http://${address.includes(':') ? `[${address}]` : address}:${port}`)
+  io.out(
+    `msx-gateway listens on ${loaded.config.listen?.tls === undefined ? 'http' : 'https'}://${address.includes(':') ? `[${address}]` : address}:${port}`,
+  )
 
   // One after the other: two at once could end in the older of two files.
   let reloading = Promise.resolve()
@@ -98,14 +100,15 @@ async function reloadFile(file: string, io: Io, gateway: Gateway, before: Loaded
   try {
     after = await loadFile(file, io.env, before)
     const changes = changesBetween(before, after)
-    if (changes.length > 0) gateway.reload(after.config, after.deps)
+    // Asked for by name, it also reads certificates again that lie under the same name.
+    if (changes.length > 0 || asked) gateway.reload(after.config, after.deps)
     if (changes.length > 0 || asked)
       io.out(
         [`${file} is in force${changes.length === 0 ? ', unchanged' : ':'}`, ...changes.map((one) => `  ${one}`)].join(
           '\n',
         ),
       )
-    if (changes.includes('~ listen')) io.err('listen has changed: restart to listen there')
+    if (movesTo(after) !== movesTo(before)) io.err('listen has changed: restart to listen there')
   } catch (error) {
     if (after !== undefined) await dispose(after, before)
     io.err(`${explain(file, error)}\nthe config before it stays in force`)
@@ -115,6 +118,9 @@ async function reloadFile(file: string, io: Io, gateway: Gateway, before: Loaded
   await dispose(before, after)
   return after
 }
+
+/** What a server that listens already cannot change. */
+const movesTo = ({ config: { listen } }: Loaded): string => JSON.stringify([listen?.port, listen?.host])
 
 /** Editors write another file and move it, and mounted config maps swap a link: so the folder is watched. */
 function watchFile(file: string, changed: () => void, io: Io): () => void {
