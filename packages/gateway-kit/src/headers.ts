@@ -103,7 +103,7 @@ export function requestHeaders(
   if (bodyLength !== undefined) headers.push('content-length', String(bodyLength))
   pushForwarded(headers, req, trust)
   const before = req.headers['via']
-  const hop = `${req.httpVersionMajor === 2 ? '2' : req.httpVersion} ${via}`
+  const hop = `${isHttp2(req) ? '2' : req.httpVersion} ${via}`
   headers.push('via', before === undefined ? hop : `${before}, ${hop}`)
 
   if (context.requestId !== undefined) headers.push('x-request-id', context.requestId)

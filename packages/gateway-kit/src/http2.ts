@@ -1,9 +1,12 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { constants, type Http2ServerRequest, type Http2ServerResponse } from 'node:http2'
 
-/** Whether a request came over HTTP/2; Node's compatibility layer makes it look like one of HTTP/1.1, but for this. */
+/**
+ * Whether a request came over HTTP/2; Node's compatibility layer makes it look like one of HTTP/1.1, but for its stream.
+ * The version does not tell: anybody can write `GET / HTTP/2.0` on a connection of HTTP/1.1.
+ */
 export function isHttp2(req: IncomingMessage): req is IncomingMessage & Http2ServerRequest {
-  return req.httpVersionMajor === 2
+  return (req as { readonly stream?: unknown }).stream !== undefined
 }
 
 /** The host that was asked for. Under HTTP/2 `:authority` says so (RFC 9113, 8.3.1). */

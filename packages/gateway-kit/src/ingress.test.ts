@@ -44,6 +44,8 @@ describe('what never reaches a route', () => {
     ['an encoded NUL', get('/a%00')],
     ['a malformed encoding', get('/a%zz')],
     ['a target without a path', get('*')],
+    ['a version that is not spoken here', 'GET / HTTP/2.0\r\nHost: a\r\n\r\n'],
+    ['a version of old', 'GET / HTTP/0.9\r\nHost: a\r\n\r\n'],
   ])('%s: 400, and the connection is closed', async (_, request) => {
     const { port, seen } = await gatewayPort()
 

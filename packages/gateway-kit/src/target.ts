@@ -93,7 +93,10 @@ function inspectHeaders(req: IncomingMessage): Refusal | undefined {
       return refuse('Host and :authority are not the same.')
     }
     if (authority === undefined && host === undefined) return refuse('There is no :authority.')
-  } else if (hosts === 0 && req.httpVersion !== '1.0') return refuse('There is no Host header.')
+  } else {
+    if (req.httpVersion !== '1.1' && req.httpVersion !== '1.0') return refuse('This version of HTTP is not spoken here.')
+    if (hosts === 0 && req.httpVersion !== '1.0') return refuse('There is no Host header.')
+  }
   if (authorizations > 1) return refuse('There is more than one Authorization header.')
   if (lengths > 1 || encodings > 1 || (lengths > 0 && encodings > 0))
     return refuse('The length of the body is ambiguous.')
