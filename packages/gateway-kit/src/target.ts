@@ -94,7 +94,8 @@ function inspectHeaders(req: IncomingMessage): Refusal | undefined {
     }
     if (authority === undefined && host === undefined) return refuse('There is no :authority.')
   } else {
-    if (req.httpVersion !== '1.1' && req.httpVersion !== '1.0') return refuse('This version of HTTP is not spoken here.')
+    if (req.httpVersion !== '1.1' && req.httpVersion !== '1.0')
+      return refuse('This version of HTTP is not spoken here.')
     if (hosts === 0 && req.httpVersion !== '1.0') return refuse('There is no Host header.')
   }
   if (authorizations > 1) return refuse('There is more than one Authorization header.')
