@@ -12,6 +12,7 @@ import { createGateway } from './gateway.js'
 const INPUTS = Number(process.env['FUZZ_INPUTS'] ?? 100_000)
 const SEED = Number(process.env['FUZZ_SEED'] ?? 20_251)
 const PER_CONNECTION = 4
+const AT_ONCE = 400
 
 /** Two ends; what is written to the one is read from the other. */
 function pair(): [Duplex, Duplex] {
@@ -173,16 +174,19 @@ const values = [
   'x'.repeat(2_000),
 ]
 
+const tame = ['a', 'api', 'x1', '%61', '%c3%a9', '~', ';x=1', ':id', '%25', '@', '__proto__', 'constructor']
+
 function target(): string {
   if (often(0.02)) return any(['*', 'http://a/', '//a/b', '', 'a', '/ /', 'http://', '?', '/?#'])
 
-  const path = Array.from({ length: below(5) }, () => any(pieces)).join('/')
-  const query = often(0.3) ? `?${Array.from({ length: below(4) }, () => any(pieces)).join('&')}` : ''
+  const piece = (): string => (often(0.85) ? any(tame) : any(pieces))
+  const path = Array.from({ length: below(5) }, piece).join('/')
+  const query = often(0.3) ? `?${Array.from({ length: below(4) }, piece).join('&')}` : ''
   return `/${path}${query}`
 }
 
 function line(): string {
-  const value = often(0.9) ? any(values) : String.fromCharCode(...Array.from({ length: below(12) }, () => below(256)))
+  const value = often(0.97) ? any(values) : String.fromCharCode(...Array.from({ length: below(12) }, () => below(256)))
   return `${any(names)}:${often(0.9) ? ' ' : ''}${value}\r\n`
 }
 
@@ -259,8 +263,10 @@ test(`${INPUTS} random requests: no crash, no 5xx of our own making, and nothing
     const over = new Promise<void>((resolve) => client.on('end', resolve))
     server.emit('connection', socket)
     client.write(text, 'latin1')
-    client.end()
+    // Some promise a body that never comes. Ending at once would have Node give up on everything that is under way.
+    const enough = setTimeout(() => client.end(), 50)
     await over
+    clearTimeout(enough)
     client.destroy()
     for (const [, status] of answer.matchAll(/HTTP\/1\.1 (\d{3}) /g)) {
       counts.set(Number(status), (counts.get(Number(status)) ?? 0) + 1)
@@ -269,8 +275,8 @@ test(`${INPUTS} random requests: no crash, no 5xx of our own making, and nothing
     }
   }
 
-  for (let done = 0; done < INPUTS; done += 100 * PER_CONNECTION) {
-    await Promise.all(Array.from({ length: 100 }, converse))
+  for (let done = 0; done < INPUTS; done += AT_ONCE * PER_CONNECTION) {
+    await Promise.all(Array.from({ length: AT_ONCE }, converse))
   }
   await dispatcher.destroy()
 
