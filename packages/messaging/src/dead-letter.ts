@@ -79,24 +79,37 @@ const LARGE_HEADER = 1_024
 
 /** A dead letter of a foreign publisher whose headers leave no room for the story of its failure. */
 export function withoutLargeHeaders(letter: WireMessage): WireMessage {
-  const small = Object.entries(letter.headers).filter(([, value]) => sizeOf(value) <= LARGE_HEADER)
+  const small = Object.entries(letter.headers).filter(([, value]) => isSmall(value))
 
   return { ...letter, headers: Object.fromEntries(small) }
 }
 
 /** Only the envelope and the story of its failure, for which there is always room. */
 export function withoutForeignHeaders(letter: WireMessage): WireMessage {
-  const own = Object.values(HEADER).filter((name) => sizeOf(letter.headers[name]) <= LARGE_HEADER)
+  const own = Object.values(HEADER).filter((name) => isSmall(letter.headers[name]))
 
   return { ...letter, headers: Object.fromEntries(own.map((name) => [name, letter.headers[name]])) }
 }
 
-function sizeOf(value: unknown): number {
-  if (typeof value === 'string') return Buffer.byteLength(value)
-  if (value instanceof Uint8Array) return value.length
-  if (typeof value !== 'object' || value === null) return 8
+/** What a value has besides its content: a type and a length. */
+const VALUE_OVERHEAD = 5
 
-  return Object.entries(value).reduce((sum, [name, part]) => sum + name.length + sizeOf(part), 0)
+/** Not by recursion: a hostile publisher nests tables deeper than the stack reaches. */
+function isSmall(header: unknown): boolean {
+  const parts = [header]
+  let size = 0
+  for (const part of parts) {
+    size += VALUE_OVERHEAD + (typeof part === 'string' ? Buffer.byteLength(part) : 0)
+    if (part instanceof Uint8Array) size += part.length
+    else if (typeof part === 'object' && part !== null) {
+      for (const [name, inner] of Object.entries(part)) {
+        size += name.length
+        parts.push(inner)
+      }
+    }
+    if (size > LARGE_HEADER) return false
+  }
+  return true
 }
 
 /** The message as it was before it failed, to be handled as if for the first time. */
