@@ -7,6 +7,7 @@ import { afterAll, beforeAll, describe, expect, onTestFinished, test, vi } from 
 import { createBus } from './bus.js'
 import { main } from './cli/main.js'
 import { NonRetryableError } from './errors.js'
+import { memory } from './memory/memory.js'
 import { events, until } from './postgres/fixture.js'
 import { createOutbox } from './postgres/outbox.js'
 import { testBroker } from './rabbitmq/fixture.js'
@@ -151,6 +152,35 @@ test.each([
   // One line for one row, whatever is in it.
   if (args.length === 2 && args[1] === 'parked') expect(said.join('').split('\n')).toHaveLength(2)
   if (args.includes('--json')) expect(JSON.parse(said.join(''))).toMatchObject([{ key: HOSTILE, data: HOSTILE }])
+})
+
+test('prints dead letters although the data of one is nested deeper than the stack reaches', async () => {
+  const transport = memory()
+  const connection = await transport.connect({ name: 'tests' })
+  onTestFinished(() => connection.close())
+  await connection.declare({ name: 'g.dlq', patterns: [] })
+  const [deep, deepest] = [100, 50_000].map((depth) => '['.repeat(depth) + ']'.repeat(depth))
+  for (const [id, body] of Object.entries({ a: '{"n":1}', b: deepest, c: deep })) {
+    await connection.send('g.dlq', { type: 'order.created', id, body: Buffer.from(body as string), headers: {} })
+  }
+  const out: string[] = []
+  const err: string[] = []
+
+  const code = await main(['dead-letters', 'g', '--json', '--amqp', 'amqp://x'], {
+    env: {},
+    isTerminal: false,
+    out: (text) => out.push(text),
+    err: (text) => err.push(text),
+    transport: () => transport,
+    database: () => expect.fail(),
+    load: () => expect.fail(),
+    write: () => expect.fail(),
+  })
+
+  expect([code, err]).toEqual([0, ['data of b left out: nested more than 100 deep']])
+  const letters: { id: string; data: unknown }[] = JSON.parse(out.join(''))
+  expect(letters.map(({ id }) => id)).toEqual(['a', 'b', 'c'])
+  expect(letters.map(({ data }) => data)).toEqual([{ n: 1 }, undefined, JSON.parse(deep as string)])
 })
 
 test('says how far long work is, apart from what it prints', async () => {

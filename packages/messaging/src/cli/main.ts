@@ -111,7 +111,9 @@ async function listLetters(
     oneLine(reason),
   ])
   const heads = ['ID', 'EVENT', 'KEY', 'ATTEMPTS', 'FAILED', 'CODE', 'REASON']
-  return { json: letters, text: rows.length === 0 ? 'no dead letters' : table(heads, rows, around.isTerminal) }
+  const text = rows.length === 0 ? 'no dead letters' : table(heads, rows, around.isTerminal)
+
+  return { json: invocation.json && withoutDeepData(letters, around), text }
 }
 
 async function redrive(
@@ -140,6 +142,31 @@ async function redrive(
   return { json: result, text: `${result.moved} ${dryRun ? 'would be ' : ''}moved, ${result.left} left` }
 }
 
+/** Nobody reads further, and JSON that is indented so far has more blanks than anything else. */
+const DEEPEST = 100
+
+/** Data of a hostile publisher may be nested deeper than can be printed at all, and is not to hide the rest. */
+function withoutDeepData<T extends { readonly id: string; readonly data: unknown }>(
+  items: readonly T[],
+  { err }: Surroundings,
+): readonly T[] {
+  return items.map((item) => {
+    if (!isDeep(item.data)) return item
+
+    err(`data of ${visible(item.id)} left out: nested more than ${DEEPEST} deep`)
+    return { ...item, data: undefined }
+  })
+}
+
+function isDeep(data: unknown): boolean {
+  let level = [data]
+  for (let depth = 0; level.length > 0; depth += 1) {
+    if (depth > DEEPEST) return true
+    level = level.flatMap((value) => (typeof value === 'object' && value !== null ? Object.values(value) : []))
+  }
+  return false
+}
+
 /** Says how far long work is, where it does not get into what is printed. */
 async function saying<T>({ err }: Surroundings, progress: () => string, work: () => Promise<T>): Promise<T> {
   const timer = setInterval(() => err(progress()), PROGRESS)
@@ -152,7 +179,7 @@ async function saying<T>({ err }: Surroundings, progress: () => string, work: ()
 
 async function onOutbox(
   command: Of<'outbox stats' | 'outbox parked' | 'outbox retry'>,
-  { database, schema }: Invocation,
+  { database, schema, json }: Invocation,
   around: Surroundings,
 ): Promise<Answer> {
   if (database === undefined) throw new UsageError('which database? Give --database or set DATABASE_URL')
@@ -161,7 +188,7 @@ async function onOutbox(
   try {
     const outbox = createOutbox({ events: defineEvents({}), pool, schema })
     if (command.command === 'outbox stats') return await showStats(outbox, around)
-    if (command.command === 'outbox parked') return await showParked(outbox, command.limit, around)
+    if (command.command === 'outbox parked') return await showParked(outbox, command.limit, json, around)
 
     const { asked, retried } = await retryParked(outbox, command.ids, around)
     return { json: { retried }, text: `${retried} of ${asked} to be published again` }
@@ -181,7 +208,7 @@ async function showStats(outbox: AnyOutbox, { isTerminal }: Surroundings): Promi
   return { json: stats, text: table(['READY', 'DELAYED', 'RETRYING', 'PARKED', 'HELD', 'LAG (ms)'], rows, isTerminal) }
 }
 
-async function showParked(outbox: AnyOutbox, limit: number, { isTerminal }: Surroundings): Promise<Answer> {
+async function showParked(outbox: AnyOutbox, limit: number, asJson: boolean, around: Surroundings): Promise<Answer> {
   const parked = await outbox.parked({ limit })
   const rows = parked.map(({ id, type, key, attempts, failedAt, code, reason }) => [
     id,
@@ -194,7 +221,9 @@ async function showParked(outbox: AnyOutbox, limit: number, { isTerminal }: Surr
   ])
   const heads = ['ID', 'EVENT', 'KEY', 'ATTEMPTS', 'FAILED', 'CODE', 'REASON']
 
-  return { json: parked, text: rows.length === 0 ? 'nothing is parked' : table(heads, rows, isTerminal) }
+  const text = rows.length === 0 ? 'nothing is parked' : table(heads, rows, around.isTerminal)
+
+  return { json: asJson && withoutDeepData(parked, around), text }
 }
 
 /** Page by page, from the oldest on: what is parked again meanwhile is not taken twice. */
