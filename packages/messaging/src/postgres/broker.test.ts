@@ -308,6 +308,35 @@ describe.skipIf(database === undefined)('an outbox that lives long', () => {
     await until(() => received.length === 1)
   })
 
+  test('holds up no key but its own, whatever is parked', async () => {
+    const [own1, hostile, long] = ['order-1', '57rf0wVlfuiP', 'x'.repeat(500)] as const
+    const { rows } = await pool.query('SELECT hashtextextended($1, 0) = hashtextextended($2, 0) AS same', [
+      own1,
+      hostile,
+    ])
+    expect(rows).toEqual([{ same: true }])
+    const schema = own()
+    const outbox = createOutbox({ events, pool, schema })
+    await outbox.migrate()
+    const { bus, received } = listening()
+    await using _ = outbox.relay(bus, { attempts: 1 })
+    await outbox.transaction(async (tx) => {
+      await outbox.publish(tx, 'order.lost', { orderId: hostile })
+      await outbox.publish(tx, 'order.lost', { orderId: long })
+    })
+    await until(async () => (await outbox.stats()).parked === 2)
+
+    await outbox.transaction(async (tx) => {
+      await outbox.publish(tx, 'order.created', { orderId: own1, n: 1 })
+      await outbox.publish(tx, 'order.created', { orderId: long, n: 1 })
+      await outbox.publish(tx, 'order.created', { orderId: long.slice(1), n: 1 })
+    })
+
+    await until(() => received.length === 2)
+    expect(received.toSorted()).toEqual([`order-1:1`, `${long.slice(1)}:1`])
+    await until(async () => (await outbox.stats()).held === 1)
+  })
+
   test('shares a database with that of another service', async () => {
     const [one, two] = [listening(), listening()]
     const outboxes = [
@@ -358,7 +387,7 @@ describe.skipIf(database === undefined)('an outbox that lives long', () => {
     await Promise.all(pools.map((one) => createOutbox({ events, pool: one, schema }).migrate()))
 
     const { rows } = await pool.query(`SELECT version FROM ${schema}.migration_done ORDER BY version`)
-    expect(rows).toEqual([{ version: 1 }, { version: 2 }])
+    expect(rows).toEqual([{ version: 1 }, { version: 2 }, { version: 3 }])
   })
 
   test.each(['migrate()', 'what migrations() prints'])(
@@ -381,7 +410,7 @@ describe.skipIf(database === undefined)('an outbox that lives long', () => {
       else await runAll(outbox.migrations({ from: 1 }))
 
       const { rows } = await pool.query(`SELECT version FROM ${schema}.migration_done ORDER BY version`)
-      expect(rows).toEqual([{ version: 1 }, { version: 2 }])
+      expect(rows).toEqual([{ version: 1 }, { version: 2 }, { version: 3 }])
       const { bus, received } = listening()
       await using _ = outbox.relay(bus)
       await until(() => received.length === 1)
@@ -396,7 +425,7 @@ describe.skipIf(database === undefined)('an outbox that lives long', () => {
   )
 
   test('prints nothing for a schema that is up to date', () => {
-    expect(createOutbox({ events, pool }).migrations({ from: 2 })).toBe('')
+    expect(createOutbox({ events, pool }).migrations({ from: 3 })).toBe('')
     expect(() => createOutbox({ events, pool }).migrations({ from: -1 })).toThrow('migrations: from must be')
   })
 

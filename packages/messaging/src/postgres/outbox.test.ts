@@ -277,6 +277,7 @@ describe.each(databases.map((database) => [database.name, database] as const))('
     expect((await database.pool.query(`SELECT version FROM ${schema}.migration_done`)).rows).toEqual([
       { version: 1 },
       { version: 2 },
+      { version: 3 },
     ])
 
     const printed = createOutbox({ events, pool: database.pool, schema: database.schema() })

@@ -5,7 +5,7 @@ import { events } from './fixture.js'
 import { forgetStatement, inbox } from './inbox.js'
 import { createOutbox } from './outbox.js'
 import { SETTINGS } from './session.js'
-import { BUCKETS, FIRST_HASH, statementsFor } from './statements.js'
+import { BUCKETS, FIRST_HEAD, statementsFor } from './statements.js'
 
 /** Rows of the outbox, and of the inbox. `MSX_SOAK=1` makes it a million. */
 const ROWS = process.env['MSX_SOAK'] === '1' ? 1_000_000 : 100_000
@@ -123,7 +123,7 @@ describe.skipIf(database === undefined)(`with ${ROWS} rows of each kind of troub
       async () => [sql().fetch, [JSON.stringify([3]), await ids(`state = 0 AND bucket = 3`, 2 * BATCH), BATCH]],
     ],
     ['puts rows aside', BATCH, async () => [sql().hold, [await ids('state = 0', BATCH)]]],
-    ['looks for what nothing holds back', 0, async () => [sql().release, [ALL, FIRST_HASH, 1_000]]],
+    ['looks for what nothing holds back', 0, async () => [sql().release, [ALL, FIRST_HEAD, 1_000]]],
     ['deletes what was confirmed', BATCH, async () => [sql().remove, [await ids('state = 0', BATCH)]]],
     ['looks for what is due, when nothing is', 0, async () => [sql().promote, [ALL, 1_000]]],
     [
@@ -173,7 +173,7 @@ describe.skipIf(database === undefined)(`with ${ROWS} rows of each kind of troub
     await relay.query('SAVEPOINT free')
     const { rows } = await relay.query(`EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) ${sql().release}`, [
       ALL,
-      FIRST_HASH,
+      FIRST_HEAD,
       1_000,
     ])
     const moved = await relay.query(`SELECT count(*)::int AS n FROM ${schema}.outbox WHERE state = 0 AND key = 'stuck'`)

@@ -11,7 +11,7 @@ import { Lines } from './lines.js'
 import { withAdvice } from './migrated.js'
 import { type OutboxRow, preparedOf } from './row.js'
 import { openSession, type Session } from './session.js'
-import { BUCKETS, FIRST_HASH, type Statements } from './statements.js'
+import { BUCKETS, FIRST_HEAD, type Statements } from './statements.js'
 import { storableReason } from './storable.js'
 import { judgeRow, pauseOf } from './verdict.js'
 
@@ -120,7 +120,7 @@ export class OutboxRelay implements Relay {
   #nextCensus = 0
   #nextSurvey = 0
   /** Where the next look at held rows begins. */
-  #nextHash = FIRST_HASH
+  #nextHead = FIRST_HEAD
   #relayed = 0
   #delay = 0
   #brokerError: { readonly error: unknown } | undefined
@@ -460,12 +460,12 @@ export class OutboxRelay implements Relay {
   /** Makes ready what nothing holds back any more. Also what another relay left behind, or somebody's hand in the table. */
   async #release(session: Session): Promise<void> {
     if (this.#buckets.size === 0) return
-    const { rows } = await session.query(this.#parts.sql.release, [this.#mine(), this.#nextHash, AT_ONCE])
+    const { rows } = await session.query(this.#parts.sql.release, [this.#mine(), this.#nextHead, AT_ONCE])
     const { moved, next } = rows[0] as { readonly moved: number; readonly next: string | null }
 
     // There may be more of the same keys.
     if (moved > 0) this.#nextCensus = 0
-    else this.#nextHash = next ?? FIRST_HASH
+    else this.#nextHead = next ?? FIRST_HEAD
   }
 
   async #survey(session: Session): Promise<void> {

@@ -1,8 +1,11 @@
 import { checkCount } from '../internal/check.js'
 import type { Queryable } from '../shapes.js'
 
-/** What identifies a key in an index, whatever its length: the same for two keys once in 2^64, which does no harm. */
-export const KEY_HASH: string = 'hashtextextended(key, 0)'
+/**
+ * What identifies a key in an index, which has no room for one of any length. No hash: whoever may choose a key would find
+ * one with the hash of another's in no time, and with an event that the broker refuses hold up that one.
+ */
+export const KEY_HEAD: string = '(left(key, 500) COLLATE "C")'
 
 /*
  * outbox  one row per event that is not with the broker yet, in the order of `id`. `state`: 0 ready, 1 delayed until
@@ -52,9 +55,14 @@ const VERSIONS: readonly (readonly string[])[] = [
     'DROP INDEX $schema.outbox_ready, $schema.outbox_due, $schema.outbox_held',
     'CREATE INDEX outbox_ready ON $schema.outbox (bucket, id) WHERE state = 0',
     'CREATE INDEX outbox_waiting ON $schema.outbox (state, bucket, due) WHERE state > 0',
-    `CREATE INDEX outbox_failed ON $schema.outbox (${KEY_HASH}, id) WHERE failed_at IS NOT NULL`,
-    `CREATE INDEX outbox_held ON $schema.outbox (${KEY_HASH}, id) WHERE state = 4`,
+    'CREATE INDEX outbox_failed ON $schema.outbox (hashtextextended(key, 0), id) WHERE failed_at IS NOT NULL',
+    'CREATE INDEX outbox_held ON $schema.outbox (hashtextextended(key, 0), id) WHERE state = 4',
     'CREATE INDEX outbox_parked ON $schema.outbox (id) WHERE state = 3',
+  ],
+  [
+    'DROP INDEX $schema.outbox_failed, $schema.outbox_held',
+    `CREATE INDEX outbox_failed ON $schema.outbox (${KEY_HEAD}, id) WHERE failed_at IS NOT NULL`,
+    `CREATE INDEX outbox_held ON $schema.outbox (${KEY_HEAD}, id) WHERE state = 4`,
   ],
 ]
 

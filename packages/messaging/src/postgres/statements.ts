@@ -1,4 +1,4 @@
-import { KEY_HASH } from './schema.js'
+import { KEY_HEAD } from './schema.js'
 
 /** Every statement of outbox and relay, each one round trip. All times are the database's. */
 export interface Statements {
@@ -24,11 +24,11 @@ const COUNTED = 10_000
 /** How many keys with something held are looked at in one go. */
 const PAGE = 500
 
-/** Before all hashes of keys. */
-export const FIRST_HASH: string = String(-(2n ** 63n))
+/** Where going through all keys begins. */
+export const FIRST_HEAD = ''
 const HIGHEST = String(2n ** 63n - 1n)
 
-const hash = (table: string): string => KEY_HASH.replace('key', `${table}.key`)
+const head = (table: string): string => KEY_HEAD.replace('key', `${table}.key`)
 const ms = (interval: string): string => `(extract(epoch FROM ${interval}) * 1000)::float8`
 
 export function statementsFor(schema: string, notifies: boolean): Statements {
@@ -45,7 +45,7 @@ export function statementsFor(schema: string, notifies: boolean): Statements {
       WHERE state > 0 AND state = ${state} AND bucket = ANY (${mine}) LIMIT ${COUNTED}) AS found`
   const ids = (parameter: string): string => `ARRAY(SELECT json_array_elements_text(${parameter}::json)::bigint)`
   const earlier = (condition: string): string =>
-    `EXISTS (SELECT 1 FROM ${outbox} h WHERE ${condition} AND ${hash('h')} = ${hash('o')} AND h.id < o.id)`
+    `EXISTS (SELECT 1 FROM ${outbox} h WHERE ${condition} AND ${head('h')} = ${head('o')} AND h.id < o.id)`
   // The first rows that wait for their time, bucket by bucket, for each way to wait.
   const waiting = (when: string, limit: string): string =>
     `json_array_elements_text($1::json) AS b (bucket) CROSS JOIN (VALUES (1::int2), (2::int2)) AS s (state)
@@ -75,26 +75,26 @@ export function statementsFor(schema: string, notifies: boolean): Statements {
     // Who names rows by their id names nothing else: a condition on the state might bring in its index, and that be read whole.
     hold: `UPDATE ${outbox} SET state = 4 WHERE id = ANY (${ids('$1')})`,
 
-    // From one key that has something held to the next, a page of them, beginning with the hash $2: what has nothing that
+    // From one key that has something held to the next, a page of them, beginning with the head $2: what has nothing that
     // failed before it is ready, the first ones first.
-    release: `WITH RECURSIVE keys (hash, bucket) AS (
-        (SELECT ${hash('o')}, o.bucket FROM ${outbox} o
-          WHERE o.state = 4 AND ${hash('o')} >= $2::bigint ORDER BY ${hash('o')}, o.id LIMIT 1)
+    release: `WITH RECURSIVE keys (head, bucket) AS (
+        (SELECT ${head('o')}, o.bucket FROM ${outbox} o
+          WHERE o.state = 4 AND ${head('o')} >= $2::text ORDER BY ${head('o')}, o.id LIMIT 1)
         UNION ALL
-        SELECT n.hash, n.bucket FROM keys k CROSS JOIN LATERAL (
-          SELECT ${hash('o')} AS hash, o.bucket FROM ${outbox} o
-          WHERE o.state = 4 AND ${hash('o')} > k.hash ORDER BY ${hash('o')}, o.id LIMIT 1) AS n
-      ), page AS (SELECT hash, bucket FROM keys LIMIT ${PAGE}),
+        SELECT n.head, n.bucket FROM keys k CROSS JOIN LATERAL (
+          SELECT ${head('o')} AS head, o.bucket FROM ${outbox} o
+          WHERE o.state = 4 AND ${head('o')} > k.head ORDER BY ${head('o')}, o.id LIMIT 1) AS n
+      ), page AS (SELECT head, bucket FROM keys LIMIT ${PAGE}),
       free AS (
         SELECT o.id FROM page p CROSS JOIN LATERAL (
           SELECT o.id FROM ${outbox} o
-          WHERE o.state = 4 AND ${hash('o')} = p.hash AND o.id <= coalesce((SELECT f.id FROM ${outbox} f
-            WHERE f.failed_at IS NOT NULL AND ${hash('f')} = p.hash ORDER BY f.id LIMIT 1), ${HIGHEST})
+          WHERE o.state = 4 AND ${head('o')} = p.head AND o.id <= coalesce((SELECT f.id FROM ${outbox} f
+            WHERE f.failed_at IS NOT NULL AND ${head('f')} = p.head ORDER BY f.id LIMIT 1), ${HIGHEST})
           ORDER BY o.id LIMIT $3::int) AS o
         WHERE p.bucket = ANY (${mine}) LIMIT $3::int
       ), moved AS (UPDATE ${outbox} SET state = 0 WHERE id = ANY (ARRAY(SELECT id FROM free)) RETURNING 1)
       SELECT (SELECT count(*) FROM moved)::int AS moved,
-        (SELECT CASE WHEN count(*) = ${PAGE} THEN max(hash) END FROM page)::text AS next`,
+        (SELECT CASE WHEN count(*) = ${PAGE} THEN max(head) END FROM page) AS next`,
 
     remove: `DELETE FROM ${outbox} WHERE id = ANY (${ids('$1')})`,
 
