@@ -11,6 +11,7 @@ import {
 } from './config.js'
 import { checkOrigins } from './cors.js'
 import { type ConfigIssue, GatewayConfigError } from './errors.js'
+import { checkHeaderRules } from './headers.js'
 import {
   aFunction,
   aString,
@@ -184,17 +185,6 @@ const targetFields: Readonly<Record<keyof UpstreamTarget, Check>> = {
     typeof value === 'number' && Number.isFinite(value) && value >= 0 ? undefined : 'a number, 0 or more',
 }
 
-const headerNames: Check = (value) =>
-  isRecord(value) &&
-  Object.entries(value).every(
-    ([name, text]) =>
-      /^[\w!#$%&'*+.^`|~-]+$/.test(name) &&
-      ((text === null && !name.startsWith('+')) ||
-        (typeof text === 'string' && /^[\t\x20-\x7e\x80-\xff]*$/.test(text))),
-  )
-    ? undefined
-    : "an object from names of headers to texts, or null; '+name' adds"
-
 const aBreaker: Check = (value) =>
   isRecord(value) || typeof value === 'object' ? undefined : 'options of circuitBreaker, or a circuit breaker'
 
@@ -264,7 +254,12 @@ function checkRoute(route: Partial<RouteConfig>, path: string, known: Named, rep
   checkRateLimit(route.rateLimit, `${path}.rateLimit`, known, report)
   if (route.timeout !== undefined) checkObject(route.timeout, `${path}.timeout`, timeoutFields, report)
   if (route.headers !== undefined)
-    checkObject(route.headers, `${path}.headers`, { request: headerNames, response: headerNames }, report)
+    checkObject(
+      route.headers,
+      `${path}.headers`,
+      { request: checkHeaderRules('request'), response: checkHeaderRules('response') },
+      report,
+    )
   if (route.cors !== undefined && route.cors !== false) checkCors(route.cors, `${path}.cors`, report)
   if (isRecord(route.retry)) checkFields(route.retry, `${path}.retry`, retryFields, report)
   const { breaker } = route

@@ -68,7 +68,8 @@ export interface RouteConfig {
   readonly cors?: CorsOptions | false | undefined
   /**
    * The name of a transcoder in `deps.transcoders`, which answers in the place of a proxy; `upstream` then names the
-   * service for it and for the log. Not with `retry`, nor with request headers of the route's own.
+   * service for it and for the log. Not with `retry`, nor with request headers of the route's own; those of `defaults`
+   * do not hold here, of which there is a process warning.
    */
   readonly grpc?: string | undefined
   /** Whether WebSockets may be opened here; other requests are served as well. Default `false`. */

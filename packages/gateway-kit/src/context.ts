@@ -2,6 +2,8 @@ import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Duplex } from 'node:stream'
 import type { CircuitBreaker } from '@msx/circuit-breaker'
 import type { Claims } from './claims.js'
+import { ProxyError } from './errors.js'
+import { isHttp2 } from './http2.js'
 import type { Flight } from './in-flight.js'
 import type { ResolvedTimeouts } from './timeouts.js'
 
@@ -58,6 +60,8 @@ export class RequestContext {
   /** Why the request failed, when the gateway itself answered. */
   error: RequestFailure | undefined = undefined
   call: RouteCall | undefined = undefined
+  /** Which pages may read the answer has been decided: an upstream is not asked. */
+  corsSaid: boolean = false
   /** When it arrived, by the monotonic clock and by that of the wall. */
   readonly arrived: number = performance.now()
   readonly arrivedAt: number = Date.now()
@@ -95,11 +99,20 @@ export function whenOver(req: IncomingMessage, res: ServerResponse, ending: Endi
   watch(res, context)
 }
 
-/** The same for what forwards the request: before all others, so that they can tell why it ended. */
+/**
+ * The same for what forwards the request: before all others, so that they can tell why it ended; at once when the
+ * client has gone while something in front took its time.
+ */
 export function tellWhenOver(req: IncomingMessage, res: ServerResponse, exchange: { over(): void }): void {
   const context = contextOf(req)
   context.exchange = exchange
-  watch(res, context)
+  if (isGone(res)) exchange.over()
+  else watch(res, context)
+}
+
+/** Whether nobody waits for this response any more. */
+export function isGone(res: ServerResponse): boolean {
+  return isHttp2(res.req) ? res.req.stream.destroyed : res.destroyed
 }
 
 function watch(res: ServerResponse, context: RequestContext): void {
@@ -113,6 +126,9 @@ function onClose(this: ServerResponse): void {
   const context = contextOf(this.req)
   const { endings, exchange } = context
   exchange?.over()
+  // Nobody had begun to forward it, or all of the answer was on its way.
+  if (!this.writableFinished && !context.switched)
+    context.error ??= new ProxyError('client-gone', this.headersSent ? 'response' : 'request')
   if (endings === undefined) return
 
   context.endings = undefined

@@ -1,4 +1,5 @@
 import type { ServerResponse } from 'node:http'
+import { contextOf } from './context.js'
 import { checkOption, duration, listOfStrings } from './internal/checks.js'
 import type { Middleware } from './middleware.js'
 
@@ -17,7 +18,10 @@ export interface CorsOptions {
   readonly maxAge?: number | undefined
 }
 
-/** Answers preflight requests and tells browsers which pages may read a response (the Fetch standard's CORS protocol). */
+/**
+ * Answers preflight requests and tells browsers which pages may read a response (the Fetch standard's CORS protocol).
+ * What an upstream behind it says in `Access-Control-*` does not reach the client.
+ */
 export function cors(options: CorsOptions): Middleware {
   const { origins, methods = ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE'], headers, exposed } = options
   const { credentials = false, maxAge = 600_000 } = options
@@ -28,6 +32,7 @@ export function cors(options: CorsOptions): Middleware {
   if (credentials && origins === '*') throw new TypeError("cors: credentials are not possible with origins '*'")
 
   return function answerCors(req, res, next) {
+    contextOf(req).corsSaid = true
     const origin = req.headers.origin
     if (origins !== '*') addVary(res, 'Origin')
     if (origin === undefined) return next()

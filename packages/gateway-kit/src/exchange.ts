@@ -91,6 +91,8 @@ export class Exchange implements AttemptHost {
   run(): void {
     const { timeouts, clock } = this.#plan
     tellWhenOver(this.#req, this.#res, this)
+    if (this.#over) return
+
     if (timeouts.total !== false) {
       this.#cancelTotal = after(clock, timeouts.total, () =>
         this.#fail(new ProxyError('timeout', this.#attempt?.phase ?? 'request')),
@@ -247,7 +249,15 @@ export class Exchange implements AttemptHost {
 
   onInformation(status: number, headers: ResponseHeaders): void {
     const link = headers['link']
-    if (status === 103 && link !== undefined && !this.#res.headersSent) this.#res.writeEarlyHints({ link })
+    if (status !== 103 || link === undefined || this.#res.headersSent) return
+    // RFC 9110, 15.2: such a client takes it for the answer.
+    if (this.#req.httpVersion === '1.0') return
+
+    try {
+      this.#res.writeEarlyHints({ link })
+    } catch {
+      // Node knows fewer forms of Link than there are. A hint may get lost, the answer may not.
+    }
   }
 
   onHead(attempt: Attempt, head: Head): void {
@@ -335,8 +345,14 @@ export class Exchange implements AttemptHost {
 }
 
 /** The Host follows the instance, where instances differ in it. */
-export function headersFor(headers: readonly string[], { host }: Pick, { preserveHost }: Forwarding): string[] {
-  return host === undefined || preserveHost ? (headers as string[]) : ['host', host, ...headers.slice(2)]
+export function headersFor(
+  headers: readonly string[],
+  { host }: Pick,
+  { preserveHost, request }: Forwarding,
+): string[] {
+  return host === undefined || preserveHost || request.rules?.['host'] !== undefined
+    ? (headers as string[])
+    : ['host', host, ...headers.slice(2)]
 }
 
 function flush(exchange: Exchange): void {

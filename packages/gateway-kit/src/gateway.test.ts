@@ -2,7 +2,7 @@ import { circuitBreaker } from '@msx/circuit-breaker'
 import { createDiscovery, fixed } from '@msx/discovery'
 import * as client from 'prom-client'
 import { Registry } from 'prom-client'
-import { describe, expect, onTestFinished, test } from 'vitest'
+import { describe, expect, onTestFinished, test, vi } from 'vitest'
 import { authOf } from './authenticate.js'
 import type { GatewayConfig } from './config.js'
 import { createGateway, type Gateway, type GatewayDeps } from './gateway.js'
@@ -384,6 +384,23 @@ test('a breaker may be shared by routes', async () => {
   expect((await fetch(`${url}/b`)).status).toBe(503)
 })
 
+test('says so when something of the defaults does not hold on a route with grpc', () => {
+  const warned = vi.spyOn(process, 'emitWarning').mockImplementation(() => {})
+  onTestFinished(() => warned.mockRestore())
+  const route = { path: '/a', upstream: 'payments', grpc: 'payments' }
+  const defaults = { retry: { attempts: 2 }, headers: { request: { 'x-a': '1' } } }
+  const deps = { transcoders: { payments: () => {} } }
+
+  createGateway({ routes: [{ ...route, retry: false, headers: {} }], defaults }, deps)
+  expect(warned).not.toHaveBeenCalled()
+
+  createGateway({ routes: [route], defaults }, deps)
+  expect(warned.mock.calls.map(([message]) => message)).toEqual([
+    expect.stringMatching(/defaults\.retry does not hold for routes\[0\].*retry: false/),
+    expect.stringMatching(/defaults\.headers\.request does not hold for routes\[0\].*headers: \{\}/),
+  ])
+})
+
 describe('pages of other origins', () => {
   const cors = { origins: ['https://shop.example'], exposed: ['x-request-id'] }
   const route = { path: '/orders', methods: ['POST'], auth: 'users', cors }
@@ -406,6 +423,29 @@ describe('pages of other origins', () => {
     expect(other.status).toBe(405)
     expect([refused.status, refused.headers.get('access-control-allow-origin')]).toEqual([401, 'https://shop.example'])
     expect([allowed.status, allowed.headers.get('access-control-expose-headers')]).toEqual([200, 'x-request-id'])
+  })
+
+  test('read only what the route allows, whatever the upstream says of them', async () => {
+    const upstream = await startUpstream((_req, res) => {
+      res.setHeader('Access-Control-Allow-Origin', '*').setHeader('access-control-expose-headers', 'x-secret')
+      res.end()
+    })
+    const { url } = await start({
+      routes: [
+        { path: '/orders', upstream: upstream.url, cors },
+        { path: '/open', upstream: upstream.url },
+      ],
+    })
+    const read = async (path: string, headers: Record<string, string>) =>
+      [...(await fetch(url + path, { headers })).headers].filter(([name]) => name.startsWith('access-control-'))
+
+    expect(await read('/orders', { origin: 'https://evil.example' })).toEqual([])
+    expect(await read('/orders', {})).toEqual([])
+    expect(await read('/orders', { origin: 'https://shop.example' })).toEqual([
+      ['access-control-allow-origin', 'https://shop.example'],
+      ['access-control-expose-headers', 'x-request-id'],
+    ])
+    expect(await read('/open', {})).toHaveLength(2)
   })
 
   test('have their preflight passed on where the route says nothing of them', async () => {

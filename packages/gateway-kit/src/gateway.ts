@@ -18,7 +18,7 @@ import {
   withDefaults,
 } from './config.js'
 import { checkConfig } from './config-check.js'
-import { contextOf, type RequestContext, setTold, whenOver } from './context.js'
+import { contextOf, isGone, type RequestContext, setTold, whenOver } from './context.js'
 import { cors } from './cors.js'
 import { hasBody } from './ending.js'
 import { ProxyError } from './errors.js'
@@ -165,6 +165,7 @@ export function createGateway<R = never>(config: GatewayConfig, given: GatewayDe
     const nextLimiters = new Map<string, Kept<RateLimiter>>()
     const trust = next.trust ?? false
     const configs = next.routes.map((route) => withDefaults(route, next.defaults))
+    for (const [index, route] of configs.entries()) warnOfUnused(route, index)
     const named = new Map(
       Object.entries(next.upstreams ?? {}).map(([name, { targets }]) => [name, fromTargets(targets)]),
     )
@@ -490,11 +491,28 @@ function answerHealth(req: IncomingMessage, res: ServerResponse, well: boolean):
 }
 
 function forward(route: Route, req: IncomingMessage, res: ServerResponse, target: Target): void {
+  // Guards may take their time.
+  if (isGone(res)) return
+
   try {
     route.forward(req, res, target)
   } catch (error) {
     fail(res, error)
   }
+}
+
+/** Of its own such a route may not have them; those of the defaults are no mistake, but nobody should count on them. */
+function warnOfUnused(route: RouteConfig, index: number): void {
+  if (route.grpc === undefined) return
+
+  const warn = (what: string, why: string, say: string): void =>
+    process.emitWarning(
+      `the gateway's config: defaults.${what} does not hold for routes[${index}], which has grpc: ${why}. Say '${say}' there`,
+      'MsxConfigWarning',
+    )
+  if (route.retry) warn('retry', 'a call is sent once', 'retry: false')
+  if (route.headers?.request !== undefined)
+    warn('headers.request', 'metadata are those of the transcoder', 'headers: {}')
 }
 
 /** The method that a page asks leave for, where its route answers that (the Fetch standard's CORS-preflight). */

@@ -526,6 +526,7 @@ describe('time', () => {
     expect(await entry.promise).toMatchObject({
       status: 499,
       upstream: expect.stringMatching(/^grpc:\/\/127\.0\.0\.1:\d+$/),
+      error: { code: 'MSX_PROXY_CLIENT_GONE' },
     })
   })
 })

@@ -10,6 +10,7 @@ import {
 import type { ResponseHeaders } from './attempt.js'
 import { contextOf, setTold } from './context.js'
 import { hostOf, isHttp2 } from './http2.js'
+import { isRecord } from './internal/checks.js'
 
 /** What a route changes in headers: a text sets, null removes, and a name with a plus (`+x-tag`) adds to what is there. */
 export interface HeaderRules {
@@ -58,6 +59,10 @@ const notForwarded = new Set([
   'x-real-ip',
 ])
 
+/** What proxies say in front of an application, and applications believe: where the path began, or another path altogether. */
+const isProxyClaim = (spelt: string): boolean =>
+  spelt.startsWith('x-forwarded-') || spelt === 'x-original-url' || spelt === 'x-rewrite-url'
+
 export interface ForwardingRules {
   readonly trust: TrustConfig
   /** The name this gateway goes by in `Via`. */
@@ -82,14 +87,18 @@ export function requestHeaders(
   const raw = req.rawHeaders
   const dropped = nominated(req.headers.connection)
   const context = contextOf(req)
-  const headers: string[] = ['host', host]
+  const trusted = trustsPeer(req, trust)
+  const headers: string[] = ['host', rules?.['host'] ?? host]
 
   for (let index = 0; index < raw.length; index += 2) {
     const name = raw[index]!
     const lower = name.toLowerCase()
-    if (notForwarded.has(lower) || lower.startsWith(':')) continue
+    // Frameworks that hand out headers as variables read both spellings as one.
+    const spelt = lower.includes('_') ? lower.replaceAll('_', '-') : lower
+    if (notForwarded.has(spelt) || lower.startsWith(':')) continue
     if (isIdentity(lower) || dropped?.has(lower)) continue
-    if (lower === 'x-request-id' && context.requestId !== undefined) continue
+    if (!trusted && isProxyClaim(spelt)) continue
+    if (spelt === 'x-request-id' && context.requestId !== undefined) continue
     if (rules !== undefined && Object.hasOwn(rules, lower)) continue
     if (lower === 'cookie' && isHttp2(req)) continue
     if (bodyLength !== undefined && (lower === 'content-length' || lower === 'content-encoding')) continue
@@ -101,7 +110,7 @@ export function requestHeaders(
   const { cookie } = req.headers
   if (cookie !== undefined && isHttp2(req) && rules?.['cookie'] === undefined) headers.push('cookie', cookie)
   if (bodyLength !== undefined) headers.push('content-length', String(bodyLength))
-  pushForwarded(headers, req, trust)
+  pushForwarded(headers, req, trust, trusted)
   const before = req.headers['via']
   const hop = `${isHttp2(req) ? '2' : req.httpVersion} ${via}`
   headers.push('via', before === undefined ? hop : `${before}, ${hop}`)
@@ -110,15 +119,24 @@ export function requestHeaders(
   if (context.identity !== undefined) {
     for (const [name, value] of Object.entries(context.identity.headers)) headers.push(name, value)
   }
-  pushRules(headers, rules)
+  if (rules === undefined) return headers
 
-  return headers
+  const ruledHeaders = withoutRuled(headers, rules)
+  pushRules(ruledHeaders, rules)
+  return ruledHeaders
+}
+
+/** What the gateway says of its own gives way to a rule as well; the host, which comes first, has been set by it. */
+function withoutRuled(headers: readonly string[], rules: Readonly<Record<string, string | null>>): string[] {
+  return headers.filter((_, index) => {
+    const name = headers[index - (index % 2)]!
+    return index < 2 || !Object.hasOwn(rules, name.toLowerCase())
+  })
 }
 
 /** A peer we do not trust tells us nothing: what it claims is dropped, and the chain begins with itself. */
-function pushForwarded(headers: string[], req: IncomingMessage, trust: TrustConfig): void {
+function pushForwarded(headers: string[], req: IncomingMessage, trust: TrustConfig, trusted: boolean): void {
   const peer = peerAddress(req)
-  const trusted = trustsPeer(req, trust)
   const chain = trusted ? [...forwardedFor(req).filter((entry) => entry !== ''), peer] : [peer]
   const proto = (req.socket as { encrypted?: boolean }).encrypted === true ? 'https' : 'http'
   const told = trusted
@@ -157,7 +175,9 @@ function nominated(connection: string | undefined): Set<string> | undefined {
 function pushRules(headers: string[], rules: HeaderRules['response']): void {
   if (rules === undefined) return
 
-  for (const [name, value] of Object.entries(rules)) if (value !== null) headers.push(ruled(name), value)
+  for (const [name, value] of Object.entries(rules)) {
+    if (value !== null && name !== 'host') headers.push(ruled(name), value)
+  }
 }
 
 /** Where both have something to say, both are heard. */
@@ -189,7 +209,7 @@ export function sendHead(
   }
 
   const told = contextOf(res.req).told ?? nothing
-  const headers = passedOn(head, told, rules)
+  const headers = passedOn(head, told, rules, contextOf(res.req).corsSaid)
   for (let index = 0; index < told.length; index += 2) {
     const name = told[index]!
     if (rules === undefined || !Object.hasOwn(rules, name.toLowerCase())) headers.push(name, told[index + 1]!)
@@ -205,7 +225,7 @@ const nothing: readonly string[] = []
 function sendPieces(res: ServerResponse, head: ReceivedHead, rules: HeaderRules['response'], close: boolean): void {
   const own = new Set(res.getHeaderNames())
   const told = [...own].flatMap((name) => [name, ''])
-  const headers = passedOn(head, told, rules)
+  const headers = passedOn(head, told, rules, contextOf(res.req).corsSaid)
   pushRules(headers, rules)
   if (close && !own.has('connection') && !isHttp2(res.req)) headers.push('connection', 'close')
 
@@ -224,6 +244,7 @@ export function passedOn(
   { headers: { connection }, headers: received, raw }: ReceivedHead,
   told: readonly string[],
   rules: HeaderRules['response'],
+  corsSaid: boolean,
 ): string[] {
   const dropped = nominated(typeof connection === 'object' ? connection.join(',') : connection)
   const headers: string[] = []
@@ -234,6 +255,7 @@ export function passedOn(
     const name = text(pairs[index])
     if (hopByHopLengths.has(name.length) && hopByHop.has(name.toLowerCase())) continue
     if (tells(told, name) && !combined.has(name.toLowerCase())) continue
+    if (corsSaid && name.toLowerCase().startsWith('access-control-')) continue
     if (dropped?.has(name.toLowerCase())) continue
     if (rules !== undefined && Object.hasOwn(rules, name.toLowerCase())) continue
 
@@ -250,6 +272,35 @@ function tells(told: readonly string[], name: string): boolean {
     if (own.length === name.length && own.toLowerCase() === name.toLowerCase()) return true
   }
   return false
+}
+
+const validName = /^\+?[\w!#$%&'*.^`|~-][\w!#$%&'*+.^`|~-]*$/
+const validValue = /^[\t\x20-\x7e\x80-\xff]*$/
+
+/** What is wrong with the rules for one side, or nothing. */
+export function checkHeaderRules(side: 'request' | 'response'): (rules: unknown) => string | undefined {
+  return (rules) => {
+    const valid =
+      isRecord(rules) &&
+      Object.entries(rules).every(
+        ([name, value]) =>
+          validName.test(name) &&
+          ((value === null && !name.startsWith('+')) || (typeof value === 'string' && validValue.test(value))),
+      )
+    if (!valid) return "an object from names of headers to texts, or null; '+name' adds"
+
+    const odd = Object.keys(rules).find((name) => isReserved(side, name.toLowerCase(), rules[name]))
+    return odd === undefined ? undefined : `an object without '${odd}', which the gateway has to say itself,`
+  }
+}
+
+/** How a message is cut and how long a connection lasts; towards the upstream also that there is one host, and whether a request goes round in circles. */
+function isReserved(side: 'request' | 'response', name: string, value: unknown): boolean {
+  const lower = ruled(name)
+  if (isFraming(lower) || lower === 'trailer') return true
+  if (side === 'response') return false
+
+  return lower === 'via' || lower === 'expect' || (lower === 'host' && (value === null || name.startsWith('+')))
 }
 
 /** The name a rule is about. */

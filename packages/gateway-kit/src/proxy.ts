@@ -6,8 +6,8 @@ import { checkTrust, type TrustConfig } from './address.js'
 import { type Clock, systemClock } from './clock.js'
 import type { ProxyError } from './errors.js'
 import { Exchange, type Forwarding } from './exchange.js'
-import { type HeaderRules, lowerCaseRules } from './headers.js'
-import { aFunction, checkOption, duration, isRecord, orFalse, wholeNumber } from './internal/checks.js'
+import { checkHeaderRules, type HeaderRules, lowerCaseRules } from './headers.js'
+import { aFunction, checkOption, duration, orFalse, wholeNumber } from './internal/checks.js'
 import type { Middleware } from './middleware.js'
 import { problem } from './problem.js'
 import { refuse } from './refusal.js'
@@ -129,8 +129,6 @@ function checkProxyOptions(target: string, options: ProxyOptions): void {
     checkOption('proxy', `timeout.${phase}`, options.timeout?.[phase], orFalse(duration))
   }
   for (const side of ['request', 'response'] as const) {
-    checkOption('proxy', `headers.${side}`, options.headers?.[side], (value) =>
-      isRecord(value) ? undefined : 'an object of names and values',
-    )
+    checkOption('proxy', `headers.${side}`, options.headers?.[side], checkHeaderRules(side))
   }
 }

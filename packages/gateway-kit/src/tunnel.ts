@@ -78,6 +78,8 @@ export class Tunnel implements AttemptHost {
   async run(switched: () => void): Promise<void> {
     this.#switched = switched
     tellWhenOver(this.#req, this.#res, this)
+    if (this.#over) return
+
     // Who does not read does not learn that the other side is gone.
     this.#client.on('data', this.#gather).once('end', this.#gone)
     const { upstream, request, preserveHost } = this.#plan
@@ -171,7 +173,7 @@ export class Tunnel implements AttemptHost {
     this.#switched?.()
     const client = this.#client
     this.#res.detachSocket(client as Socket)
-    client.write(switching(head, this.#plan.response), 'latin1')
+    client.write(switching(head, this.#plan.response, contextOf(this.#req).corsSaid), 'latin1')
     client.off('data', this.#gather).off('end', this.#gone)
     for (const chunk of this.#early.splice(0)) if (chunk.byteLength > 0) upstream.write(chunk)
     client.pipe(upstream)
@@ -228,9 +230,9 @@ function tie(one: Duplex, other: Duplex, clock: Clock, closed: () => void): void
 }
 
 /** The head of the 101 for the client; what concerns the connection is said anew. */
-function switching(head: Head, rules: Forwarding['response']): string {
+function switching(head: Head, rules: Forwarding['response'], corsSaid: boolean): string {
   const lines = [`HTTP/1.1 101 ${STATUS_CODES[101]}`, 'Connection: Upgrade', 'Upgrade: websocket']
-  const headers = passedOn(head, [], rules)
+  const headers = passedOn(head, [], rules, corsSaid)
   for (let index = 0; index < headers.length; index += 2) lines.push(`${headers[index]}: ${headers[index + 1]}`)
 
   return `${lines.join('\r\n')}\r\n\r\n`

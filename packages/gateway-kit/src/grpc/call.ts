@@ -3,7 +3,7 @@ import type { ClientReadableStream, ClientUnaryCall, ServiceError, StatusObject 
 import type { CircuitBreaker, Permit } from '@msx/circuit-breaker'
 import type { Field, Type } from 'protobufjs'
 import { after, type Clock } from '../clock.js'
-import { contextOf } from '../context.js'
+import { contextOf, isGone, tellWhenOver } from '../context.js'
 import { endResponse } from '../ending.js'
 import { ProxyError } from '../errors.js'
 import { ruled } from '../headers.js'
@@ -104,7 +104,9 @@ export class TranscodedCall {
   run(): void {
     const { timeouts, maxBody } = this.#rules
     const { clock } = this.#plan
-    this.#res.on('close', this.#onClose)
+    tellWhenOver(this.#req, this.#res, this)
+    if (this.#over) return
+
     if (timeouts.total !== false) this.#cancelTotal = after(clock, timeouts.total, () => this.#expire())
     if (this.#match.binding.body === undefined) {
       void this.#ask(undefined)
@@ -311,6 +313,9 @@ export class TranscodedCall {
     this.#close()
     this.#call?.cancel()
     contextOf(this.#req).error = error
+    // An answer to nobody would look like one in the log.
+    if (isGone(this.#res)) return
+
     const { status, fields } = answerTo(error)
     if (this.#begun) {
       this.#breakOff(status, fields)
@@ -359,10 +364,10 @@ export class TranscodedCall {
     this.#stopReading?.()
     this.#cancelTotal?.()
     this.#disarm?.()
-    this.#res.off('close', this.#onClose)
   }
 
-  readonly #onClose = (): void => {
+  /** The client is gone, if it was not we who ended. */
+  over(): void {
     this.#fail({ error: new ProxyError('client-gone', this.#begun ? 'response' : 'request') })
   }
 }
@@ -398,7 +403,7 @@ const isIll = (error: ProxyError | GrpcError): boolean =>
 
 function answerTo(error: ProxyError | GrpcError): { status: number; fields: Record<string, unknown> } {
   const fields = { detail: error.message, code: error.code }
-  if (error instanceof ProxyError) return { status: error.status === 499 ? 400 : error.status, fields }
+  if (error instanceof ProxyError) return { status: error.status, fields }
 
   return { status: error.status, fields: error.grpc === undefined ? fields : { ...fields, grpc: error.grpc } }
 }
