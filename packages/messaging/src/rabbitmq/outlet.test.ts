@@ -1,7 +1,7 @@
 import { EventEmitter } from 'node:events'
 import { PassThrough } from 'node:stream'
-import type { ConfirmChannel, GetMessage } from 'amqplib'
-import { afterAll, describe, expect, test } from 'vitest'
+import { type ConfirmChannel, connect, type GetMessage } from 'amqplib'
+import { afterAll, describe, expect, onTestFinished, test } from 'vitest'
 import type { WireMessage } from '../transport.js'
 import { testBroker } from './fixture.js'
 import { FrameOutlet, insidesOf, type Outlet, openOutlet, PlainOutlet } from './outlet.js'
@@ -96,6 +96,26 @@ describe.skipIf(broker === undefined)('with RabbitMQ', () => {
 
     expect(() => outlet.write(parcelOf(BARE))).toThrow(/Channel closing/)
     await closed
+  })
+
+  test('tells when the goodbye of a closed channel is on its way, and its number can be used again', async () => {
+    const model = await connect(broker!.url)
+    onTestFinished(() => model.close().catch(() => {}))
+    const problems: unknown[] = []
+    model.on('error', (error) => problems.push(error))
+    for (let round = 0; round < 5; round += 1) {
+      const channel = await model.createConfirmChannel()
+      const outlet = openOutlet(channel)
+      channel.on('error', () => {})
+      const closed = new Promise((resolve) => channel.once('close', resolve)).then(() => outlet.emptied())
+      // The broker closes the channel over each, while the rest is still to be written.
+      const body = Buffer.alloc(200_000)
+      for (let at = 0; at < 100; at += 1) outlet.write({ ...parcelOf({ ...BARE, body }), exchange: 'no-such-exchange' })
+      await closed
+    }
+    await (await model.createChannel()).close()
+
+    expect(problems).toEqual([])
   })
 
   test.each([

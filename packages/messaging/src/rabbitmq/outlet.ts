@@ -1,3 +1,4 @@
+import type { EventEmitter } from 'node:events'
 import type { Duplex } from 'node:stream'
 import type { ConfirmChannel } from 'amqplib'
 import type { Parcel } from './parcel.js'
@@ -12,6 +13,11 @@ export interface Outlet {
    * @throws IllegalOperationError when the channel is on its way out. Another error: nothing of the message was written.
    */
   write(parcel: Parcel): boolean
+  /**
+   * For a channel that was closed: resolves when what is left of it is on its way. amqplib gives its number to the next
+   * channel at once, and over one that opens before the goodbye of the last one the broker ends the connection.
+   */
+  emptied(): Promise<void>
 }
 
 /**
@@ -38,12 +44,20 @@ export class PlainOutlet implements Outlet {
 
     return this.#channel.publish(exchange, key, bytes, toProperties(message, sent, onReturned !== undefined))
   }
+
+  emptied(): Promise<void> {
+    return Promise.resolve()
+  }
 }
 
 /** The part of amqplib 2.3 that has no names for others. */
 interface Insides {
   readonly number: number
-  readonly connection: { sentSinceLastCheck: boolean; readonly frameMax: number; readonly sendMessage: unknown }
+  readonly connection: EventEmitter & {
+    sentSinceLastCheck: boolean
+    readonly frameMax: number
+    readonly sendMessage: unknown
+  }
   /** Takes whole frames of the channel, in order with amqplib's own. */
   readonly buffer: Duplex
 }
@@ -116,6 +130,21 @@ export class FrameOutlet implements Outlet {
       process.nextTick(this.#flush)
     }
     return !this.#isFull
+  }
+
+  emptied(): Promise<void> {
+    const { buffer, connection } = this.#insides
+    if (buffer.readableEnded) return Promise.resolve()
+
+    return new Promise((resolve) => {
+      const done = (): void => {
+        buffer.off('end', done)
+        connection.off('close', done)
+        resolve()
+      }
+      buffer.on('end', done)
+      connection.on('close', done)
+    })
   }
 
   get #channelNow(): unknown {

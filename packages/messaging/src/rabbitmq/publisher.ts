@@ -59,6 +59,8 @@ export class Publisher {
   #bytes = 0
   #channel: ConfirmChannel | undefined
   #outlet: Outlet | undefined
+  /** Of the last channel. */
+  #emptied: Promise<void> = Promise.resolve()
   #isStuffed = false
   #cancelSweep: (() => void) | undefined
   #cancelReplaySweep: (() => void) | undefined
@@ -202,6 +204,7 @@ export class Publisher {
     let delay = 0
     for (let retry = 0; !this.#isClosed && this.#channel === undefined; retry += 1) {
       try {
+        await this.#emptied
         await this.#open(await link.whenUp('publish'))
       } catch {
         if (link.state === 'closed') break
@@ -216,6 +219,7 @@ export class Publisher {
   #lost(channel: ConfirmChannel, cause: unknown): void {
     if (this.#channel !== channel) return
 
+    this.#emptied = this.#outlet?.emptied() ?? Promise.resolve()
     this.#channel = undefined
     this.#outlet = undefined
     const unconfirmed = [...this.#written]
