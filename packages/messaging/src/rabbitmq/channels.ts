@@ -1,5 +1,6 @@
 import type { Duplex } from 'node:stream'
 import type { Channel, ChannelModel } from 'amqplib'
+import { connectionLost } from './failure.js'
 
 /** Runs something on a channel of its own, since any refusal of the broker closes the channel it was met on. */
 export async function onChannel<T>(model: ChannelModel, work: (channel: Channel) => Promise<T>): Promise<T> {
@@ -18,6 +19,16 @@ export function closeChannel(channel: Channel): Promise<void> {
   return new Promise((resolve) => {
     channel.once('close', resolve)
     channel.close().then(resolve, () => resolve())
+  })
+}
+
+/** What amqplib leaves open for ever: a message of which the channel's end let only a part come. */
+export function unlessClosed<T>(channel: Channel, doing: string, answer: Promise<T>): Promise<T> {
+  return new Promise((resolve, reject) => {
+    // Why the broker closed it comes a moment later, with the answer.
+    const onClose = (): void => void setImmediate(() => reject(connectionLost(doing, undefined)))
+    channel.once('close', onClose)
+    answer.finally(() => channel.off('close', onClose)).then(resolve, reject)
   })
 }
 

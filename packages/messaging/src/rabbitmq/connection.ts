@@ -14,7 +14,7 @@ import type {
   TransportHealth,
   WireMessage,
 } from '../transport.js'
-import { onChannel } from './channels.js'
+import { onChannel, unlessClosed } from './channels.js'
 import { RabbitmqConsumer } from './consumer.js'
 import { connectionLost, explain, isLost } from './failure.js'
 import { Lane } from './lane.js'
@@ -167,7 +167,7 @@ export class RabbitmqConnection implements TransportConnection {
     return this.#onConsumeLink(doing, async (model) => {
       const lane = await this.#getter(model, queue)
       try {
-        const raw = await lane.channel.get(queue)
+        const raw = await unlessClosed(lane.channel, doing, lane.channel.get(queue))
         return raw === false ? undefined : lane.deliver(raw)
       } catch (error) {
         throw explain(error, doing)
