@@ -7,6 +7,7 @@ import type { GatewayConfig } from './config.js'
 import { createGateway, type Gateway } from './gateway.js'
 import { certificateFor } from './internal/test-certificates.js'
 import { type Echoed, echo, raw, signalled, startTcp, startUpstream } from './internal/test-servers.js'
+import type { AccessLogEntry } from './request-log.js'
 
 const one = certificateFor('one.example')
 const two = certificateFor('two.example')
@@ -247,6 +248,42 @@ describe('HTTP/2', () => {
     stream.close(8)
 
     await gone.promise
+  })
+
+  test('is logged with the status the client has seen', async () => {
+    const upstream = await startUpstream(echo)
+    const logged = signalled<AccessLogEntry>()
+    const gateway = createGateway({ routes: [{ path: '/', upstream: upstream.url }], listen }, { log: logged.fire })
+    opened.push(gateway)
+    const { port } = (await gateway.listen(0, '127.0.0.1')).address() as AddressInfo
+
+    await ask(session(port), {})
+
+    const { status, error } = await logged.promise
+    expect({ status, error }).toEqual({ status: 200, error: undefined })
+  })
+
+  test('a head that is too long is refused', async () => {
+    const { port } = await start({ listen, limits: { headerBytes: 2_000 } }, 'http://127.0.0.1:9')
+    const asking = (length: number) => ask(session(port), { ':path': '/', 'x-long': 'a'.repeat(length) })
+
+    expect((await asking(1_000)).headers[':status']).toBe(502)
+    expect((await asking(3_000)).headers[':status']).toBe(431)
+  })
+
+  test('a connection on which nothing is asked any more is ended, one that waits for its answer is not', async () => {
+    const answer = signalled()
+    const upstream = await startUpstream((_req, res) => void answer.promise.then(() => res.end('late')))
+    const { port } = await start({ listen, limits: { keepAliveTimeout: 100 } }, upstream.url)
+    const [idle, busy] = [session(port), session(port)]
+    const idleClosed = new Promise<void>((resolve) => void idle.once('close', resolve))
+    const late = ask(busy, {})
+
+    await idleClosed
+    expect(busy.closed).toBe(false)
+    answer.fire()
+
+    expect(await late).toMatchObject({ body: 'late', code: 0 })
   })
 
   test('clients of HTTP/1.1 are served by the same listener', async () => {

@@ -6,6 +6,7 @@ import type { Duplex } from 'node:stream'
 import { createSecureContext, type SecureContext } from 'node:tls'
 import { answerClientError } from './client-error.js'
 import { isHttp2 } from './http2.js'
+import { problem } from './problem.js'
 
 /** A certificate with its chain, and its key: PEM as text, or the path of a file that has it. */
 export interface Certificate {
@@ -32,7 +33,7 @@ export interface ListenConfig {
 export interface ConnectionLimits {
   /** Bytes of the head of a request; more is a 431. Default 16_384. */
   readonly headerBytes?: number | undefined
-  /** Milliseconds for the head of a request to arrive; more is a 408. Default 15_000. */
+  /** Milliseconds for the head of a request of HTTP/1.1 to arrive; more is a 408. Default 15_000. */
   readonly headerTimeout?: number | undefined
   /** Milliseconds that a connection may be idle between two requests. Default 5_000. */
   readonly keepAliveTimeout?: number | undefined
@@ -118,7 +119,11 @@ export function createListener(
   // Of a body only silence is limited, by the route's `timeout.idle`: a long upload takes the time it takes.
   server.requestTimeout = 0
   if (connections !== undefined) server.maxConnections = connections
-  server.on('request', onRequest)
+  // Node has no such limit for HTTP/2 but one of its own, and a setting holds only once the client has agreed to it.
+  server.on('request', (req, res) => {
+    if (isHttp2(req) && headLength(req) > headerBytes) problem(res, 431, { detail: 'The header fields are too large.' })
+    else onRequest(req, res)
+  })
   // Node hands these to nobody else, and would hang up without a word.
   server.on('connect', (req: IncomingMessage, socket: Duplex) => {
     if (isHttp2(req)) (socket as unknown as ServerResponse).writeHead(405).end()
@@ -128,6 +133,7 @@ export function createListener(
   server.on('session', (session: ServerHttp2Session) => {
     sessions.add(session)
     session.once('close', () => sessions.delete(session))
+    endWhenIdle(session, keepAliveTimeout)
   })
 
   const closeIdle = (): void => server.closeIdleConnections?.()
@@ -154,4 +160,23 @@ export function createListener(
       for (const session of sessions) session.destroy()
     },
   }
+}
+
+/** Node tells how long nothing has moved; whether something is still being waited for, the streams tell. */
+function endWhenIdle(session: ServerHttp2Session, ms: number): void {
+  let streams = 0
+  session.on('stream', (stream) => {
+    streams += 1
+    stream.once('close', () => {
+      streams -= 1
+    })
+  })
+  session.setTimeout(ms, () => {
+    if (streams === 0) session.close()
+  })
+}
+
+/** With what separates names and values where they are lines. */
+function headLength({ rawHeaders }: IncomingMessage): number {
+  return rawHeaders.reduce((length, text) => length + text.length + 2, 0)
 }
