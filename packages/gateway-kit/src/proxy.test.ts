@@ -1,6 +1,6 @@
 import { request } from 'node:http'
 import { Agent } from 'undici'
-import { describe, expect, test } from 'vitest'
+import { describe, expect, onTestFinished, test, vi } from 'vitest'
 import type { ProxyError } from './errors.js'
 import { type Echoed, echo, raw, serve, startTcp, startUpstream } from './internal/test-servers.js'
 import type { Middleware } from './middleware.js'
@@ -18,6 +18,24 @@ async function echoThrough(options: ProxyOptions, path: string, init?: RequestIn
 }
 
 describe('what the upstream sees', () => {
+  test.each(['//b', '/a/../b', '/%2e%2e/b', 'b', '/a b', '/a#b'])(
+    'no path that the gateway would not have taken, such as %s of a rewrite',
+    async (path) => {
+      let asked = 0
+      const upstream = await startUpstream((_req, res) => {
+        asked += 1
+        res.end()
+      })
+      const warned = vi.spyOn(process, 'emitWarning').mockImplementation(() => {})
+      onTestFinished(() => warned.mockRestore())
+      const { url } = await front(upstream.url, { rewrite: () => path })
+
+      expect((await fetch(`${url}/a`)).status).toBe(500)
+      expect(asked).toBe(0)
+      expect(String(warned.mock.calls[0]?.[0])).toContain('the rewrite gave')
+    },
+  )
+
   test.each(['GET', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS', 'PROPFIND'])('%s with its body', async (method) => {
     const body = method === 'GET' ? null : 'some text'
 

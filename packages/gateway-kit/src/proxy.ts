@@ -9,9 +9,11 @@ import { Exchange, type Forwarding } from './exchange.js'
 import { checkHeaderRules, type HeaderRules, lowerCaseRules } from './headers.js'
 import { aFunction, checkOption, duration, orFalse, wholeNumber } from './internal/checks.js'
 import type { Middleware } from './middleware.js'
+import type { Captures } from './pattern.js'
 import { problem } from './problem.js'
 import { refuse } from './refusal.js'
 import { createRetryPlan, type ProxyRetry } from './retrying.js'
+import { compileRewrite } from './rewrite.js'
 import { inspect, isConnectionRefused, type Target } from './target.js'
 import { resolveTimeouts, type Timeouts } from './timeouts.js'
 import { checkUpstream, createUpstream, type Finder, isServiceName, type Upstream } from './upstream.js'
@@ -54,7 +56,7 @@ export interface ProxyOptions {
 export function proxy(target: string, options: ProxyOptions = {}): Middleware {
   checkProxyOptions(target, options)
   const forwarding = createForwarding(target, options, options.dispatcher ?? createAgent(), options.via ?? createVia())
-  const { rewrite } = options
+  const rewrite = options.rewrite === undefined ? undefined : compileRewrite(options.rewrite, [])
 
   return function forward(req, res) {
     if (isConnectionRefused(req)) return
@@ -67,7 +69,7 @@ export function proxy(target: string, options: ProxyOptions = {}): Middleware {
 
     let path = inspected.path
     try {
-      if (rewrite !== undefined) path = rewrite(path)
+      if (rewrite !== undefined) path = rewrite(path, nothing)
     } catch (error) {
       process.emitWarning(error instanceof Error ? error : new Error(String(error)))
       problem(res, 500)
@@ -76,6 +78,9 @@ export function proxy(target: string, options: ProxyOptions = {}): Middleware {
     new Exchange(req, res, forwarding, withQuery(path, inspected)).run()
   }
 }
+
+/** A function has no pattern to take from. */
+const nothing = (): Captures => ({ params: {}, stars: [], rest: '' })
 
 /** The query follows the path, unless a rewrite has made one of its own. */
 export function withQuery(path: string, { query }: Target): string {
