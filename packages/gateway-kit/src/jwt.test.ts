@@ -33,6 +33,17 @@ describe('jwtVerifier', () => {
     expect(await verifier(keys)(await sign({ role: 'buyer' }), request)).toMatchObject({ sub: 'u1', role: 'buyer' })
   })
 
+  test('gives claims that nobody can change for those who come later with the same token', async () => {
+    const { sign, keys } = await issuer()
+    const verify = verifier(keys)
+    const token = await sign({ roles: ['buyer'] })
+    const first = (await verify(token, request)) as { role?: string; roles: string[] }
+
+    expect(() => first.roles.push('admin')).toThrow(TypeError)
+    expect(() => Object.assign(first, { role: 'admin' })).toThrow(TypeError)
+    expect(await verify(token, request)).not.toHaveProperty('role')
+  })
+
   test.each<[string, JWTPayload]>([
     ['another issuer', { iss: 'https://evil.example' }],
     ['another audience', { aud: 'bank' }],
