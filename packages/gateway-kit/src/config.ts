@@ -64,7 +64,10 @@ export interface RouteConfig {
   /** Bytes of a request body; more is a 413. Default: no limit. */
   readonly maxBody?: number | undefined
   readonly headers?: HeaderRules | undefined
-  /** Which pages may read the answers; preflight requests are answered before anything else is asked of them. */
+  /**
+   * Which pages may read the answers, and open WebSockets; preflight requests are answered before anything else is
+   * asked of them.
+   */
   readonly cors?: CorsOptions | false | undefined
   /**
    * The name of a transcoder in `deps.transcoders`, which answers in the place of a proxy; `upstream` then names the

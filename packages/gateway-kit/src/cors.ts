@@ -1,5 +1,7 @@
-import type { ServerResponse } from 'node:http'
+import type { IncomingMessage, ServerResponse } from 'node:http'
+import { type TrustConfig, trustsPeer } from './address.js'
 import { contextOf } from './context.js'
+import { hostOf } from './http2.js'
 import { checkOption, duration, listOfStrings } from './internal/checks.js'
 import type { Middleware } from './middleware.js'
 
@@ -37,7 +39,7 @@ export function cors(options: CorsOptions): Middleware {
     if (origins !== '*') addVary(res, 'Origin')
     if (origin === undefined) return next()
 
-    const allowed = origins === '*' || (typeof origins === 'function' ? origins(origin) : origins.includes(origin))
+    const allowed = allows(origins, origin)
     if (allowed) {
       res.setHeader('access-control-allow-origin', origins === '*' ? '*' : origin)
       if (credentials) res.setHeader('access-control-allow-credentials', 'true')
@@ -58,6 +60,22 @@ export function cors(options: CorsOptions): Middleware {
     }
     res.writeHead(204).end()
   }
+}
+
+/**
+ * Whether a WebSocket is asked for by a page that may not read here. Browsers ask nobody before they open one, and tell
+ * its page all that comes (RFC 6455, 10.2); a page of the gateway's own host needs no leave.
+ */
+export function isForeignPage(req: IncomingMessage, { origins }: CorsOptions, trust: TrustConfig): boolean {
+  const { origin } = req.headers
+  if (origin === undefined || allows(origins, origin)) return false
+
+  const host = (trustsPeer(req, trust) ? req.headers['x-forwarded-host'] : undefined) ?? hostOf(req)
+  return !URL.canParse(origin) || new URL(origin).host !== String(host).toLowerCase()
+}
+
+function allows(origins: CorsOptions['origins'], origin: string): boolean {
+  return origins === '*' || (typeof origins === 'function' ? origins(origin) : origins.includes(origin))
 }
 
 /** What is wrong with a choice of origins, or nothing. */

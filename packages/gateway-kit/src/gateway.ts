@@ -19,7 +19,7 @@ import {
 } from './config.js'
 import { checkConfig } from './config-check.js'
 import { contextOf, isGone, type RequestContext, setTold, whenOver } from './context.js'
-import { cors } from './cors.js'
+import { cors, isForeignPage } from './cors.js'
 import { hasBody } from './ending.js'
 import { ProxyError } from './errors.js'
 import { Exchange } from './exchange.js'
@@ -228,7 +228,9 @@ export function createGateway<R = never>(config: GatewayConfig, given: GatewayDe
         const { upgrade } = contextOf(req)
         if (forwarding === undefined) transcodeWith(transcoder!, req, res, route, rewritten, breaker)
         else if (upgrade !== undefined && route.websocket === true && opensWebSocket(req)) {
-          openTunnel(new Tunnel(req, res, upgrade, forwarding, rewritten), req, res)
+          if (route.cors && isForeignPage(req, route.cors, trust))
+            problem(res, 403, { detail: 'A page of this origin may not open a WebSocket here.' })
+          else openTunnel(new Tunnel(req, res, upgrade, forwarding, rewritten), req, res)
         } else {
           // Who does not read does not learn that the client is gone; Node reads no more from this socket.
           upgrade?.socket.resume()

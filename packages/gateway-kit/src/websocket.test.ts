@@ -4,7 +4,7 @@ import { type AddressInfo, connect, type Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import { afterEach, describe, expect, onTestFinished, test, vi } from 'vitest'
 import { createGateway, type Gateway } from './gateway.js'
-import { signalled } from './internal/test-servers.js'
+import { raw, signalled } from './internal/test-servers.js'
 import type { AccessLogEntry } from './request-log.js'
 
 const opened: Gateway[] = []
@@ -334,3 +334,24 @@ async function settled(read: () => number): Promise<void> {
     await new Promise((resolve) => setTimeout(resolve, 150))
   }
 }
+
+test('a page of another origin opens none where cors says which pages may read', async () => {
+  const { url, asked } = await startWebSockets((socket, req) => {
+    accept(socket, req)
+    socket.end()
+  })
+  const { port } = await front(url, undefined, { cors: { origins: ['https://shop.example'] } })
+  const open = async (origin: string | undefined) =>
+    (await raw(port, handshake('/ws', origin === undefined ? '' : `Origin: ${origin}\r\n`))).slice(9, 12)
+
+  expect(await open('https://shop.example')).toBe('101')
+  // Its own pages, and what is no page.
+  expect(await open('https://a')).toBe('101')
+  expect(await open(undefined)).toBe('101')
+  expect(asked).toHaveLength(3)
+
+  expect(await open('https://evil.example')).toBe('403')
+  expect(await open('null')).toBe('403')
+  expect(await open('a')).toBe('403')
+  expect(asked).toHaveLength(3)
+})
