@@ -91,9 +91,17 @@ export function contextOf(req: IncomingMessage): RequestContext {
   return carrier[key]
 }
 
-/** Has something run when the response has left or its client has: one listener for all who want to know. */
+/**
+ * Has something run when the response has left or its client has, at once where that has been: one listener for all who
+ * want to know.
+ */
 export function whenOver(req: IncomingMessage, res: ServerResponse, ending: Ending): void {
   const context = contextOf(req)
+  if (isGone(res)) {
+    blameClient(res, context)
+    ending(req, res, context)
+    return
+  }
   if (context.endings === undefined) context.endings = [ending]
   else context.endings.push(ending)
   watch(res, context)
@@ -122,13 +130,17 @@ function watch(res: ServerResponse, context: RequestContext): void {
   res.on('close', onClose)
 }
 
+/** Where nothing else went wrong: nobody had begun to forward it, or all of the answer was on its way. */
+function blameClient(res: ServerResponse, context: RequestContext): void {
+  if (!res.writableFinished && !context.switched)
+    context.error ??= new ProxyError('client-gone', res.headersSent ? 'response' : 'request')
+}
+
 function onClose(this: ServerResponse): void {
   const context = contextOf(this.req)
   const { endings, exchange } = context
   exchange?.over()
-  // Nobody had begun to forward it, or all of the answer was on its way.
-  if (!this.writableFinished && !context.switched)
-    context.error ??= new ProxyError('client-gone', this.headersSent ? 'response' : 'request')
+  blameClient(this, context)
   if (endings === undefined) return
 
   context.endings = undefined

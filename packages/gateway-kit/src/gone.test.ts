@@ -5,6 +5,7 @@ import { serve, signalled, startUpstream } from './internal/test-servers.js'
 import { compose } from './middleware.js'
 import { proxy } from './proxy.js'
 import type { AccessLogEntry } from './request-log.js'
+import { shed } from './shed.js'
 
 /** Asks, and hangs up as soon as `until` has come. */
 function askAndLeave(url: string, until: Promise<void>): void {
@@ -47,6 +48,39 @@ test('a client that leaves while its token is looked at is logged with a code, a
   expect({ status, code: error?.code, attempts }).toEqual({ status: 499, code: 'MSX_PROXY_CLIENT_GONE', attempts: 0 })
   expect(asked).toBe(1)
 })
+
+test.each([
+  ['shed()', shed({ inFlight: 1, utilisation: false })],
+  [
+    'a gateway',
+    createGateway({ routes: [{ path: '/**', upstream: 'http://127.0.0.1:9' }], limits: { inFlight: 1 } }).handler,
+  ],
+])(
+  '%s behind a middleware that took its time does not count a client that has left for ever',
+  async (_name, counts) => {
+    const [waiting, closed] = [signalled(), signalled()]
+    const slow = compose(
+      (req, res, next) => {
+        if (req.url === '/b') return next()
+
+        res.once('close', () => {
+          next()
+          closed.fire()
+        })
+        waiting.fire()
+      },
+      counts,
+      (_req, res) => res.end(),
+    )
+    const { url } = await serve(slow)
+
+    askAndLeave(`${url}/a`, waiting.promise)
+    await closed.promise
+    const { status } = await fetch(`${url}/b`)
+
+    expect(status).not.toBe(503)
+  },
+)
 
 test('a proxy behind a middleware that took its time asks nobody for a client that has left', async () => {
   let asked = 0
