@@ -229,6 +229,11 @@ describe('HTTP/2', () => {
 
     expect((await ask(client, { ':path': '/a/../b' })).headers[':status']).toBe(400)
     expect((await ask(client, { ':authority': 'a@b' })).headers[':status']).toBe(400)
+    for (const method of ['get', 'Delete', 'trace', 'G3T']) {
+      const { headers, body } = await ask(client, { ':method': method })
+      expect(headers[':status'], method).toBe(400)
+      expect(body).toContain('The method is not valid.')
+    }
     expect((await ask(client, { ':authority': 'a', host: 'b' })).headers[':status']).toBe(400)
     expect((await ask(client, { ':path': '/b' })).headers[':status']).toBe(200)
   })

@@ -10,6 +10,7 @@ describe('parseTarget', () => {
     ['/%61dmin', '/admin', ''],
     ['/caf%c3%a9', '/caf%C3%A9', ''],
     ['/a%3ab', '/a%3Ab', ''],
+    ['/a;b=1/c..;d', '/a;b=1/c..;d', ''],
     ['/.well-known/jwks.json', '/.well-known/jwks.json', ''],
   ])('%s is the path %s and the query %s', (target, path, query) => {
     expect(parseTarget(target)).toEqual({ path, query })
@@ -26,6 +27,13 @@ describe('parseTarget', () => {
     '/a/../b',
     '/a/..',
     '/./a',
+    '/a/..;/b',
+    '/a/..;x=1',
+    '/a/.;/b',
+    '/a/;/b',
+    '/;x',
+    '/a/..%3b/b',
+    '/a/%3B',
     '/%2e%2e/a',
     '/a%2fb',
     '/a%5Cb',

@@ -39,6 +39,9 @@ export function inspect(req: IncomingMessage): Target | Refusal {
     return { status: 405, detail: `This gateway does not take ${req.method} requests.` }
   }
 
+  // Under HTTP/2 a method can be any word; one that differs in its letters from those of a route must not get around it.
+  if (isHttp2(req) && !/^[A-Z][A-Z-]*$/.test(req.method ?? '')) return refuse('The method is not valid.')
+
   return inspectHeaders(req) ?? parseTarget(originalUrl(req))
 }
 
@@ -106,12 +109,13 @@ function inspectHeaders(req: IncomingMessage): Refusal | undefined {
   return undefined
 }
 
-const ordinary = /^(?:\/[A-Za-z0-9\-_~!$&'()*+,;=:@][A-Za-z0-9\-._~!$&'()*+,;=:@]*)+\/?$/
+const ordinary = /^(?:\/[A-Za-z0-9\-_~!$&'()*+,=:@][A-Za-z0-9\-._~!$&'()*+,;=:@]*)+\/?$/
 const printable = /^[\x21-\x7e]*$/
 // A slash, a backslash, a dot, a control character or a delete, in disguise.
 const ambiguous = /%(?:2f|5c|2e|[01][0-9a-f]|7f)/i
 const malformed = /%(?![0-9a-f]{2})/i
-const dotSegment = /\/\.{1,2}(?:\/|$)/
+// Servlet containers take what follows a semicolon out of a segment before they look at the path: '/a/..;/b' is '/b' to them.
+const dotSegment = /\/(?:\.{1,2}(?:\/|$)|\.{0,2}(?:;|%3b))/i
 const encodedByte = /%([0-9a-f]{2})/gi
 const unreserved = /[A-Za-z0-9\-_~]/
 
