@@ -14,6 +14,7 @@ import { createGateway } from './gateway.js'
 import { proto, startOrders } from './grpc/testing/server.js'
 import { transcode } from './grpc.js'
 import { type Echoed, echo, serve, signalled, startUpstream } from './internal/test-servers.js'
+import { compose } from './middleware.js'
 import { openTelemetry, tracing } from './opentelemetry.js'
 
 const exporter = new InMemorySpanExporter()
@@ -133,6 +134,22 @@ describe('a span', () => {
     expect(span.attributes['http.response.status_code']).toBeUndefined()
     expect(span.attributes['error.type']).toBe('MSX_PROXY_CLIENT_GONE')
     expect(span.status.code).toBe(SpanStatusCode.UNSET)
+  })
+
+  test('ends although the client had left before it began', async () => {
+    const waiting = signalled()
+    const slow = compose((_req, res, next) => {
+      res.once('close', () => next())
+      waiting.fire()
+    }, tracing({ tracer }))
+    const { url } = await serve(slow)
+
+    const outgoing = request(url)
+    outgoing.on('error', () => {}).end()
+    await waiting.promise
+    outgoing.destroy()
+
+    expect((await onlySpan()).attributes['error.type']).toBe('MSX_PROXY_CLIENT_GONE')
   })
 
   test('is active for what comes after, and travels by the propagator that is registered', async () => {

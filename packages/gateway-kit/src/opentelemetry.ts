@@ -17,7 +17,7 @@ import {
   trace,
 } from '@opentelemetry/api'
 import { peerAddress } from './address.js'
-import { contextOf } from './context.js'
+import { contextOf, whenOver } from './context.js'
 import type { Middleware } from './middleware.js'
 import { w3c } from './opentelemetry/w3c.js'
 import { statusOf } from './request-log.js'
@@ -76,7 +76,7 @@ export function tracing(options: OpenTelemetryOptions = {}): Middleware {
     const within = trace.setSpan(parent, span)
     handOn(req, within, propagator)
     const startedAt = performance.now()
-    res.once('close', () => finish(req, res, method, span, duration, (performance.now() - startedAt) / 1_000))
+    whenOver(req, res, () => finish(req, res, method, span, duration, (performance.now() - startedAt) / 1_000))
 
     context.with(within, next)
   }
