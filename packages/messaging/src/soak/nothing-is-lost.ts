@@ -45,6 +45,9 @@ const OUTSTANDING = 400
 /** How long a publisher pauses between two events while there is trouble, in ms, so that there are some all the time. */
 const PACE = 50
 
+/** How often each publisher gets one more event until the alarm is over, in ms: the command takes seconds to start, many on a busy machine. */
+const TRICKLE = 200
+
 /** How long nothing may be handled, once all publishes are settled, before what is missing counts as lost, in ms. */
 const PATIENCE = 30_000
 
@@ -132,7 +135,7 @@ export async function soak(
     await bus.close()
   }
 
-  /** A few events at a time until this is over: the command takes seconds to start, and some must be left for the alarm. */
+  /** A few events at a time until this is over, so that some are left for the alarm. */
   const trickle = async (alarm: Promise<void>): Promise<void> => {
     const most = allowed
     let isOver = false
@@ -141,7 +144,7 @@ export async function soak(
     })
     while (!isOver) {
       allowed = Math.min(published + terms.publishers, most)
-      await Promise.race([wait(50), ended])
+      await Promise.race([wait(TRICKLE), ended])
     }
     allowed = most
     await ended
