@@ -7,7 +7,7 @@ import { peakEwma } from './peak-ewma.js'
 import { randomChoice } from './random-choice.js'
 import { roundRobin } from './round-robin.js'
 import { firstIndex, secondIndex } from './sample-pair.js'
-import { countPicks, nodesOf } from './test-nodes.js'
+import { answer, countPicks, nodesOf, type TestNode } from './test-nodes.js'
 
 const weights = fc.array(fc.integer({ min: 0, max: 20 }), { minLength: 1, maxLength: 12 })
 
@@ -60,6 +60,124 @@ describe('roundRobin', () => {
         expect(counts).toEqual(uniform ? expect.objectContaining(expected) : expected)
       }),
     )
+  })
+})
+
+describe('peakEwma', () => {
+  /** The algorithm as it is written down: a number per thing that is known of a node, no approximation, no order of lists. */
+  class Formula {
+    readonly known = new Map<TestNode, { cost?: number; stamp: number; lastPick: number; serial: number }>()
+    picks = 0
+
+    of(node: TestNode, now: number) {
+      const history = this.known.get(node) ?? { stamp: now, lastPick: now, serial: this.picks }
+      this.known.set(node, history)
+      return history
+    }
+
+    average(node: TestNode, now: number): number {
+      const { cost = 0, stamp } = this.of(node, now)
+      return cost * Math.exp((stamp - now) / 10_000)
+    }
+
+    /** Who may be picked of two: both when rounding decides. */
+    choices(first: TestNode, second: TestNode, now: number): readonly TestNode[] {
+      const [a, b] = [this.of(first, now), this.of(second, now)]
+      const share = (node: TestNode) => (node.inflight + 1) / (node.weight || 1)
+      const isOut = (node: TestNode) => this.of(node, now).cost === undefined && node.inflight > 0
+      let loads = [first, second].map((node) => this.average(node, now) * share(node)) as [number, number]
+      if (isOut(first) || isOut(second)) {
+        loads = [first, second].map((node) => (isOut(node) ? share(node) : -1)) as [number, number]
+      }
+
+      const [x, y] = loads
+      if (x !== y && Math.abs(x - y) <= 1e-7 * Math.max(x, y)) return [first, second]
+      const [winner, loser, lost] = x <= y ? [first, second, b] : [second, first, a]
+      const forgotten = now - lost.lastPick > 3_000 && lost.cost !== undefined && this.picks - lost.serial >= 20
+      return [forgotten ? loser : winner]
+    }
+
+    picked(node: TestNode, now: number): void {
+      Object.assign(this.of(node, now), { lastPick: now, serial: ++this.picks })
+    }
+
+    settle(node: TestNode, outcome: string, latency: number, now: number): void {
+      const history = this.of(node, now)
+      const average = this.average(node, now)
+      if (outcome === 'cancelled' && latency <= average) return
+
+      const cost = outcome === 'failure' ? Math.max(latency, 5_000) : latency
+      const memory = Math.exp((history.stamp - now) / 10_000)
+      const isPeak = history.cost === undefined || cost > average
+      history.cost = isPeak ? cost : cost + (history.cost! - cost) * memory
+      history.stamp = now
+    }
+  }
+
+  it('picks by its formula, whichever lists it is offered and whoever else keeps notes of the nodes', () => {
+    const step = fc.record({
+      list: fc.nat(2),
+      copied: fc.boolean(),
+      picks: fc.integer({ min: 1, max: 30 }),
+      outcome: fc.constantFrom('success', 'success', 'failure', 'cancelled'),
+      latency: fc.nat(200_000).map((microseconds) => microseconds / 1_000),
+      passed: fc.oneof(
+        fc.nat(5_000).map((microseconds) => microseconds / 1_000),
+        fc.nat(8_000),
+      ),
+      inflight: fc.nat(3),
+      other: fc.boolean(),
+    } as const)
+    let pairs = 0
+
+    fc.assert(
+      fc.property(weights, fc.array(step, { minLength: 5, maxLength: 40 }), fc.integer(), (weighted, steps, seed) => {
+        const clock = new VirtualClock()
+        let draw = 0
+        const random = seeded(seed)
+        const balancer = peakEwma()({ random: () => (draw = random()), clock })
+        const other = peakEwma()({ random: seeded(seed), clock })
+        const formula = new Formula()
+        const nodes = nodesOf(...weighted)
+        const lists = [nodes, nodes.filter((_, index) => index % 2 === 0), [...nodes].reverse()]
+
+        for (const { list, copied, picks, outcome, latency, passed, inflight, other: another } of steps) {
+          const offered = copied ? [...lists[list]!] : lists[list]!
+          if (another) answer(other, other.pick(offered, {}), latency)
+
+          for (let pick = 0; pick < picks; pick++) {
+            const node = balancer.pick(offered, {}) as TestNode
+            const now = clock.now()
+            const at = draw * offered.length
+            const first = offered[firstIndex(at)]!
+            const second = offered[secondIndex(at, offered.length)]!
+            expect(formula.choices(first, second, now)).toContain(node)
+            formula.picked(node, now)
+            pairs++
+
+            node.inflight = inflight
+            clock.advance(passed / picks)
+            answer(balancer, node, latency + pick, outcome)
+            formula.settle(node, outcome, latency + pick, clock.now())
+          }
+        }
+      }),
+    )
+    expect(pairs).toBeGreaterThan(1_000)
+  })
+
+  it('knows a node whose notes were written over', () => {
+    const balancer = peakEwma()({ random: seeded(1), clock: new VirtualClock() })
+    const [a, b] = nodesOf(1, 1)
+    const list = [a!, b!]
+    answer(balancer, a!, 10)
+    answer(balancer, b!, 20)
+    expect(countPicks(balancer, list, 30)).toEqual({ a: 30 })
+
+    a!.notes = b!.notes
+    answer(balancer, a!, 1_000)
+
+    expect(countPicks(balancer, list, 30)).toEqual({ b: 30 })
   })
 })
 

@@ -7,11 +7,13 @@ import type { Endpoint } from '../endpoint.js'
  */
 export class Tiers<N extends Node> {
   readonly #tiers: readonly (readonly N[])[]
+  readonly #first: readonly N[]
   /** Those of the first tier by zone; made for the first pick that asks. */
   #zones: ReadonlyMap<string | undefined, readonly N[]> | undefined
 
   constructor(nodes: readonly N[]) {
     this.#tiers = toTiers(nodes)
+    this.#first = this.#tiers[0] ?? []
   }
 
   /**
@@ -21,7 +23,7 @@ export class Tiers<N extends Node> {
   candidates({ exclude, zone }: PickOptions): readonly N[] {
     if (exclude !== undefined) return this.#without(exclude, zone)
 
-    const first = this.#tiers[0] ?? []
+    const first = this.#first
     if (zone === undefined) return first
 
     this.#zones ??= byZone(first)

@@ -8,39 +8,39 @@ import { wrongOption } from './options.js'
 /** What a service keeps about one endpoint, for as long as its id is at the same address. */
 export class TrackedNode implements Node {
   // What every pick of any two reads comes first: then it is in one line of the processor's cache.
-  notes: unknown = undefined
   inflight = 0
   weight: number
-  picked = 0
+  notes: unknown = undefined
   readonly owner: LeaseOwner
+  private place: Endpoint
+  picked = 0
   failed = 0
   cancelled = 0
   /** How it answers, once there was something to remember. */
   health: Health | undefined = undefined
   /** Left alone because of how it answers. */
   ejected = false
-  #endpoint: Endpoint
   #warmth = 1
 
   constructor(endpoint: Endpoint, owner: LeaseOwner) {
     this.owner = owner
-    this.#endpoint = endpoint
+    this.place = endpoint
     this.weight = endpoint.weight
   }
 
   get endpoint(): Endpoint {
-    return this.#endpoint
+    return this.place
   }
 
   set endpoint(endpoint: Endpoint) {
-    this.#endpoint = endpoint
+    this.place = endpoint
     this.weight = endpoint.weight * this.#warmth
   }
 
   /** The part of its weight that it has while it warms up, up to 1. */
   set warmth(warmth: number) {
     this.#warmth = warmth
-    this.weight = this.#endpoint.weight * warmth
+    this.weight = this.place.weight * warmth
   }
 }
 

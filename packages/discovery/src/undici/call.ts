@@ -45,175 +45,175 @@ export class ServiceCall implements Receiver {
   /** One that is always there, for the same reason as that of TrackedLease. */
   static readonly kept: Receiver = new ServiceCall(NOWHERE, { path: '/', method: 'GET' }, {}, {})
 
-  readonly #route: Route
-  readonly #request: Dispatcher.DispatchOptions
+  private readonly route: Route
+  private readonly request: Dispatcher.DispatchOptions
   /** What narrows each pick. */
-  readonly #pick: PickOptions
-  readonly #receiver: Receiver
-  #lease: Lease | undefined
-  #waiting: AbortController | undefined
-  #tried: Set<string> | undefined
-  #attempts = 0
+  private readonly pick: PickOptions
+  private readonly receiver: Receiver
+  private lease: Lease | undefined
+  private waiting: AbortController | undefined
+  private tried: Set<string> | undefined
+  private attempts = 0
   /** Calls off the attempt that is on its connection. */
-  #abortAttempt: ((reason: Error) => void) | undefined
+  private abortAttempt: ((reason: Error) => void) | undefined
   /** Why the caller called it off. */
-  #reason: Error | undefined
+  private reason: Error | undefined
   /** The request is on the wire, as far as anybody can know. */
-  #left = false
+  private left = false
   /** The caller's handler has seen the response begin. */
-  #answered = false
-  #failed = false
-  #retryAfter = 0
-  #handlerThrew = false
-  #ended = false
+  private answered = false
+  private failed = false
+  private retryAfter = 0
+  private handlerThrew = false
+  private ended = false
 
   constructor(route: Route, request: Dispatcher.DispatchOptions, pick: PickOptions, receiver: Receiver) {
-    this.#route = route
-    this.#request = request
-    this.#pick = pick
-    this.#receiver = receiver
+    this.route = route
+    this.request = request
+    this.pick = pick
+    this.receiver = receiver
   }
 
   /** Returns what undici's `dispatch` returns: false when the caller should await 'drain' before it sends more. */
   start(): boolean {
-    this.#receiver.onConnect?.((reason) => this.#abort(reason))
-    if (this.#ended) return true
+    this.receiver.onConnect?.((reason) => this.abort(reason))
+    if (this.ended) return true
 
-    const { service, budget } = this.#route
+    const { service, budget } = this.route
     budget?.deposit()
     const { version, error } = service.snapshot
-    if (version > 0 || error !== undefined) return this.#attempt()
+    if (version > 0 || error !== undefined) return this.attempt()
 
-    this.#waiting = new AbortController()
-    service.ready(this.#waiting.signal).then(
-      () => this.#attempt(),
-      (failure: Error) => this.#end(failure),
+    this.waiting = new AbortController()
+    service.ready(this.waiting.signal).then(
+      () => this.attempt(),
+      (failure: Error) => this.end(failure),
     )
     return true
   }
 
   onConnect(abort: (reason: Error) => void): void {
     // The caller went away while the connection was made. A throw makes undici drop the request and keep the connection.
-    if (this.#ended) throw this.#reason
+    if (this.ended) throw this.reason
 
-    this.#left = true
-    this.#abortAttempt = abort
+    this.left = true
+    this.abortAttempt = abort
   }
 
   onResponseStarted(): void {
-    this.#receiver.onResponseStarted?.()
+    this.receiver.onResponseStarted?.()
   }
 
   onUpgrade(status: number, headers: RawHeaders, socket: Duplex): void {
-    const lease = this.#lease
-    this.#ended = true
+    const lease = this.lease
+    this.ended = true
     lease?.firstByte()
     socket.once('close', () => lease?.done('success'))
-    this.#receiver.onUpgrade?.(status, headers, socket)
+    this.receiver.onUpgrade?.(status, headers, socket)
   }
 
   // A handler that throws makes undici abort the request, which is not the endpoint's failure.
 
   onHeaders(status: number, headers: RawHeaders, resume: () => void, message: string): boolean | undefined {
     if (status >= 200) {
-      this.#answered = true
-      this.#failed = isFailure(status)
+      this.answered = true
+      this.failed = isFailure(status)
 
-      if (this.#failed) this.#retryAfter = retryAfterOf(undici.util.parseHeaders(headers))
-      else this.#lease?.firstByte()
+      if (this.failed) this.retryAfter = retryAfterOf(undici.util.parseHeaders(headers))
+      else this.lease?.firstByte()
     }
     try {
-      return this.#receiver.onHeaders?.(status, headers, resume, message)
+      return this.receiver.onHeaders?.(status, headers, resume, message)
     } catch (error) {
-      this.#handlerThrew = true
+      this.handlerThrew = true
       throw error
     }
   }
 
   onData(chunk: Buffer): boolean | undefined {
     try {
-      return this.#receiver.onData?.(chunk)
+      return this.receiver.onData?.(chunk)
     } catch (error) {
-      this.#handlerThrew = true
+      this.handlerThrew = true
       throw error
     }
   }
 
   onComplete(trailers: RawHeaders): void {
-    if (this.#ended) return
+    if (this.ended) return
 
-    this.#ended = true
-    this.#lease?.done(this.#failed ? 'failure' : 'success', this.#retryAfter)
-    this.#receiver.onComplete?.(trailers)
+    this.ended = true
+    this.lease?.done(this.failed ? 'failure' : 'success', this.retryAfter)
+    this.receiver.onComplete?.(trailers)
   }
 
   onError(error: Error): void {
-    if (this.#ended) return
-    if (this.#reason !== undefined || this.#handlerThrew || isCallersFault(error, this.#request.body)) {
-      this.#end(error)
+    if (this.ended) return
+    if (this.reason !== undefined || this.handlerThrew || isCallersFault(error, this.request.body)) {
+      this.end(error)
       return
     }
 
-    this.#lease?.done('failure', this.#retryAfter)
-    if (this.#mayRetry()) this.#attempt(error)
-    else this.#end(error)
+    this.lease?.done('failure', this.retryAfter)
+    if (this.mayRetry()) this.attempt(error)
+    else this.end(error)
   }
 
   /** Sends the request to the next endpoint; when there is no other, `previous` is what the caller hears. */
-  #attempt(previous?: Error): boolean {
-    if (this.#ended) return true
+  private attempt(previous?: Error): boolean {
+    if (this.ended) return true
 
-    this.#abortAttempt = undefined
+    this.abortAttempt = undefined
     let lease: Lease
     try {
-      lease = this.#attempts === 0 ? this.#route.service.pick(this.#pick) : this.#pickAnother()
+      lease = this.attempts === 0 ? this.route.service.pick(this.pick) : this.pickAnother()
     } catch (error) {
-      this.#end(previous !== undefined && isNoEndpointsError(error) ? previous : (error as Error))
+      this.end(previous !== undefined && isNoEndpointsError(error) ? previous : (error as Error))
       return true
     }
 
-    this.#lease = lease
-    this.#attempts++
-    return this.#route.send(lease, this.#request, this)
+    this.lease = lease
+    this.attempts++
+    return this.route.send(lease, this.request, this)
   }
 
   /** Somebody who was not tried yet; when a connection broke and there is nobody else, the same one on a fresh one. */
-  #pickAnother(): Lease {
-    const { service } = this.#route
-    this.#tried ??= new Set()
-    if (this.#lease !== undefined) this.#tried.add(this.#lease.endpoint.id)
+  private pickAnother(): Lease {
+    const { service } = this.route
+    this.tried ??= new Set()
+    if (this.lease !== undefined) this.tried.add(this.lease.endpoint.id)
 
     try {
-      return service.pick({ ...this.#pick, exclude: this.#tried })
+      return service.pick({ ...this.pick, exclude: this.tried })
     } catch (error) {
-      if (!this.#left || !isNoEndpointsError(error)) throw error
-      return service.pick(this.#pick)
+      if (!this.left || !isNoEndpointsError(error)) throw error
+      return service.pick(this.pick)
     }
   }
 
-  #mayRetry(): boolean {
-    const { retries, repeats, budget } = this.#route
-    if (this.#attempts > retries || this.#answered) return false
-    if (this.#left && !(repeats && isRepeatable(this.#request))) return false
+  private mayRetry(): boolean {
+    const { retries, repeats, budget } = this.route
+    if (this.attempts > retries || this.answered) return false
+    if (this.left && !(repeats && isRepeatable(this.request))) return false
 
     return budget?.tryWithdraw() ?? true
   }
 
-  #abort(reason: Error = new undici.errors.RequestAbortedError()): void {
-    if (this.#reason !== undefined) return
+  private abort(reason: Error = new undici.errors.RequestAbortedError()): void {
+    if (this.reason !== undefined) return
 
-    this.#reason = reason
-    if (this.#abortAttempt === undefined) this.#end(reason)
-    else this.#abortAttempt(reason)
+    this.reason = reason
+    if (this.abortAttempt === undefined) this.end(reason)
+    else this.abortAttempt(reason)
   }
 
   /** The end without a response. A lease that is still out was cut short by the caller. */
-  #end(error: Error): void {
-    if (this.#ended) return
+  private end(error: Error): void {
+    if (this.ended) return
 
-    this.#ended = true
-    this.#lease?.done('cancelled')
-    this.#waiting?.abort()
-    this.#receiver.onError?.(error)
+    this.ended = true
+    this.lease?.done('cancelled')
+    this.waiting?.abort()
+    this.receiver.onError?.(error)
   }
 }

@@ -1,7 +1,7 @@
 import { once } from 'node:events'
 import { Readable, Writable } from 'node:stream'
 import { retryBudget } from '@msx/retry'
-import { Agent, Dispatcher, interceptors, request, type errors as undiciErrors } from 'undici'
+import { Agent, Client, Dispatcher, interceptors, request, type errors as undiciErrors } from 'undici'
 import { describe, expect, it, onTestFinished, vi } from 'vitest'
 import { consistentHash } from '../balancers/consistent-hash.js'
 import { createDiscovery, type Discovery } from '../discovery.js'
@@ -133,6 +133,29 @@ describe('ServiceDispatcher', () => {
     expect(await answer(['host', 'own', 'x-a', 'host'])).toBe('own host')
     expect(await answer(['x-a', 'host'])).toBe('user-service host')
     expect(await answer(new Map([['HOST', 'own']]))).toBe('own undefined')
+  })
+
+  it('hands every option on to the pools, those that it does not know, too', async () => {
+    const seen: object[] = []
+    const server = await startServer()
+    const factory = (origin: URL, options: object) => {
+      const client = new Client(origin, options)
+      const dispatch = client.dispatch.bind(client)
+      client.dispatch = (request, handler) => {
+        seen.push(request)
+        return dispatch(request, handler)
+      }
+      return client
+    }
+    const dispatcher = dispatcherOf(discover([server]), { pool: { factory } })
+    const plain = { query: { q: 1 }, bodyTimeout: 7_000, headersTimeout: 8_000, reset: true, blocking: false } as const
+
+    await (await request(url, { dispatcher, ...plain, opaque: 'mine' })).body.dump()
+    await (await dispatcher.request({ origin: 'http://user-service', path: '/', method: 'GET', ...plain })).body.dump()
+
+    const headers = { host: 'user-service' }
+    expect(seen[0]).toMatchObject({ ...plain, headers, opaque: 'mine' })
+    expect(seen[1]).toMatchObject({ ...plain, headers, servername: 'user-service' })
   })
 
   it('does not retry a body that is already read, nor one that is a stream', async () => {

@@ -6,7 +6,7 @@ import { DiscoveryClosedError } from '../errors.js'
 import { checkCount, checkFunction, wrongOption } from '../internal/options.js'
 import type { Lease } from '../lease.js'
 import { type Route, ServiceCall } from './call.js'
-import { withHost } from './host-header.js'
+import { type Addressee, addressed, toAddressee } from './host-header.js'
 import { undici } from './peer.js'
 import { Pools } from './pools.js'
 import { hearsOfErrors, toReceiver } from './receiver.js'
@@ -59,12 +59,9 @@ const ANYBODY: PickOptions = {}
 const MOST_ORIGINS = 1_000
 
 /** What the origin of a request says, and where it leads. */
-interface Origin {
+interface Origin extends Addressee {
   readonly hostname: string
-  readonly host: string
   readonly protocol: string
-  /** Of a request that has none of its own. */
-  readonly headers: { readonly host: string }
   /** That of the last request; another one once `services` names another service for this host. */
   route: NamedRoute | undefined
 }
@@ -192,7 +189,7 @@ export class ServiceDispatcher extends undici.Dispatcher {
     if (name === undefined) return this.#fallbackDispatcher().dispatch(options, handler)
 
     const route = origin.route?.name === name ? origin.route : this.#routeTo(name, origin)
-    const request = this.#hostHeader === 'endpoint' ? options : withHeaders(options, origin)
+    const request = this.#hostHeader === 'endpoint' ? options : addressed(options, origin)
     return new ServiceCall(route, request, this.#narrow(options), toReceiver(handler)).start()
   }
 
@@ -297,18 +294,7 @@ function toOrigin(text: string): Origin {
     throw new errors.InvalidArgumentError(`origin must be an http or https URL, got ${text}`)
   }
   const { hostname, host, protocol } = url
-  return { hostname, host, protocol, headers: Object.freeze({ host }), route: undefined }
-}
-
-/**
- * A copy with the Host header of the service. Not by a spread: with one more property each such copy has a hidden class of
- * its own (Node 20), and undici takes ten times as long to read a request of a class that it has not seen.
- */
-function withHeaders(request: Dispatcher.DispatchOptions, { headers, host }: Origin): Dispatcher.DispatchOptions {
-  const given = request.headers
-  return Object.assign({}, request, {
-    headers: given === null || given === undefined ? headers : withHost(given, host),
-  })
+  return { ...toAddressee(host, hostname), hostname, protocol, route: undefined }
 }
 
 /** undici's two ways of waiting. Only a callback swallows: closing does not fail. */
