@@ -6,12 +6,16 @@ import { delimiter, join } from 'node:path'
 import { setTimeout as wait } from 'node:timers/promises'
 import { promisify } from 'node:util'
 import { freePort } from './free-port.js'
+import { kill } from './kill.js'
 
 /** A PostgreSQL server that nobody else uses, so that it may be killed. */
 export interface OwnPostgres {
   readonly url: string
   /** Kills every process of it, as a power cut would, and starts it again. */
   crash(): Promise<void>
+  /** The same, and it is away until `up`. */
+  down(): Promise<void>
+  up(): Promise<void>
   stop(): Promise<void>
 }
 
@@ -52,13 +56,17 @@ export async function startOwnPostgres(ask: (url: string) => Promise<unknown>): 
   const own: OwnPostgres = {
     url,
     async crash() {
-      // SIGQUIT: every process ends at once and writes nothing down; SIGKILL would leave them behind.
-      await ended(server, 'SIGQUIT')
+      await own.down()
+      await own.up()
+    },
+    // SIGQUIT: every process ends at once and writes nothing down; SIGKILL would leave them behind.
+    down: () => kill(server, 'SIGQUIT'),
+    async up() {
       server = launch()
       await answering(url, server, ask)
     },
     async stop() {
-      await ended(server, 'SIGQUIT')
+      await kill(server, 'SIGQUIT')
       await rm(folder, { recursive: true, force: true })
     },
   }
@@ -83,14 +91,6 @@ async function answering(url: string, server: ChildProcess, ask: (url: string) =
       await wait(50)
     }
   }
-}
-
-async function ended(child: ChildProcess, signal: NodeJS.Signals): Promise<void> {
-  if (child.exitCode !== null || child.signalCode !== null) return
-
-  const gone = new Promise((resolve) => child.once('exit', resolve))
-  child.kill(signal)
-  await gone
 }
 
 function program(name: string): string | undefined {

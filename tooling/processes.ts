@@ -1,4 +1,3 @@
-import type { ChildProcess } from 'node:child_process'
 import { join } from 'node:path'
 import { build } from 'esbuild'
 
@@ -16,13 +15,4 @@ export async function bundleActors(into: string, from: string, module: string): 
   })
 
   return outfile
-}
-
-/** As the kernel does it when memory is short. */
-export async function kill(actor: ChildProcess): Promise<void> {
-  if (actor.exitCode !== null || actor.signalCode !== null) return
-
-  const gone = new Promise((resolve) => actor.once('exit', resolve))
-  actor.kill('SIGKILL')
-  await gone
 }

@@ -164,3 +164,104 @@ test('a store that is down says so to those who start, and loses nothing of what
 
   expect(await running.result()).toBe('the only time')
 })
+
+test('a refused close closes nothing, and a second one does', async () => {
+  const order = saga<null>('order').returns(() => 'done')
+  const engine = await engineOn(memoryStore(), order)
+
+  await expect(engine.close({ timeout: -1 })).rejects.toThrow(/^close: timeout must be milliseconds/)
+  expect(await (await engine.start(order, null)).result()).toBe('done')
+  await engine.close()
+  await expect(engine.start(order, null)).rejects.toThrow('the saga engine is closed')
+})
+
+test('a cancel without a reason rejects, as all that answers with a promise', async () => {
+  const engine = await engineOn(memoryStore())
+
+  await expect(engine.cancel('id', { reason: '' })).rejects.toThrow(/^cancel: reason must be/)
+})
+
+test.each(['k\ud800', '\udc00k', 'k\0'])('text that no database keeps is refused: %j', async (text) => {
+  const order = saga<null>('order').returns(() => null)
+  const engine = await engineOn(memoryStore(), order)
+
+  await expect(engine.start(order, null, { key: text })).rejects.toThrow(/^start: key must not contain/)
+  await expect(engine.start(order, null, { lock: text })).rejects.toThrow(/^start: lock must not contain/)
+  await expect(engine.start(order, null, { tags: { a: text } })).rejects.toThrow(/^start: tags.a must not contain/)
+  await expect(engine.start(order, null, { tags: { [text]: 'a' } })).rejects.toThrow(/^start: tags: a name must not/)
+  await expect(engine.list({ tags: { a: text } })).rejects.toThrow(/^list: tags.a must not contain/)
+  await expect(engine.send(eventType('paid'), text, null)).rejects.toThrow(/^send: key must not contain/)
+  expect(() => saga(text)).toThrow(/^the name of a saga must not contain/)
+  expect((await engine.list()).items).toEqual([])
+})
+
+test('a whole pair of surrogates is a character like others', async () => {
+  const order = saga<string>('order').returns(({ input }) => input)
+  const engine = await engineOn(memoryStore(), order)
+  const started = await engine.start(order, '😀', { key: '😀', tags: { '😀': '😀' } })
+
+  expect(await started.result()).toBe('😀')
+})
+
+test('numbers that do not fit into a column, and dates that are none, are refused by name', async () => {
+  const engine = await engineOn(memoryStore())
+  const finishedBefore = new Date()
+
+  expect(() => saga('order', { version: 202_611_300_240 })).toThrow(
+    /version must be a whole number from 1 to 2147483647/,
+  )
+  await expect(engine.prune({ finishedBefore, limit: 2 ** 31 })).rejects.toThrow(/^prune: limit must be/)
+  await expect(engine.prune({ finishedBefore: new Date(Number.NaN), limit: 1 })).rejects.toThrow(/not Invalid Date/)
+  await expect(engine.list({ startedAfter: new Date(Number.NaN) })).rejects.toThrow(/^list: startedAfter must be a/)
+  await expect(engine.list({ startedBefore: '2026-01-01' as never })).rejects.toThrow(/^list: startedBefore must be a/)
+})
+
+test('branches may have names that every object has', async () => {
+  const attempts: [string, number][] = []
+  const failing = (name: string) => async (c: { attempt: number }) => {
+    attempts.push([name, c.attempt])
+    if (c.attempt < 2) throw new Error('busy')
+  }
+  const retry = { backoff: () => 0 }
+  const order = saga<null>('order')
+    .parallel((b) => ({
+      first: b.step(failing('first'), { retry }),
+      constructor: b.step(failing('constructor'), { retry }),
+      toString: b.step(failing('toString'), { retry }),
+    }))
+    .returns(() => 'done')
+  const engine = await engineOn(memoryStore(), order)
+
+  expect(await (await engine.start(order, null)).result()).toBe('done')
+  expect(attempts).toHaveLength(6)
+  expect(attempts.filter(([name]) => name === 'constructor').map(([, attempt]) => attempt)).toEqual([1, 2])
+})
+
+test('a result that cannot even be looked at fails its step, which is not run without end', async () => {
+  const run = vi.fn(() => {
+    const trap = {}
+    return Object.defineProperty(trap, 'then', {
+      get: () => {
+        throw new Error('do not look')
+      },
+    })
+  })
+  const order = saga<null>('order')
+    .step('a', run, { retry: { attempts: 2, backoff: () => 0 } })
+    .returns(() => null)
+  const engine = await engineOn(memoryStore(), order)
+  const { id } = await engine.start(order, null)
+
+  expect(await engine.settled(id)).toMatchObject({ status: 'compensated', error: { message: 'do not look' } })
+  expect(run).toHaveBeenCalledTimes(2)
+})
+
+test('of a message as long as a book the beginning is kept', async () => {
+  const order = saga<null>('order')
+    .step('a', () => Promise.reject(new Error('m'.repeat(1_000_000))), { retry: { attempts: 1 } })
+    .returns(() => null)
+  const engine = await engineOn(memoryStore(), order)
+  const { id } = await engine.start(order, null)
+
+  expect((await engine.settled(id)).error?.message).toHaveLength(10_001)
+})

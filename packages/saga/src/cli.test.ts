@@ -171,6 +171,16 @@ describe('operates', { timeout: 30_000 }, () => {
     expect((await cli('--help')).out).toContain('Usage: msx-saga')
   })
 
+  test('shows what would move the cursor, and does not do it', async () => {
+    const { id } = await engine.start(order, { n: 3 }, { delay: 60_000, key: '\x1b[2J\x9bk' })
+
+    const { out } = await cli('show', id)
+    expect(out).toContain('key     \\u001b[2J\\u009bk')
+    expect(JSON.parse((await cli('show', id, '--json')).out)).toMatchObject({ key: '\x1b[2J\x9bk' })
+    expect((await cli('show', '\x1b[2J')).err).toBe('msx-saga: there is no saga \\u001b[2J')
+    await engine.cancel(id, { reason: 'r' })
+  })
+
   test('says when the database does not answer', async () => {
     const lines: string[] = []
     const code = await main(['list'], {

@@ -25,7 +25,9 @@ import {
   SagaDeadlineError,
   type StoredError,
   storeError,
+  UnkeptResultError,
 } from './errors.js'
+import { duration } from './internal/check.js'
 import { cancel, type Resume, resume } from './intervene.js'
 import {
   backward,
@@ -43,6 +45,8 @@ import {
   After,
   counterOf,
   isAtRest,
+  isCancelled,
+  isKnown,
   isTurning,
   isWaiting,
   mark,
@@ -65,7 +69,7 @@ export type Happening =
   | { readonly type: 'skipped'; readonly step: string }
   | { readonly type: 'done'; readonly output: string | undefined; readonly took: number; readonly step?: string }
   | { readonly type: 'failed'; readonly error: unknown; readonly took: number; readonly step?: string }
-  /** The last running branch of a group that is to end has ended. */
+  /** Nothing runs any more of what is to be unwound: of a group that is to end, of a saga that was cancelled. */
   | { readonly type: 'turned' }
   /** The deadline passed between two steps. */
   | { readonly type: 'overdue' }
@@ -79,6 +83,8 @@ export type Task =
   | { readonly type: 'do'; readonly step: PlannedStep }
   | { readonly type: 'undo'; readonly step: PlannedStep }
   | { readonly type: 'group'; readonly group: Group; readonly open: readonly PlannedStep[] }
+  /** A cancel was accepted: nothing more begins, what is there is looked at anew. */
+  | { readonly type: 'turn' }
   | { readonly type: 'finish' }
   | { readonly type: 'rest' }
 
@@ -98,6 +104,9 @@ export function next(plan: Plan, state: State): Task {
   const step = plan.steps[progress.cursor]
   if (!step) return { type: 'finish' }
   if (progress.direction === 'backward') return { type: 'undo', step }
+  // Branches end by themselves, and a child is told and waited for.
+  if (isCancelled(progress) && !step.group && !(step.kind === 'child' && isWaiting(state, step)))
+    return { type: 'turn' }
   return step.group
     ? { type: 'group', group: step.group, open: openBranches(plan, state, step.group) }
     : { type: 'do', step }
@@ -109,7 +118,7 @@ export function decide(plan: Plan, state: State, happening: Happening, random: (
     case 'claimed':
       return claimed(plan, state, happening)
     case 'announced':
-      return announced(stepAt(plan, state, happening.step), state)
+      return announced(plan, state, stepAt(plan, state, happening.step))
     case 'begun':
       return begun(stepAt(plan, state, happening.step), state, happening)
     case 'parked':
@@ -125,7 +134,7 @@ export function decide(plan: Plan, state: State, happening: Happening, random: (
     case 'overdue':
       return unwind(plan, state, storeError(new SagaDeadlineError(state.id)), state.begunBefore)
     case 'finish':
-      return finish(plan, state, undefined, [])
+      return isCancelled(state.progress) ? turned(plan, state) : finish(plan, state, undefined, [])
     case 'recalled':
       return recalled(plan, state, happening.cause)
     case 'cancel':
@@ -148,10 +157,17 @@ function claimed(plan: Plan, before: State, now: Happening & { type: 'claimed' }
   const { progress } = state
   const step = plan.steps[progress.cursor]
 
+  if (!isKnown(progress))
+    return stuck(state, `its status is '${progress.status}', which only a newer version of @msx/saga knows`)
   if (now.shape !== plan.shape)
     return stuck(
       state,
       `saga '${plan.name}' version ${plan.version} was started with the shape ${now.shape} and is registered with ${plan.shape}: raise the version when the list of steps changes`,
+    )
+  if (progress.cursor > plan.steps.length)
+    return stuck(
+      state,
+      `it is at step ${progress.cursor + 1} of ${plan.steps.length}: its row was changed by somebody else`,
     )
   if (now.claims > CLAIM_LIMIT)
     return stuck(state, `claimed ${now.claims} times without progress: it seems to end the processes that run it`)
@@ -161,8 +177,7 @@ function claimed(plan: Plan, before: State, now: Happening & { type: 'claimed' }
   if (step?.kind === 'child' && isWaiting(state, step)) return undefined
 
   const inDoubt = begunBefore || progress.intent
-  if (progress.cancel !== undefined)
-    return unwind(plan, state, storeError(new SagaCancelledError(progress.cancel)), inDoubt)
+  if (isCancelled(progress)) return unwind(plan, state, storeError(new SagaCancelledError(progress.cancel)), inDoubt)
   if (progress.intent) return stuck(state, `the process ended while '${step?.name}' ran: it may or may not be applied`)
   if (now.overdue && !progress.committed && !(step?.pivot && mayHaveHappened(state, step, begunBefore)))
     return unwind(plan, state, storeError(new SagaDeadlineError(state.id)), inDoubt)
@@ -191,7 +206,10 @@ function claimedInGroup(state: State, isKnown: boolean): Decision | undefined {
   return isKnown ? undefined : { progress, notices: [] }
 }
 
-function announced(step: PlannedStep, { progress }: State): Decision {
+function announced(plan: Plan, state: State, step: PlannedStep): Decision {
+  const { progress } = state
+  if (isCancelled(progress) && !step.group) return turned(plan, state)
+
   const counter = counterOf(progress, step)
   const record = { name: step.name, kind: 'do', outcome: 'started', attempt: counter.attempt + 1, took: 0 } as const
   return { progress: withCounter(progress, step, { ...counter, intent: true }), record, notices: [] }
@@ -228,6 +246,7 @@ function skipped(plan: Plan, state: State, step: PlannedStep): Decision {
     progress: settled(state.progress, step),
     marks: mark(state.marks, record, 0),
   }
+  if (isCancelled(state.progress) && !step.group) return withRecord(turned(plan, after), record, 'stepSkipped')
   return onFrom(plan, after, step, record, ['stepSkipped'])
 }
 
@@ -267,7 +286,7 @@ function done(plan: Plan, state: State, { output, took, step: name }: Happening 
 
   const after: State = { ...state, progress: settled(progress, step), marks: mark(state.marks, record, 0) }
   if (!forward) return withRecord(backward(plan, after, progress.cursor - 1), record, 'stepUndone')
-  if (progress.cancel !== undefined && !step.pivot && !step.group)
+  if (isCancelled(progress) && !step.pivot && !step.group)
     return withRecord(unwind(plan, after, storeError(new SagaCancelledError(progress.cancel))), record, 'stepDone')
 
   const committed = progress.committed || step.pivot
@@ -285,8 +304,11 @@ function failed(
   const forward = progress.direction === 'forward'
   const before = counterOf(progress, step)
   const attempt = before.attempt + 1
-  const stored = storeError(error)
   const inDoubt = forward && mayBeApplied(state, step, error)
+  const ending = forward && (step.group ? isTurning(progress) : isCancelled(progress))
+  const again = ending ? undefined : retryDelay(step, forward ? step.forward : step.undo, error, before, random)
+  const retryIn = typeof again === 'number' ? again : undefined
+  const stored = storeError(again instanceof Error ? again : error)
   const record: NewRecord = {
     name: step.name,
     kind: forward ? kindOf(step) : 'undo',
@@ -302,11 +324,10 @@ function failed(
     marks: mark(state.marks, record, 0),
   }
 
-  const ending = forward && (step.group ? isTurning(progress) : progress.cancel !== undefined)
-  const budget = forward ? step.forward : step.undo
-  const retryIn = ending ? undefined : retryDelay(budget, error, before, random)
   if (retryIn !== undefined) {
-    const recorded = attempt <= RECORDED_FAILURES || attempt % 100 === 0
+    // A doubt is written down when it comes up: the attempts after it have to know.
+    const isNews = inDoubt && stateOf(state, step) !== 'in-doubt'
+    const recorded = isNews || attempt <= RECORDED_FAILURES || attempt % 100 === 0
     return {
       progress: withCounter(failedState.progress, step, { attempt, delay: retryIn, intent: false }),
       ...(recorded && { record }),
@@ -331,11 +352,11 @@ function failed(
 }
 
 function turned(plan: Plan, state: State): Decision {
-  const { cancel, lanes, committed } = state.progress
-  const failing = lanes?.failing
-  if (committed && failing) return stuckIn(state, failing.step, failing.error)
+  const { progress } = state
+  const failing = progress.lanes?.failing
+  if (progress.committed && failing) return stuckIn(state, failing.step, failing.error)
 
-  const cancelled = cancel !== undefined && storeError(new SagaCancelledError(cancel))
+  const cancelled = isCancelled(progress) && storeError(new SagaCancelledError(progress.cancel))
   return unwind(plan, state, cancelled || (failing as NonNullable<typeof failing>).error)
 }
 
@@ -344,7 +365,9 @@ function turned(plan: Plan, state: State): Decision {
  * request of an earlier one may still be on its way. An undo that finds nothing costs little, a missing one does not.
  *
  * The pivot has no undo to clear a doubt, so its author is taken at his word: under the same key, what it throws means
- * no, unless an attempt timed out, whose request may still be running; and StepRejectedError means no even then.
+ * no, unless another request may still be running: that of an attempt that timed out, or of an earlier owner, who was
+ * perhaps only stopped. StepRejectedError means no even then. And when it has thrown nothing, only its result is no good,
+ * it has happened.
  */
 function mayBeApplied(state: State, step: PlannedStep, error: unknown): boolean {
   if (step.kind !== 'step' || step.transactional || step.inDoubt === 'assume-not-applied') return false
@@ -352,25 +375,31 @@ function mayBeApplied(state: State, step: PlannedStep, error: unknown): boolean 
   const rejected = isStepRejectedError(error)
   const doubted = stateOf(state, step) === 'in-doubt'
   const begunBefore = state.begunBefore && !step.group
-  return step.pivot ? !rejected && (doubted || isStepTimeoutError(error)) : !rejected || doubted || begunBefore
+  const mayComeStill = doubted || begunBefore
+  if (!step.pivot) return !rejected || mayComeStill
+  return !rejected && (mayComeStill || isStepTimeoutError(error) || error instanceof UnkeptResultError)
 }
 
-/** The wait before another attempt; undefined when there is to be none. Callbacks that throw give none. */
+/**
+ * The wait before another attempt; undefined when there is to be none. Nor is there when a callback throws or the back-off
+ * gives no time: then the step fails with that, and its own error is the cause.
+ */
 function retryDelay(
+  { name }: PlannedStep,
   budget: Budget,
   error: unknown,
   before: Pick<Progress, 'attempt' | 'delay'>,
   random: () => number,
-): number | undefined {
+): number | Error | undefined {
   const attempt = before.attempt + 1
   if (attempt >= budget.attempts) return undefined
   if (isStepRejectedError(error) || isNonRetryableError(error) || isSagaDeadlineError(error)) return undefined
   try {
     if (!budget.shouldRetry({ ok: false, error }, attempt)) return undefined
-    const delay = budget.backoff(attempt - 1, before.delay, random)
-    return delay > 0 ? Math.min(delay, 2 ** 31 - 1) : 0
-  } catch {
-    return undefined
+    return duration('what backoff returns', budget.backoff(attempt - 1, before.delay, random), Number.NaN)
+  } catch (mistake) {
+    const why = storeError(mistake).message
+    return new Error(`step '${name}' failed, and so did what decides on another attempt: ${why}`, { cause: error })
   }
 }
 

@@ -1,4 +1,4 @@
-import { count, duration, optionalFunction, shown, text } from './internal/check.js'
+import { count, duration, MAX_INT, optionalFunction, shown, text } from './internal/check.js'
 import {
   type Group,
   LONGEST,
@@ -199,7 +199,7 @@ export function definitionOf(plan: Plan): Definition<never, unknown, unknown, ne
  */
 export function saga<I, Tx = Queryable>(name: string, options: SagaOptions = {}): Chain<I, {}, Tx, true> {
   text('the name of a saga', name)
-  const version = count(`saga '${name}': version`, options.version, 1)
+  const version = count(`saga '${name}': version`, options.version, 1, MAX_INT)
   const maxRunning =
     options.maxRunning === undefined ? undefined : count(`saga '${name}': maxRunning`, options.maxRunning, 1)
 

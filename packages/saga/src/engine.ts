@@ -12,7 +12,7 @@ import {
 } from './errors.js'
 import { emitter, type SagaEvents } from './events.js'
 import { advance, emitNotices, type Held, hold, sideEffects } from './held.js'
-import { count, duration, shown, text } from './internal/check.js'
+import { count, duration, MAX_INT, shown, storable, text } from './internal/check.js'
 import { fromJson, jsonOf } from './internal/json.js'
 import { timersOf } from './internal/timers.js'
 import { risingIds } from './internal/uuid.js'
@@ -25,7 +25,7 @@ import type { Clock, Queryable, Stored } from './shapes.js'
 import { currentStep, FRESH, isAtRest, isFinished } from './state.js'
 import type { EventType } from './step.js'
 import type { Created, Delivered, NewSaga, SagaRow, SagaStatus, Store, Tags, Transition } from './store.js'
-import type { Telemetry } from './telemetry.js'
+import { guarded, type Telemetry } from './telemetry.js'
 import { type Page, recordOf, type SagaView, type StepRecord, timelineOf, viewOf } from './view.js'
 import { planKey, Worker } from './worker.js'
 
@@ -179,7 +179,7 @@ export function createSagaEngine<Tx>(options: SagaEngineOptions<Tx>): SagaEngine
   const limited = new Set<string>()
   for (const { name, maxRunning } of plans.values()) if (maxRunning !== undefined) limited.add(name)
   const maxStepBytes = count('createSagaEngine: maxStepBytes', options.maxStepBytes, 1_000_000)
-  const { telemetry } = options
+  const telemetry = guarded(options.telemetry)
   const worker = new Worker({
     store,
     timers,
@@ -450,14 +450,15 @@ export function createSagaEngine<Tx>(options: SagaEngineOptions<Tx>): SagaEngine
       return row && view(row)
     },
 
-    async list(filter = {}, page = {}) {
+    async list({ status, name, tags, startedAfter, startedBefore } = {}, page = {}) {
       const limit = Math.min(count('list: limit', page.limit, 50), 1_000)
+      if (tags !== undefined) checkTags('list: tags', tags)
       const rows = await store.list({
-        status: filter.status,
-        name: filter.name,
-        tags: filter.tags,
-        startedAfter: filter.startedAfter?.getTime(),
-        startedBefore: filter.startedBefore?.getTime(),
+        status,
+        name,
+        tags,
+        startedAfter: startedAfter && timeOf('list: startedAfter', startedAfter),
+        startedBefore: startedBefore && timeOf('list: startedBefore', startedBefore),
         below: page.after,
         limit: limit + 1,
       })
@@ -480,7 +481,7 @@ export function createSagaEngine<Tx>(options: SagaEngineOptions<Tx>): SagaEngine
       return view(await atRest(id, 0, { timeout, signal }))
     },
 
-    cancel(id, { reason }) {
+    async cancel(id, { reason }) {
       return cancel(id, text('cancel: reason', reason, 1_000))
     },
 
@@ -499,9 +500,10 @@ export function createSagaEngine<Tx>(options: SagaEngineOptions<Tx>): SagaEngine
     },
 
     async prune({ finishedBefore, limit }) {
-      if (!(finishedBefore instanceof Date) || Number.isNaN(finishedBefore.getTime()))
-        throw new TypeError(`prune: finishedBefore must be a Date, not ${shown(finishedBefore)}`)
-      return store.prune({ finishedBefore: finishedBefore.getTime(), limit: count('prune: limit', limit, 1) })
+      return store.prune({
+        finishedBefore: timeOf('prune: finishedBefore', finishedBefore),
+        limit: count('prune: limit', limit, 1, MAX_INT),
+      })
     },
 
     async resume(id, decision) {
@@ -513,14 +515,17 @@ export function createSagaEngine<Tx>(options: SagaEngineOptions<Tx>): SagaEngine
         throw new SagaConflictError(id, `saga ${id} is at rev ${row.rev}, not at ${decision.rev}: look at it again`)
 
       const decided = decide(plan, held.state, { type: 'resume', decision }, random) as Decision
-      const after = await intervene(held, decided, 0)
+      // Another try at a step does not call back what an earlier owner may have sent.
+      const after = await intervene(held, decided, decision.do === 'retry' ? Math.min(row.claims, 1) : 0)
       if (!after) throw new SagaConflictError(id, `saga ${id} was changed by somebody else: look at it again`)
       return view(after.row)
     },
 
-    close({ timeout } = {}) {
+    async close({ timeout } = {}) {
+      // Before anything is closed: a call that is refused changes nothing.
+      const patience = duration('close: timeout', timeout, 10_000)
       closed ??= (async () => {
-        await worker.close(duration('close: timeout', timeout, 10_000))
+        await worker.close(patience)
         for (const id of [...ends.keys(), ...waiting.keys()]) wake(id)
       })()
       return closed
@@ -590,8 +595,17 @@ function resultOf(row: SagaRow, plan: Plan): unknown {
 
 function checkTags(name: string, tags: Tags): void {
   if (typeof tags !== 'object' || tags === null) throw new TypeError(`${name} must be an object, not ${shown(tags)}`)
-  for (const [tag, value] of Object.entries(tags))
+  for (const [tag, value] of Object.entries(tags)) {
     if (typeof value !== 'string') throw new TypeError(`${name}.${tag} must be a string, not ${shown(value)}`)
+    storable(`${name}: a name`, tag)
+    storable(`${name}.${tag}`, value)
+  }
+}
+
+/** Epoch milliseconds. */
+function timeOf(name: string, value: Date): number {
+  if (value instanceof Date && !Number.isNaN(value.getTime())) return value.getTime()
+  throw new TypeError(`${name} must be a valid Date, not ${value instanceof Date ? 'Invalid Date' : shown(value)}`)
 }
 
 function checkResume(decision: Resume): void {

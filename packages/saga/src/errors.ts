@@ -14,7 +14,8 @@ class SagaError extends Error {
 
 /**
  * Thrown by a step to say: this attempt was surely not applied. The step is not tried again; the steps before it are
- * undone. Its own compensation runs only when an earlier attempt left it in doubt.
+ * undone. Its own compensation runs only when an earlier attempt left it in doubt. A pivot has none, so thrown by it this
+ * speaks for earlier attempts too: the other side has said no, and says no to this key from then on.
  */
 export class StepRejectedError extends SagaError {
   declare readonly code: 'MSX_SAGA_STEP_REJECTED'
@@ -35,6 +36,9 @@ export class NonRetryableError extends SagaError {
     super('NonRetryableError', 'MSX_SAGA_NON_RETRYABLE', message, options)
   }
 }
+
+/** A step has run to its end, and what it gave back cannot be kept. For the engine's own use. */
+export class UnkeptResultError extends NonRetryableError {}
 
 /** One attempt took longer than its `timeout`. Whether it was applied is not known. */
 export class StepTimeoutError extends SagaError {
@@ -170,18 +174,20 @@ export interface StoredError {
   readonly cause?: StoredError | undefined
 }
 
+/** Characters that are kept of a message and of a stack. Messages with a whole answer in them would fill the tables. */
+const MESSAGE_LIMIT = 10_000
 const STACK_LIMIT = 4_000
 const CAUSE_DEPTH = 5
 
 /** What of an error survives a row: name, message, code, stack, cause. Anything can be thrown, so nothing is trusted. */
 export function storeError(error: unknown, depth = 0): StoredError {
   try {
-    if (!(error instanceof Error)) return { name: 'Error', message: messageOf(error) }
+    if (!(error instanceof Error)) return { name: 'Error', message: shortened(messageOf(error)) }
 
     const { code, cause } = error as { code?: unknown; cause?: unknown }
     return {
       name: String(error.name),
-      message: String(error.message),
+      message: shortened(String(error.message)),
       ...(typeof code === 'string' && { code }),
       ...(typeof error.stack === 'string' && { stack: error.stack.slice(0, STACK_LIMIT) }),
       ...(cause !== undefined && depth < CAUSE_DEPTH && { cause: storeError(cause, depth + 1) }),
@@ -189,6 +195,10 @@ export function storeError(error: unknown, depth = 0): StoredError {
   } catch {
     return { name: 'Error', message: 'something was thrown that cannot be read' }
   }
+}
+
+function shortened(message: string): string {
+  return message.length <= MESSAGE_LIMIT ? message : `${message.slice(0, MESSAGE_LIMIT)}…`
 }
 
 /** An Error again, recognised by the guards above when it was one of ours. */

@@ -68,9 +68,9 @@ export function emitter(): Emitter {
     for (const listener of [...(listeners.get(event) ?? [])]) {
       try {
         const returned: unknown = listener(payload as never)
-        if (returned instanceof Promise) returned.catch(warn)
+        if (returned instanceof Promise) returned.catch(warnOfListener)
       } catch (error) {
-        warn(error)
+        warnOfListener(error)
       }
     }
   }
@@ -88,11 +88,12 @@ export function emitter(): Emitter {
   }
 }
 
-/** A listener must not break the saga, and its mistake must not vanish either. */
-function warn(error: unknown): void {
-  process.emitWarning(error instanceof Error ? error : 'a listener threw what is no Error', {
-    code: 'MSX_SAGA_LISTENER',
-  })
+const warnOfListener = (error: unknown): void => warn('listener', error)
+
+/** Whoever is told of a saga must not break it, and his mistake must not vanish either. */
+export function warn(who: 'listener' | 'telemetry', error: unknown): void {
+  const warning = error instanceof Error ? error : `${who} threw what is no Error`
+  process.emitWarning(warning, { code: `MSX_SAGA_${who.toUpperCase()}` })
 }
 
 export function isStepNotice(notice: Notice): notice is Notice & `step${string}` {

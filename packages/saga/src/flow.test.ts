@@ -8,6 +8,7 @@ import {
   type Store,
   saga,
 } from './index.js'
+import { FRESH } from './state.js'
 import type { TestDatabase } from './testing/databases.js'
 import { everyStore, gate, KINDS } from './testing/every-store.js'
 import { mortal } from './testing/mortal.js'
@@ -653,6 +654,30 @@ describe.each(KINDS)('on %s', { timeout: 20_000 }, (kind) => {
     expect(await engine.get(child)).toBeUndefined()
   })
 
+  it('does not run a saga in a state that only a newer version knows', async () => {
+    const ran = vi.fn()
+    const order = saga<null>(unique())
+      .step('a', ran)
+      .returns(() => null)
+    const { name, version, shape } = order
+    const id = crypto.randomUUID()
+    await store.create({
+      ...{ id, name, version, shape, input: 'null', tags: {}, delay: 0 },
+      ...{ key: undefined, deadline: undefined, worker: undefined },
+      progress: { ...FRESH, status: 'paused' as never },
+    })
+    const engine = await engineFor([order])
+
+    const { status, error, rev } = await engine.settled(id)
+    const message = "its status is 'paused', which only a newer version of @msx/saga knows"
+    expect([status, error?.message]).toEqual(['stuck', message])
+    expect(ran).not.toHaveBeenCalled()
+    await engine.resume(id, { do: 'retry', step: 'a', by: 'ann', reason: 'it is the newest now', rev })
+
+    expect((await engine.settled(id)).status).toBe('completed')
+    expect(ran).toHaveBeenCalledOnce()
+  })
+
   it('refuses a result that is too large, and takes the step for one in doubt', async () => {
     const undone = vi.fn()
     const order = saga<null>(unique())
@@ -662,5 +687,23 @@ describe.each(KINDS)('on %s', { timeout: 20_000 }, (kind) => {
 
     await expect((await engine.start(order, null)).result()).rejects.toThrow('202 characters of JSON, more than 100')
     expect(undone).toHaveBeenCalledOnce()
+  })
+
+  it('takes nothing back after a pivot whose result cannot be kept', async () => {
+    const undone = vi.fn()
+    const order = saga<null>(unique())
+      .step('a', () => 'a', { compensate: undone })
+      .pivot('pay', () => 'x'.repeat(200))
+      .returns(() => null)
+    const engine = await engineFor([order], { maxStepBytes: 100 })
+    const { id } = await engine.start(order, null)
+
+    const { status, step, error, rev } = await engine.settled(id)
+    expect([status, step, error?.message]).toEqual(['stuck', 'pay', expect.stringContaining('more than 100')])
+    expect(await engine.cancel(id, { reason: 'r' })).toBe('refused-after-pivot')
+    await engine.resume(id, { step: 'pay', by: 'ann', reason: 'it is paid', rev, do: 'complete', result: 'paid' })
+
+    expect((await engine.settled(id)).status).toBe('completed')
+    expect(undone).not.toHaveBeenCalled()
   })
 })

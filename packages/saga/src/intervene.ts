@@ -2,7 +2,7 @@ import { SagaConflictError } from './errors.js'
 import { jsonOf } from './internal/json.js'
 import { backward, type Decision, mayHaveHappened, onFrom, unwind } from './moves.js'
 import type { Plan } from './plan.js'
-import { currentStep, isFinished, mark, type State, settled } from './state.js'
+import { currentStep, isCancelled, isFinished, mark, type State, settled } from './state.js'
 import type { NewRecord, Progress } from './store.js'
 
 /** What an operator decides about a stuck saga. */
@@ -27,7 +27,8 @@ export function cancelAnswer(plan: Plan, state: State, mayBeRunning: boolean): C
   const step = plan.steps[progress.cursor]
 
   if (isFinished(progress)) return 'already-finished'
-  if (progress.direction === 'backward') return 'compensating'
+  // Twice asked is once answered: what runs meanwhile is no pivot, for none begins after a cancel.
+  if (progress.direction === 'backward' || isCancelled(progress)) return 'compensating'
   if (progress.committed || (step?.pivot && mayHaveHappened(state, step, mayBeRunning))) return 'refused-after-pivot'
   return 'compensating'
 }

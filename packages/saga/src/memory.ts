@@ -1,4 +1,4 @@
-import { optionalFunction } from './internal/check.js'
+import { checkBelow, optionalFunction } from './internal/check.js'
 import { sagaConflict } from './internal/conflict.js'
 import { canonical } from './internal/json.js'
 import type { Clock, Queryable } from './shapes.js'
@@ -38,13 +38,15 @@ type Row = Omit<{ -readonly [K in keyof SagaRow]: SagaRow[K] }, 'deadlineIn' | '
 }
 
 interface Letter extends Mail {
+  /** When it was sent, by the clock of the store. */
+  readonly at: number
   /** The saga and the step that it was delivered to. */
   to: { readonly id: string; readonly step: string } | undefined
   taken: boolean
 }
 
 interface Mailbox {
-  readonly letters: Letter[]
+  letters: Letter[]
   readonly ids: Set<string>
   waiters: { readonly id: string; readonly step: string }[]
 }
@@ -70,8 +72,10 @@ class MemoryStore implements Store<Queryable> {
   /** One at a time, as a row lock would have it: a `commitWith` under way refuses nobody, others wait. */
   readonly #locks = new Map<string, Promise<unknown>>()
   readonly #boxes = new Map<string, Mailbox>()
-  /** Sagas that something was delivered to which they have not taken. */
-  readonly #mailed = new Set<string>()
+  /** Where a saga that is not finished was down for an event. */
+  readonly #boxesOf = new Map<string, Set<Mailbox>>()
+  /** Sagas that something was delivered to which they have not taken, and how many such letters there are. */
+  readonly #mailed = new Map<string, number>()
   readonly #outlines = new Map<string, string>()
   /** Which saga holds a resource. */
   readonly #held = new Map<string, string>()
@@ -161,18 +165,20 @@ class MemoryStore implements Store<Queryable> {
 
     const now = this.#now()
     const able = new Map(request.can.map((can) => [`${can.name}/${can.version}`, can]))
-    const due = [...this.#due, ...this.#mailed]
+    const due = [...this.#due, ...this.#mailed.keys()]
       .map((id) => this.#sagas.get(id) as Row)
       .filter((row) => this.#isDue(row, now) && able.has(`${row.name}/${row.version}`) && !this.#locks.has(row.id))
       .sort((a, b) => (a.wakeAt ?? 0) - (b.wakeAt ?? 0))
 
     const taken: SagaRow[] = []
+    const running = this.#running(request)
     for (const row of new Set([...this.#astray(request), ...due])) {
       if (taken.length >= request.limit) break
       const most = row.worker === undefined ? able.get(`${row.name}/${row.version}`)?.maxRunning : undefined
-      if (most !== undefined && this.#running(row.name) >= most) continue
+      if (most !== undefined && (running.get(row.name) ?? 0) >= most) continue
       if (row.lock !== undefined && (this.#held.get(row.lock) ?? row.id) !== row.id) continue
 
+      if (row.worker === undefined) running.set(row.name, (running.get(row.name) ?? 0) + 1)
       if (row.lock !== undefined) this.#held.set(row.lock, row.id)
       row.worker = request.worker
       row.fence++
@@ -190,17 +196,23 @@ class MemoryStore implements Store<Queryable> {
     return worker === undefined && progress.status === 'waiting' && this.#mailed.has(id)
   }
 
-  #running(name: string): number {
-    let count = 0
-    for (const row of this.#sagas.values()) if (row.name === name && row.worker !== undefined) count++
-    return count
+  /** How many sagas of a name somebody owns; none are counted where there is no limit. */
+  #running({ can }: ClaimRequest): Map<string, number> {
+    const running = new Map<string, number>()
+    if (can.every(({ maxRunning }) => maxRunning === undefined)) return running
+
+    for (const { name, worker } of this.#sagas.values())
+      if (worker !== undefined) running.set(name, (running.get(name) ?? 0) + 1)
+    return running
   }
 
   #astray({ worker, holding }: ClaimRequest): Row[] {
     if (holding === undefined) return []
 
     const held = new Set(holding)
-    return [...this.#sagas.values()].filter((row) => row.worker === worker && !held.has(row.id))
+    return [...this.#sagas.values()].filter(
+      (row) => row.worker === worker && !held.has(row.id) && !this.#locks.has(row.id),
+    )
   }
 
   async #commit(batch: readonly Transition[]): Promise<ReadonlySet<string>> {
@@ -237,16 +249,16 @@ class MemoryStore implements Store<Queryable> {
     while (this.#locks.has(guard.id)) await this.#locks.get(guard.id)
     if (!this.#holds(guard)) return false
 
-    const work = transaction(run)
-    const lock = work.then(
-      () => undefined,
-      () => undefined,
-    )
+    let unlock: () => void = () => undefined
+    const lock = new Promise<void>((resolve) => {
+      unlock = resolve
+    })
     this.#locks.set(guard.id, lock)
     try {
-      return this.#apply(await work)
+      return this.#apply(await transaction(run))
     } finally {
       this.#locks.delete(guard.id)
+      unlock()
     }
   }
 
@@ -273,13 +285,17 @@ class MemoryStore implements Store<Queryable> {
     const others = box.waiters.filter((waiter) => waiter.id !== id || waiter.step !== wait.step)
     const known = others.length < box.waiters.length
     if (letter) {
+      if (letter === own) this.#tookMail(id)
       letter.taken = true
       letter.to = { id, step: wait.step }
-      this.#forgetMail(id)
     }
     const waitsOn = !letter && (transition === undefined || waitsFor(transition, wait.step))
-    if (!waitsOn) box.waiters = others
-    else if (!known) box.waiters.push({ id, step: wait.step })
+    if (!waitsOn) {
+      box.waiters = others
+    } else if (!known) {
+      box.waiters.push({ id, step: wait.step })
+      this.#boxesOf.set(id, (this.#boxesOf.get(id) ?? new Set()).add(box))
+    }
     return true
   }
 
@@ -292,7 +308,7 @@ class MemoryStore implements Store<Queryable> {
       if (box.ids.has(mail.messageId)) return 'duplicate'
       box.ids.add(mail.messageId)
     }
-    const letter: Letter = { ...mail, to: undefined, taken: false }
+    const letter: Letter = { ...mail, at: this.#now(), to: undefined, taken: false }
     box.letters.push(letter)
     return this.#assign(box, letter) ? 'delivered' : 'buffered'
   }
@@ -302,7 +318,7 @@ class MemoryStore implements Store<Queryable> {
     if (!to) return false
 
     letter.to = to
-    this.#mailed.add(to.id)
+    this.#mailed.set(to.id, (this.#mailed.get(to.id) ?? 0) + 1)
     return true
   }
 
@@ -315,15 +331,16 @@ class MemoryStore implements Store<Queryable> {
     return box
   }
 
-  #forgetMail(id: string): void {
-    for (const { letters } of this.#boxes.values()) if (letters.some(({ taken, to }) => !taken && to?.id === id)) return
-    this.#mailed.delete(id)
+  #tookMail(id: string): void {
+    const left = (this.#mailed.get(id) ?? 1) - 1
+    if (left > 0) this.#mailed.set(id, left)
+    else this.#mailed.delete(id)
   }
 
   /** What was delivered to it and not taken is for others. */
   #unwait(id: string): void {
     this.#mailed.delete(id)
-    for (const box of this.#boxes.values()) {
+    for (const box of this.#boxesOf.get(id) ?? []) {
       box.waiters = box.waiters.filter((waiter) => waiter.id !== id)
       for (const letter of box.letters) {
         if (letter.taken || letter.to?.id !== id) continue
@@ -345,7 +362,19 @@ class MemoryStore implements Store<Queryable> {
       this.#sagas.delete(id)
       if (key !== undefined) this.#keys.delete(JSON.stringify([name, key]))
     }
+    this.#pruneMail(finishedBefore)
     return old.length
+  }
+
+  /** With the letters that were taken go their ids, and mailboxes that nobody uses. */
+  #pruneMail(sentBefore: number): void {
+    for (const [name, box] of this.#boxes) {
+      const isOld = ({ taken, at }: Letter): boolean => taken && at < sentBefore
+      for (const letter of box.letters)
+        if (isOld(letter) && letter.messageId !== undefined) box.ids.delete(letter.messageId)
+      box.letters = box.letters.filter((letter) => !isOld(letter))
+      if (box.letters.length === 0 && box.waiters.length === 0) this.#boxes.delete(name)
+    }
   }
 
   async load(id: string): Promise<SagaRow | undefined> {
@@ -354,6 +383,7 @@ class MemoryStore implements Store<Queryable> {
   }
 
   async list(query: ListQuery): Promise<SagaRow[]> {
+    checkBelow(query.below)
     const matches = (row: Row): boolean =>
       (query.status === undefined || row.progress.status === query.status) &&
       (query.name === undefined || row.name === query.name) &&
@@ -438,6 +468,7 @@ class MemoryStore implements Store<Queryable> {
     if (change.record) row.records.push(lineOf(change.record, row.rev, now))
 
     if (change.unwait) this.#unwait(row.id)
+    if (change.finished) this.#boxesOf.delete(row.id)
     if (change.lock !== undefined && this.#held.get(change.lock) === row.id) this.#held.delete(change.lock)
     if (change.parent !== undefined) this.#nudge(change.parent)
     return true

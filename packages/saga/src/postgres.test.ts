@@ -1,12 +1,14 @@
 import { PGlite } from '@electric-sql/pglite'
 import type { Pool } from 'pg'
 import { afterAll, expect, onTestFinished, test, vi } from 'vitest'
-import { createSagaEngine, type Database, type Queryable, saga } from './index.js'
+import { POSTGRES_OF_TESTS } from '../../../tooling/databases.js'
+import { createSagaEngine, type Database, eventType, type Queryable, saga } from './index.js'
 import { migrateSchema } from './postgres/schema.js'
 import { statementsFor } from './postgres/statements.js'
 import { postgresStore } from './postgres.js'
 import { FRESH } from './state.js'
-import { pgliteDatabase, postgresDatabase } from './testing/databases.js'
+import { openPool, pgliteDatabase, postgresDatabase } from './testing/databases.js'
+import { gate } from './testing/every-store.js'
 
 /** An embedded database as one of several services sees it: its own role, without the right to create a schema. */
 function asRole(embedded: PGlite, role: string): Database & { transaction: NonNullable<unknown> } {
@@ -320,4 +322,86 @@ test('goes on when the database comes back', { timeout: 30_000 }, async () => {
   await vi.waitFor(() => expect(errors).toHaveBeenCalled())
   await vi.waitFor(() => expect(away).toBe(false))
   expect((await engine.settled(id, { timeout: 10_000 })).output).toBe('b')
+})
+
+test('says what to do where the tables are not there', async ({ skip }) => {
+  const database = await postgresDatabase()
+  if (!database) return skip('no PostgreSQL')
+  onTestFinished(() => database.close())
+  const order = saga<null>('order').returns(() => null)
+  const store = postgresStore({ pool: database.pool, schema: 'msx_saga_never_made' })
+  const engine = createSagaEngine({ store, sagas: [order] })
+  onTestFinished(() => engine.close())
+
+  const refused = { message: expect.stringContaining("'msx_saga_never_made' does not have its tables: call migrate()") }
+  await expect(engine.run()).rejects.toMatchObject({ ...refused, code: '42P01' })
+  await expect(engine.start(order, null)).rejects.toMatchObject(refused)
+})
+
+test('renews its lease while transactional steps take all the connections they can get', async ({ skip }) => {
+  const database = await postgresDatabase()
+  if (!database) return skip('no PostgreSQL')
+  const { schema } = await database.store()
+  const pool = openPool(POSTGRES_OF_TESTS, 2)
+  onTestFinished(async () => {
+    await pool.end()
+    await database.close()
+  })
+  const end = gate()
+  const order = saga<null>('order')
+    .txStep('slow', () => end.promise)
+    .returns(() => 'done')
+  const engine = createSagaEngine({ store: postgresStore({ pool, schema }), sagas: [order], lease: { ttl: 300 } })
+  onTestFinished(() => engine.close())
+  const lost = vi.fn()
+  engine.on('leaseLost', lost)
+  await engine.run()
+  const handles = await Promise.all([1, 2, 3].map(() => engine.start(order, null)))
+
+  const expires = async (): Promise<number> => {
+    const { rows } = await database.pool.query(
+      `SELECT extract(epoch FROM max(expires_at))::float8 AS at FROM ${schema}.saga_worker`,
+    )
+    return rows[0].at * 1_000
+  }
+  const first = await expires()
+  await vi.waitFor(async () => expect(await expires()).toBeGreaterThan(first + 700), { timeout: 5_000, interval: 50 })
+  end.open()
+
+  expect(await Promise.all(handles.map((handle) => handle.result()))).toEqual(['done', 'done', 'done'])
+  expect(lost).not.toHaveBeenCalled()
+})
+
+test('refuses to LISTEN on the only connection of a pool', async ({ skip }) => {
+  const database = await postgresDatabase()
+  if (!database) return skip('no PostgreSQL')
+  await database.close()
+  const pool = openPool(POSTGRES_OF_TESTS, 1)
+  onTestFinished(() => pool.end())
+
+  expect(() => postgresStore({ pool, notify: true })).toThrow(/^postgresStore: notify needs a pool of at least 2/)
+})
+
+test('works in a database whose transactions are REPEATABLE READ, and leaves steps theirs', async ({ skip }) => {
+  const database = await postgresDatabase()
+  if (!database) return skip('no PostgreSQL')
+  const { schema } = await database.store()
+  const pool = openPool(POSTGRES_OF_TESTS, 4, '-c default_transaction_isolation=repeatable\\ read')
+  onTestFinished(async () => {
+    await pool.end()
+    await database.close()
+  })
+  const paid = eventType<number>('paid')
+  const order = saga<null>('order')
+    .txStep('a', async (tx) => (await tx.query('SHOW transaction_isolation')).rows[0].transaction_isolation as string)
+    .waitFor('payment', paid, { key: ({ sagaId }) => sagaId })
+    .returns(({ results }) => [results.a, results.payment])
+  const engine = createSagaEngine({ store: postgresStore({ pool, schema }), sagas: [order] })
+  onTestFinished(() => engine.close())
+  await engine.run()
+
+  const handle = await engine.start(order, null)
+  await engine.send(paid, handle.id, 7)
+
+  expect(await handle.result()).toEqual(['repeatable read', 7])
 })

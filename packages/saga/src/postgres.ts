@@ -1,9 +1,9 @@
-import { duration, MAX_DURATION, shown } from './internal/check.js'
+import { checkBelow, duration, MAX_DURATION, shown, UUID } from './internal/check.js'
 import { sagaConflict } from './internal/conflict.js'
 import { Gather } from './internal/gather.js'
 import { canonical } from './internal/json.js'
 import { LONGEST } from './plan.js'
-import { askerOf, transactOf } from './postgres/database.js'
+import { askerOf, askUrgently, mostConnections, transactionsOf } from './postgres/database.js'
 import { hintsOf } from './postgres/hints.js'
 import { birthsOf, bornOf, rowOf, type SagaColumns, transitionsOf } from './postgres/rows.js'
 import { installTestClock, migrateSchema } from './postgres/schema.js'
@@ -14,7 +14,10 @@ import type { ClaimRequest, Delivered, Mail, NewSaga, SagaRow, Store, Support, T
 export type { Database, Queryable } from './shapes.js'
 
 export interface PostgresStoreOptions {
-  /** A `pg.Pool` or PGlite as it is, or anything of their shape. The store does not close it. */
+  /**
+   * A `pg.Pool` or PGlite as it is, or anything of their shape. The store does not close it. When all connections of a `pg.Pool`
+   * are taken, a lease is renewed on one that is opened beside them.
+   */
   readonly pool: Database
   /** The schema that the tables live in. Default 'msx_saga'. */
   readonly schema?: string | undefined
@@ -41,7 +44,9 @@ export interface PostgresStore extends Store<Queryable> {
   advance?(ms: number): Promise<void>
 }
 
-const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i
+/** What the database calls them. */
+const UNKNOWN_TABLE = '42P01'
+const UNKNOWN_SCHEMA = '3F000'
 
 /**
  * Keeps sagas in PostgreSQL or PGlite, with the same SQL. But for `prepare` and `notify` it needs no more of a session than a
@@ -56,9 +61,17 @@ export function postgresStore(options: PostgresStoreOptions): PostgresStore {
   if (typeof schema !== 'string' || !/^[a-z_][a-z0-9_]{0,62}$/.test(schema))
     throw new TypeError(`postgresStore: schema must be a name of a-z, 0-9 and _, not ${shown(schema)}`)
 
-  const transact = transactOf(pool)
+  const { own: transact, users } = transactionsOf(pool)
   const sql = statementsFor(schema)
   const ask = askerOf(pool, prepare)
+
+  /** What a first run comes to that forgot the migration. */
+  function missing(error: unknown): never {
+    const { code } = error as { code?: unknown }
+    if (code !== UNKNOWN_TABLE && code !== UNKNOWN_SCHEMA) throw error
+    const text = `postgresStore: schema '${schema}' does not have its tables: call migrate() first`
+    throw Object.assign(new Error(text, { cause: error }), { code })
+  }
 
   async function rows(on: Queryable, statement: string, values: unknown[]): Promise<SagaRow[]> {
     return (await ask(on, statement, values)).rows.map((row) => rowOf(row as SagaColumns))
@@ -66,7 +79,7 @@ export function postgresStore(options: PostgresStoreOptions): PostgresStore {
 
   /** Those that were created; of the others the key is known. */
   async function insert(on: Queryable, sagas: readonly NewSaga[]): Promise<(SagaRow | undefined)[]> {
-    const { now, owned, some } = (await ask(on, sql.create, birthsOf(sagas))).rows[0] as {
+    const { now, owned, some } = (await ask(on, sql.create, birthsOf(sagas)).catch(missing)).rows[0] as {
       readonly now: number
       readonly owned: number
       readonly some: string | null
@@ -201,7 +214,7 @@ export function postgresStore(options: PostgresStoreOptions): PostgresStore {
     },
 
     commitWith({ id, fence, rev }, run, idle) {
-      return transact(async (tx) => {
+      return users(async (tx) => {
         const limit = idle === undefined ? null : String(Math.min(Math.ceil(idle), MAX_DURATION))
         const held = await tx.query(sql.lock, [id, String(fence), String(rev), limit])
         if (held.rows.length === 0) return false
@@ -254,8 +267,7 @@ export function postgresStore(options: PostgresStoreOptions): PostgresStore {
     },
 
     async list({ status, name, tags, startedAfter, startedBefore, below, limit }) {
-      if (below !== undefined && !UUID.test(below))
-        throw new TypeError(`list: after must be a page's next, not '${below}'`)
+      checkBelow(below)
       // Not prepared: which of the filters there are decides on the plan.
       const { rows: found } = await pool.query(sql.list, [
         status ?? null,
@@ -270,7 +282,7 @@ export function postgresStore(options: PostgresStoreOptions): PostgresStore {
     },
 
     async describe(definitions) {
-      await pool.query(sql.describe, [JSON.stringify(definitions)])
+      await pool.query(sql.describe, [JSON.stringify(definitions)]).catch(missing)
     },
 
     async outline(name, version) {
@@ -278,11 +290,11 @@ export function postgresStore(options: PostgresStoreOptions): PostgresStore {
     },
 
     async enlist(worker, ttl) {
-      await pool.query(sql.enlist, [worker, ttl])
+      await askUrgently(pool, sql.enlist, [worker, ttl]).catch(missing)
     },
 
     async beat(worker, ttl) {
-      return (await pool.query(sql.beat, [worker, ttl])).rows.length > 0
+      return (await askUrgently(pool, sql.beat, [worker, ttl])).rows.length > 0
     },
 
     async sweep() {
@@ -297,8 +309,11 @@ export function postgresStore(options: PostgresStoreOptions): PostgresStore {
 }
 
 function listenable(pool: Database): Parameters<typeof hintsOf>[0] {
-  if ('connect' in pool && typeof pool.connect === 'function') return pool
-  throw new TypeError('postgresStore: notify needs a pg.Pool, whose connections can LISTEN')
+  if (!('connect' in pool && typeof pool.connect === 'function'))
+    throw new TypeError('postgresStore: notify needs a pg.Pool, whose connections can LISTEN')
+  if (mostConnections(pool) === 1)
+    throw new TypeError('postgresStore: notify needs a pool of at least 2 connections: one of them only LISTENs')
+  return pool
 }
 
 function reachesFar({ unwait, parent, lock }: Transition): boolean {

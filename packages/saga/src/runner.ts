@@ -13,6 +13,7 @@ import {
   StepRejectedError,
   StepTimeoutError,
   type StoredError,
+  UnkeptResultError,
 } from './errors.js'
 import type { Emit } from './events.js'
 import {
@@ -34,7 +35,7 @@ import { Scope } from './internal/scope.js'
 import type { Timers } from './internal/timers.js'
 import type { Decision } from './moves.js'
 import type { Plan, PlannedChild, PlannedStep, PlannedWait } from './plan.js'
-import { counterOf, FRESH, isAtRest, isFinished, isTurning, isWaiting, type State } from './state.js'
+import { counterOf, FRESH, isAtRest, isCancelled, isFinished, isTurning, isWaiting, type State } from './state.js'
 import type { NewSaga, SagaRow, Store, Transition, Wait } from './store.js'
 import type { RunTelemetry, Telemetry } from './telemetry.js'
 
@@ -52,7 +53,7 @@ export interface RunnerParts {
   /** True once the engine wants its sagas back at the next checkpoint. */
   readonly isClosing: () => boolean
   /** Told after each accepted write that ends a run. */
-  readonly onRelease: (saga: Held, wakeIn: number | undefined) => void
+  readonly onRelease: (run: Run, saga: Held, wakeIn: number | undefined) => void
   /** Told when a run is over; `failure` is a mistake of ours. */
   readonly onEnd: (run: Run, failure: { readonly error: unknown } | undefined) => void
   /** Told of each step under way that `expireAt` has to be asked of. */
@@ -209,18 +210,20 @@ export class Run implements Asker<boolean> {
       cancel: undefined,
     }
     let result: unknown
+    let later: PromiseLike<unknown> | undefined
     try {
       // A step that cancels its own saga is hurried, too.
       this.#attempt = attempt
       result = step.run(undefined, stepContext(this.#plan, state, step, attempt.scope, 'do'))
+      if (isPromise(result)) later = result
     } catch (error) {
       return this.#settle(attempt, error)
     }
-    if (!isPromise(result)) return this.#settleWith(attempt, result)
+    if (!later) return this.#settleWith(attempt, result)
 
     this.#limit(attempt)
     try {
-      result.then(
+      later.then(
         (value) => this.#ended(attempt, true, value),
         (error: unknown) => this.#ended(attempt, false, error),
       )
@@ -358,6 +361,8 @@ export class Run implements Asker<boolean> {
     switch (task.type) {
       case 'rest':
         return false
+      case 'turn':
+        return this.#write(lookAgain(this.#held))
       case 'finish':
         return this.#write({ type: 'finish' })
       case 'group':
@@ -390,6 +395,9 @@ export class Run implements Asker<boolean> {
     if (step.child) return this.#child(step, step.child)
     if (step.intent && !step.transactional && !counterOf(this.#held.state.progress, step).intent) {
       if (!(await this.#write({ type: 'announced', step: step.name }))) return false
+      // It is to end, or was cancelled meanwhile and has turned round already.
+      const { progress } = this.#held.state
+      if (isTurning(progress) || !counterOf(progress, step).intent) return true
     }
     return this.#act(step)
   }
@@ -467,7 +475,7 @@ export class Run implements Asker<boolean> {
 
       const found = await this.#reload()
       if (found !== 'changed') return found === 'written'
-      if (this.#held.state.progress.cancel !== undefined) return this.#writeNow(lookAgain(this.#held))
+      if (isCancelled(this.#held.state.progress)) return this.#writeNow(lookAgain(this.#held))
     }
   }
 
@@ -748,17 +756,17 @@ export class Run implements Asker<boolean> {
     })
   }
 
-  /** The result as JSON text. The effect is there already, so a result that cannot be kept leaves the step in doubt. */
+  /** The result as JSON text. Of one that cannot be kept the effect is there already. */
   #storable(step: PlannedStep, result: unknown): string | undefined {
     let json: string | undefined
     try {
       json = toJson(result)
     } catch (cause) {
-      throw new NonRetryableError(`the result of step '${step.name}' has no JSON form`, { cause })
+      throw new UnkeptResultError(`the result of step '${step.name}' has no JSON form`, { cause })
     }
     const most = this.#parts.maxStepBytes
     if (json === undefined || json.length <= most) return json
-    throw new NonRetryableError(
+    throw new UnkeptResultError(
       `the result of step '${step.name}' has ${json.length} characters of JSON, more than ${most}`,
     )
   }
@@ -806,6 +814,8 @@ export class Run implements Asker<boolean> {
     const finished = isFinished(progress)
     const wakeIn = resting || keep ? undefined : this.#wakeIn(held, progress, park ?? 0)
     const { unwait, parent, lock } = sideEffects(held, decision, finished)
+    // Of what is stuck an earlier owner may still send the request: whoever resumes or cancels it has to know.
+    const doubted = progress.status === 'stuck' && held.state.begunBefore
     const transition: Transition = {
       id: held.row.id,
       fence: held.row.fence,
@@ -813,7 +823,7 @@ export class Run implements Asker<boolean> {
       token: this.#parts.token(),
       keep,
       wakeIn,
-      claims: keep ? 1 : 0,
+      claims: keep || doubted ? 1 : 0,
       progress,
       output: decision.output,
       finished,
@@ -838,7 +848,7 @@ export class Run implements Asker<boolean> {
     if (this.#unanswered.length > 0) this.#unanswered = []
     advance(this.#held, transition, this.#parts.timers)
     emitNotices(this.#parts.emit, this.#held, decision)
-    if (!transition.keep) this.#parts.onRelease(this.#held, transition.wakeIn)
+    if (!transition.keep) this.#parts.onRelease(this, this.#held, transition.wakeIn)
     return transition.keep
   }
 

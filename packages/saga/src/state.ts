@@ -48,6 +48,12 @@ export function isAtRest(progress: Progress): boolean {
   return progress.status === 'stuck' || isFinished(progress)
 }
 
+/** Whether its status is one that this version has: a newer one may have others. */
+export function isKnown(progress: Progress): boolean {
+  const { status } = progress
+  return status === 'running' || status === 'waiting' || status === 'compensating' || isAtRest(progress)
+}
+
 /** Why a saga is stuck that is due, and of a version that nobody here has. */
 export function unknownVersion({ name, version }: { readonly name: string; readonly version: number }): StoredError {
   return {
@@ -163,8 +169,13 @@ export function openBranches(plan: Plan, state: State, { start, end }: Group): r
 
 /** The counters of a step: its own in a group, those of the saga otherwise. */
 export function counterOf({ direction, lanes, attempt, delay, intent }: Progress, step: PlannedStep): Counter {
-  if (step.group && direction === 'forward') return lanes?.counters[step.name] ?? ZERO
+  if (step.group && direction === 'forward') return ownCounter(lanes, step.name) ?? ZERO
   return { attempt, delay, intent }
+}
+
+/** A branch may have the name of something that every object has, such as `constructor`. */
+function ownCounter(lanes: Lanes | undefined, branch: string): Counter | undefined {
+  return lanes && Object.hasOwn(lanes.counters, branch) ? lanes.counters[branch] : undefined
 }
 
 export function withCounter(progress: Progress, step: PlannedStep, counter: Counter): Progress {
@@ -182,7 +193,12 @@ export function settled(progress: Progress, step?: PlannedStep): Progress {
   return { ...progress, lanes: { ...progress.lanes, counters } }
 }
 
+/** A cancel was accepted, which is never done once the pivot is: what runs still ends, and then it turns round. */
+export function isCancelled(progress: Progress): progress is Progress & { readonly cancel: string } {
+  return progress.cancel !== undefined && !progress.committed
+}
+
 /** A group is to end, though not all of its branches have. */
-export function isTurning({ cancel, lanes }: Progress): boolean {
-  return cancel !== undefined || lanes?.failing !== undefined
+export function isTurning(progress: Progress): boolean {
+  return isCancelled(progress) || progress.lanes?.failing !== undefined
 }

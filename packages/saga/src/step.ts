@@ -41,7 +41,7 @@ export interface StepRetry {
 
 export interface ForwardOptions {
   readonly retry?: StepRetry | undefined
-  /** Milliseconds for one attempt. Default 60 000. */
+  /** Milliseconds for one attempt. From 1 000 on it may end up to 50 later. Default 60 000. */
   readonly timeout?: number | undefined
   /**
    * Write down that the step is about to run, before it runs (one more write). After a crash it is then not run again:

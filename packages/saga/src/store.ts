@@ -119,7 +119,10 @@ export interface SagaRow {
   readonly rev: number
   readonly fence: number
   readonly worker: string | undefined
-  /** How often it was claimed since its last accepted write. 2 or more: an earlier owner may have begun the step at the cursor. */
+  /**
+   * How often it was claimed since its last accepted write. 2 or more: an earlier owner may have begun the step at the
+   * cursor; so may it when the row is stuck, and this is not 0.
+   */
   readonly claims: number
   /** The mark of the last accepted write, by which a writer recognises its own after a lost answer. */
   readonly token: string | undefined

@@ -140,6 +140,20 @@ describe('crashPoints', () => {
     await expect(crashPoints(define(effects, false, 'no'), world(effects, 'no'))).rejects.toThrow()
   })
 
+  test('lets a transaction that is open at the death come to nothing', { timeout: 60_000 }, async () => {
+    let written = 0
+    const order = saga<null>('order')
+      .txStep('write', () => void written++)
+      .returns(() => null)
+
+    const { failures } = await crashPoints(order, () => {
+      written = 0
+      return { input: null, check: () => expect(written).toBeGreaterThan(0) }
+    })
+
+    expect(failures).toEqual([])
+  })
+
   test('finds an effect that is not idempotent', { timeout: 60_000 }, async () => {
     let charges = 0
     const order = saga<null>('order')

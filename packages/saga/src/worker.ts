@@ -1,6 +1,7 @@
 import { Committer } from './committer.js'
 import { isSagaConflictError, LeaseLostError, restoreError } from './errors.js'
 import type { Emit } from './events.js'
+import type { Held } from './held.js'
 import { MAX_DURATION } from './internal/check.js'
 import type { Timers } from './internal/timers.js'
 import { tokens } from './internal/uuid.js'
@@ -19,7 +20,8 @@ export interface WorkerParts {
   readonly plans: ReadonlyMap<string, Plan>
   readonly concurrency: number
   readonly ttl: number
-  readonly onRelease: RunnerParts['onRelease']
+  /** Told after each accepted write that ends a run. */
+  readonly onRelease: (saga: Held, wakeIn: number | undefined) => void
   /** Told when a saga is run here no longer, and was not released: lost, or another engine's. */
   readonly onGone: (id: string) => void
   readonly nextId: RunnerParts['nextId']
@@ -68,6 +70,7 @@ export class Worker {
   #collecting = false
   #id: string | undefined
   #state: 'new' | 'running' | 'closing' | 'closed' = 'new'
+  #starting: Promise<void> | undefined
   #watching = false
   #idle = IDLE.first
   #nextPoll: { at: number; cancel: () => void } | undefined
@@ -86,8 +89,9 @@ export class Worker {
       ...parts,
       committer: new Committer(parts.store, parts.timers.now, (rows, took) => parts.emit('batch', { rows, took })),
       isClosing: () => this.isClosing,
-      onRelease: (saga, wakeIn) => {
-        this.#leave(saga.row.id)
+      onRelease: (run, saga, wakeIn) => {
+        // The answer may have come late, to a saga that was claimed again meanwhile: the place is its new run's.
+        if (this.#runs.get(run.id) === run) this.#leave(run.id)
         parts.onRelease(saga, wakeIn)
       },
       onEnd: (run, failure) => this.#ended(run, failure),
@@ -121,7 +125,16 @@ export class Worker {
     return this.#state === 'closing' || this.#state === 'closed'
   }
 
-  async start(): Promise<void> {
+  /** Resolves when it has a lease, for all who ask; after a failure it may be asked again. */
+  start(): Promise<void> {
+    this.#starting ??= this.#start().catch((error: unknown) => {
+      this.#starting = undefined
+      throw error
+    })
+    return this.#starting
+  }
+
+  async #start(): Promise<void> {
     if (this.#state !== 'new') return
 
     this.#state = 'running'
@@ -136,7 +149,7 @@ export class Worker {
       await this.#enlist()
       await store.sweep()
     } catch (error) {
-      this.#state = 'new'
+      if (this.#state === 'running') this.#state = 'new'
       throw error
     }
     if (this.isClosing) return

@@ -1,3 +1,6 @@
+import { setImmediate } from 'node:timers/promises'
+import { setFlagsFromString } from 'node:v8'
+import { runInNewContext } from 'node:vm'
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
 import { Fifo } from './fifo.js'
@@ -47,4 +50,23 @@ test('is an array that gives out what is first, whatever comes back or is taken 
       expect([...fifo]).toEqual(model)
     }),
   )
+})
+
+test('holds on to nothing that has left it', async () => {
+  setFlagsFromString('--expose-gc')
+  const collect = runInNewContext('gc') as () => void
+  const fifo = new Fifo<object>()
+  const left = [1, 2, 3].map((number) => {
+    const item = { number }
+    fifo.push(item)
+    return new WeakRef(item)
+  })
+  fifo.push({ number: 4 })
+
+  for (let count = 0; count < 3; count += 1) fifo.shift()
+  await setImmediate()
+  collect()
+
+  expect(left.map((ref) => ref.deref())).toEqual([undefined, undefined, undefined])
+  expect(fifo.peek()).toEqual({ number: 4 })
 })

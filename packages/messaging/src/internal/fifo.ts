@@ -1,10 +1,10 @@
-/** Fewer items than these may stay in front of the head. */
+/** Fewer places than these may stay in front of the head. */
 const WORTH_A_COPY = 64
 
 /** First in, first out, without a copy for each that leaves, and with a way back in. */
 export class Fifo<T> {
-  #items: T[] = []
-  /** What has left stays in front of it until it is as much as the rest. */
+  #items: (T | undefined)[] = []
+  /** The places of what has left stay in front of it until they are as many as the rest. */
   #head = 0
 
   get size(): number {
@@ -23,6 +23,7 @@ export class Fifo<T> {
     const item = this.#items[this.#head]
     if (item === undefined) return undefined
 
+    this.#items[this.#head] = undefined
     this.#head += 1
     if (this.#head === this.#items.length) {
       this.#items.length = 0
@@ -53,7 +54,7 @@ export class Fifo<T> {
 
   /** Takes out what does not hold. */
   keep(holds: (item: T) => boolean): void {
-    this.#items = this.#items.slice(this.#head).filter(holds)
+    this.#items = (this.#items.slice(this.#head) as T[]).filter(holds)
     this.#head = 0
   }
 }

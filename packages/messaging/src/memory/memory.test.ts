@@ -239,4 +239,35 @@ describe('what it remembers', () => {
     expect(published).toHaveLength(10_000)
     expect([published[0]?.type, published.at(-1)?.type]).toEqual(['n.15000', 'n.24999'])
   })
+
+  test.each([
+    [0, []],
+    [2, ['n.1', 'n.2']],
+  ])('is no more than a history of %d', async (history, kept) => {
+    const broker = memory({ history })
+    const connection = await broker.connect({ name: 'tests' })
+
+    for (let n = 0; n < 3; n += 1) await connection.publish(message(`n.${n}`), { mandatory: false })
+
+    expect(broker.published.map(({ type }) => type)).toEqual(kept)
+  })
+
+  test('is at most 16 MiB of bodies, and the newest message whatever its size', async () => {
+    const broker = memory()
+    const connection = await broker.connect({ name: 'tests' })
+    const send = (type: string, mebibytes: number) => {
+      const body = Buffer.from(JSON.stringify('x'.repeat(mebibytes * 1024 * 1024 - 2)))
+      return connection.publish({ ...message(type), body }, { mandatory: false })
+    }
+    const kept = () => broker.published.map(({ type }) => type)
+
+    for (const type of ['a', 'b', 'c']) await send(type, 8)
+    expect(kept()).toEqual(['b', 'c'])
+    await send('large', 17)
+    expect(kept()).toEqual(['large'])
+  })
+
+  test.each([-1, 1.5, Number.NaN, '10'])('refuses a history of %s', (history) => {
+    expect(() => memory({ history: history as number })).toThrow(/^memory: history must be an integer from 0, got /)
+  })
 })

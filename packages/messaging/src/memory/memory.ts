@@ -1,16 +1,22 @@
 import { setImmediate } from 'node:timers/promises'
 import { type Clock, timekeeper } from '../clock.js'
 import { type DeadLetter, readDeadLetter } from '../dead-letter.js'
-import { checkFunction } from '../internal/check.js'
+import { checkCount, checkFunction } from '../internal/check.js'
 import { parseBody, readEnvelope } from '../internal/envelope.js'
 import type { MessageHeaders } from '../message.js'
 import type { Transport, WireMessage } from '../transport.js'
 import { MemoryBroker } from './broker.js'
 import { MemoryConnection } from './connection.js'
+import { History } from './history.js'
 
 export interface MemoryOptions {
   /** What delays, expiry and the handlers' time limits go by. Default: the machine's clock. */
   readonly clock?: Clock | undefined
+  /**
+   * How many messages `published` shows. Default 10,000. With 0 none is kept, which is what a process wants that runs for
+   * long and that nobody looks into.
+   */
+  readonly history?: number | undefined
 }
 
 /** A message as the broker took it. */
@@ -38,7 +44,10 @@ export interface QueueSnapshot {
 
 /** A broker in this process. */
 export interface MemoryTransport extends Transport {
-  /** The last 10,000 messages published, oldest first. Retries, dead letters and replies are not among them. */
+  /**
+   * The last messages published, as many as `history` says, oldest first; fewer when the bodies of these are more than
+   * 16 MiB. Retries, dead letters and replies are not among them.
+   */
   readonly published: readonly PublishedMessage[]
   /** What lies in the dead letters, of one group or of all, oldest first. */
   deadLetters(group?: string): readonly DeadLetter[]
@@ -51,7 +60,10 @@ export interface MemoryTransport extends Transport {
   queues(): readonly QueueSnapshot[]
 }
 
-const PUBLISHED_KEPT = 10_000
+const HISTORY = 10_000
+
+/** In bytes of bodies. */
+const LONGEST_HISTORY = 16 * 1024 * 1024
 
 /**
  * A broker in this process, which keeps to the rules of RabbitMQ: a queue per group, topic patterns, acknowledgement,
@@ -64,14 +76,12 @@ const PUBLISHED_KEPT = 10_000
  * const mails = createBus({ events, transport: broker, source: 'notification-service' })
  */
 export function memory(options: MemoryOptions = {}): MemoryTransport {
-  const { clock } = options
+  const { clock, history = HISTORY } = options
   if (clock !== undefined) checkFunction('memory', 'clock.now', clock?.now)
+  checkCount('memory', 'history', history, 0)
 
-  let log: WireMessage[] = []
-  const broker = new MemoryBroker(timekeeper(clock), (message) => {
-    log.push(message)
-    if (log.length >= 2 * PUBLISHED_KEPT) log = log.slice(-PUBLISHED_KEPT)
-  })
+  const published = new History(history, LONGEST_HISTORY)
+  const broker = new MemoryBroker(timekeeper(clock), (message) => published.push(message))
 
   return {
     clock,
@@ -79,7 +89,7 @@ export function memory(options: MemoryOptions = {}): MemoryTransport {
     connect: async () => new MemoryConnection(broker),
 
     get published() {
-      return log.slice(-PUBLISHED_KEPT).map(readPublished)
+      return Array.from(published, readPublished)
     },
 
     deadLetters(group) {

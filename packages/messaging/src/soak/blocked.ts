@@ -1,6 +1,6 @@
 import { createInterface } from 'node:readline'
+import type { OwnBroker } from '../../../../tooling/own-broker.js'
 import type { FloodReport } from './actors.js'
-import type { OwnBroker } from './own-broker.js'
 import { kill, startActor } from './processes.js'
 
 export interface BlockedReport {

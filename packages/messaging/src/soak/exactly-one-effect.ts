@@ -1,12 +1,12 @@
 import type { ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
 import { setTimeout as wait } from 'node:timers/promises'
+import type { OwnBroker } from '../../../../tooling/own-broker.js'
 import type { OwnPostgres } from '../../../../tooling/own-postgres.js'
 import { rabbitmq } from '../rabbitmq.js'
 import type { Queryable } from '../shapes.js'
 import { openPool } from '../testing/databases.js'
 import { LEDGER_GROUPS, ledgerOutbox, prepareLedger } from './outbox-actors.js'
-import type { OwnBroker } from './own-broker.js'
 import { kill } from './processes.js'
 
 export type Trouble =
@@ -159,7 +159,7 @@ export async function proveOneEffect(
     await Promise.race([watch(), writing.then(() => new Promise<never>(() => {}))])
     const seconds = Math.round((performance.now() - startedAt) / 100) / 10
 
-    await Promise.all([...relays, ...consumers].map(kill))
+    await Promise.all([...relays, ...consumers].map((actor) => kill(actor)))
     const deadLetters = await countDeadLetters(broker.url, say)
     return {
       ...(await judgeEffects(pool, { events: terms.events, groups: LEDGER_GROUPS, schema: 'msx_messaging' }, say)),
@@ -171,7 +171,7 @@ export async function proveOneEffect(
     }
   } finally {
     isOver = true
-    await Promise.all([...relays, ...consumers].map(kill))
+    await Promise.all([...relays, ...consumers].map((actor) => kill(actor)))
     await pool.end()
   }
 }

@@ -2,10 +2,10 @@ import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { missingPrograms, type OwnBroker, startOwnBroker } from '../../../../tooling/own-broker.js'
 import { missingPostgres, type OwnPostgres, startOwnPostgres } from '../../../../tooling/own-postgres.js'
 import { askDatabase } from '../testing/databases.js'
 import { type EffectTerms, effectTable, proveOneEffect } from './exactly-one-effect.js'
-import { missingPrograms, type OwnBroker, startOwnBroker } from './own-broker.js'
 import { bundleActors, startActor } from './processes.js'
 
 /** `pnpm soak:outbox` runs the long form. */

@@ -4,7 +4,7 @@ import { bundleActors as bundle } from '../../../../tooling/processes.js'
 import type { Role } from './actors.js'
 import type { OutboxRole } from './outbox-actors.js'
 
-export { kill } from '../../../../tooling/processes.js'
+export { kill } from '../../../../tooling/kill.js'
 
 export function bundleActors(folder: string, module = 'actors'): Promise<string> {
   return bundle(folder, fileURLToPath(new URL('.', import.meta.url)), module)

@@ -3,12 +3,12 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { connect } from 'amqplib'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { LARGEST_MESSAGE, missingPrograms, type OwnBroker, startOwnBroker } from '../../../../tooling/own-broker.js'
 import { createBus } from '../bus.js'
 import { rabbitmq } from '../rabbitmq.js'
 import { GROUPS, soakEvents } from './actors.js'
 import { blockade } from './blocked.js'
 import { type SoakTerms, soak, table } from './nothing-is-lost.js'
-import { LARGEST_MESSAGE, missingPrograms, type OwnBroker, startOwnBroker } from './own-broker.js'
 import { bundleActors } from './processes.js'
 
 /** `pnpm soak:messaging` runs the long form. */

@@ -19,7 +19,10 @@ export interface Surroundings {
 const UNKNOWN_TABLE = '42P01'
 
 /** Answers the exit code: 0 done, 1 refused, 2 not understood, 3 the database did not answer. */
-export async function main(argv: readonly string[], { env, out, err, now, connect }: Surroundings): Promise<number> {
+export async function main(argv: readonly string[], surroundings: Surroundings): Promise<number> {
+  const { env, now, connect } = surroundings
+  const out = (text: string): void => surroundings.out(printable(text))
+  const err = (text: string): void => surroundings.err(printable(text))
   try {
     const invocation = parseCommand(argv, env, now())
     if (invocation.command === 'help') {
@@ -42,6 +45,14 @@ export async function main(argv: readonly string[], { env, out, err, now, connec
     if (usage) return 2
     return isSagaConflictError(error) || isSagaNotFoundError(error) ? 1 : 3
   }
+}
+
+/** What services wrote into keys, errors and payloads must not move the cursor of an operator, or colour what he reads. */
+function printable(text: string): string {
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: those are what it is about
+  return text.replace(/[\0-\x09\x0b-\x1f\x7f-\x9f]/g, (control) => {
+    return `\\u${control.charCodeAt(0).toString(16).padStart(4, '0')}`
+  })
 }
 
 interface Answer {

@@ -4,13 +4,28 @@ import type { Database, Queryable } from '../shapes.js'
 /** Runs `run` in one transaction; what it was given refuses to work once that transaction is over. */
 export type Transact = <T>(run: (tx: Queryable) => Promise<T>) => Promise<T>
 
+export interface Transactions {
+  /** For what the store does by itself: READ COMMITTED, whatever the database has for its default. */
+  readonly own: Transact
+  /** For the steps of users, who may want the default that they have set. */
+  readonly users: Transact
+}
+
 /** Tells a pool (`connect`) from a database with one connection (`transaction`). */
-export function transactOf(pool: Database): Transact {
+export function transactionsOf(pool: Database): Transactions {
   if (typeof pool?.query !== 'function')
     throw new TypeError(`postgresStore: pool must be a pg.Pool or PGlite, not ${shown(pool)}`)
-  if ('transaction' in pool && typeof pool.transaction === 'function')
-    return (run) => pool.transaction((tx) => lent(tx, run))
-  if ('connect' in pool && typeof pool.connect === 'function') return (run) => pooled(connectorOf(pool), run)
+  if ('transaction' in pool && typeof pool.transaction === 'function') {
+    const transact: Transact = (run) => pool.transaction((tx) => lent(tx, run))
+    return { own: transact, users: transact }
+  }
+  if ('connect' in pool && typeof pool.connect === 'function') {
+    const connect = connectorOf(pool)
+    return {
+      own: (run) => pooled(connect, 'BEGIN ISOLATION LEVEL READ COMMITTED', run),
+      users: (run) => pooled(connect, 'BEGIN', run),
+    }
+  }
 
   throw new TypeError('postgresStore: pool must have connect() (pg.Pool) or transaction() (PGlite)')
 }
@@ -20,15 +35,16 @@ export function transactOf(pool: Database): Transact {
  * ends this connection, that is an event before a promise is followed up: only who listens at once hears of it, and with nobody
  * listening the process ends.
  */
-function connectorOf(pool: Database & { connect(): Promise<Client> }): () => Promise<Client> {
+export function connectorOf<C>(pool: Queryable & { connect(): Promise<C> }): () => Promise<C> {
   if (!isPgPool(pool)) return () => pool.connect()
 
-  const { connect } = pool as unknown as { connect(taken: (error: unknown, client?: Client) => void): void }
+  const { connect } = pool as unknown as { connect(taken: (error: unknown, client?: C) => void): void }
   return () =>
     new Promise((resolve, reject) => {
       connect.call(pool, (error, client) => {
         if (!client) return reject(error as Error)
-        client.on?.('error', ignore)
+        const { on } = client as { on?(event: 'error', listener: () => void): unknown }
+        on?.call(client, 'error', ignore)
         resolve(client)
       })
     })
@@ -72,8 +88,8 @@ interface PgQueryable {
 }
 
 /** By the counters that a pool of pg has: whatever else has `connect` may know only text. */
-function isPgPool(pool: Database): boolean {
-  const { totalCount, waitingCount } = pool as { totalCount?: unknown; waitingCount?: unknown }
+function isPgPool(pool: Queryable): boolean {
+  const { totalCount, waitingCount } = pool as Queryable & { totalCount?: unknown; waitingCount?: unknown }
   return typeof totalCount === 'number' && typeof waitingCount === 'number'
 }
 
@@ -90,14 +106,66 @@ interface Client extends Queryable {
   off?(event: 'error', listener: () => void): unknown
 }
 
-async function pooled<T>(connect: () => Promise<Client>, run: (tx: Queryable) => Promise<T>): Promise<T> {
+/** The connections that a pool of pg may have; undefined for others. */
+export function mostConnections(pool: Database): number | undefined {
+  const { max } = (pool as { options?: { max?: unknown } }).options ?? {}
+  return isPgPool(pool) && typeof max === 'number' ? max : undefined
+}
+
+interface Spare extends Queryable {
+  connect(): Promise<unknown>
+  end(): Promise<void>
+  on(event: 'error', listener: () => void): unknown
+}
+
+/**
+ * Asks what cannot wait. When all connections of a pool of pg are taken, by steps that take long or by others who use it, a
+ * connection beside them is opened for this one question: a lease that is not renewed in time costs more than that.
+ */
+export async function askUrgently(pool: Database, text: string, values: unknown[]): ReturnType<Queryable['query']> {
+  const spare = isExhausted(pool) ? await connectBeside(pool) : undefined
+  if (!spare) return pool.query(text, values)
+  try {
+    return await spare.query(text, values)
+  } finally {
+    spare.end().catch(ignore)
+  }
+}
+
+function isExhausted(pool: Database): boolean {
+  const most = mostConnections(pool)
+  const { totalCount, idleCount } = pool as unknown as { totalCount: number; idleCount: number }
+  return most !== undefined && idleCount === 0 && totalCount >= most
+}
+
+/** Undefined where there is no room for another connection: then it has to wait. */
+async function connectBeside(pool: Database): Promise<Spare | undefined> {
+  const { Client, options } = pool as unknown as { Client?: new (options: object) => Spare; options: object }
+  if (!Client) return undefined
+
+  const spare = new Client(options)
+  spare.on('error', ignore)
+  try {
+    await spare.connect()
+    return spare
+  } catch {
+    spare.end().catch(ignore)
+    return undefined
+  }
+}
+
+async function pooled<T>(
+  connect: () => Promise<Client>,
+  begin: string,
+  run: (tx: Queryable) => Promise<T>,
+): Promise<T> {
   const client = await connect()
   // A connection that breaks while a step works on something else is an event that would end the process if nobody
   // listened (a pool listens to idle ones only). The next query on it fails, which is how we hear of it.
   client.off?.('error', ignore)
   client.on?.('error', ignore)
   try {
-    await client.query('BEGIN')
+    await client.query(begin)
     const result = await lent(client, run)
     await client.query('COMMIT')
     client.off?.('error', ignore)

@@ -1,5 +1,6 @@
 import type { Queryable } from '../shapes.js'
 import type { Hints } from '../store.js'
+import { connectorOf } from './database.js'
 
 /** What a pool's connection is to us beyond a `Queryable`. */
 interface Listening extends Queryable {
@@ -22,6 +23,7 @@ const AGAIN = 1_000
  */
 export function hintsOf(pool: Pool, schema: string): Hints {
   const channel = `${schema}.due`
+  const connect = connectorOf(pool)
   const self = crypto.randomUUID()
   let planned: Promise<void> | undefined
 
@@ -39,7 +41,7 @@ export function hintsOf(pool: Pool, schema: string): Hints {
     let retry: NodeJS.Timeout | undefined
 
     const begin = async (): Promise<void> => {
-      const client = (await pool.connect()) as Listening
+      const client = (await connect()) as Listening
       const onNotification = (message: { readonly channel: string; readonly payload?: string }): void => {
         if (message.channel === channel && message.payload !== self) heard()
       }

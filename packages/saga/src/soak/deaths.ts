@@ -1,7 +1,7 @@
 import type { ChildProcess } from 'node:child_process'
 import { setTimeout as wait } from 'node:timers/promises'
+import { kill } from '../../../../tooling/kill.js'
 import type { OwnPostgres } from '../../../../tooling/own-postgres.js'
-import { kill } from '../../../../tooling/processes.js'
 import { createSagaEngine, isSagaConflictError, type SagaEngine } from '../index.js'
 import type { Database } from '../shapes.js'
 import { openPool } from '../testing/databases.js'
@@ -117,7 +117,7 @@ export async function proveDeaths(
 
   const resumed = await drain(desk, pool, performance.now() + terms.patience)
   const report = await judge(pool, ledger, cancelled)
-  await Promise.all(workers.map(kill))
+  await Promise.all(workers.map((actor) => kill(actor)))
   await desk.close()
   await Promise.all([pool.end(), ledger.end(), admin.end()])
   return { ...report, resumed, troubles: counts, seconds: Math.round((performance.now() - began) / 1_000) }

@@ -7,8 +7,9 @@ import { type Effect, happened, type Part } from './world.js'
 
 /*
  * What a saga is expected to do, told without an engine: one list, walked forward and back. It knows nothing of workers, leases,
- * retries or crashes, because none of them may make a difference. Only when a cancel meets a saga whose worker has died does
- * the model not know how far that had come: then each end that keeps the books is right, and the model goes on from it.
+ * retries or crashes, because none of them may make a difference. Twice they do. When a cancel meets a saga whose worker has
+ * died the model does not know how far that had come: then each end that keeps the books is right, and the model goes on from
+ * it. And a pivot that fails says nothing of a request that an earlier worker may still send: after trouble it may be stuck.
  */
 export interface Model {
   readonly parts: readonly Part[]
@@ -38,6 +39,10 @@ interface Expected {
   cancelled: boolean
   repaired: boolean
   readonly applied: Set<string>
+  /** What was applied when its pivot failed, which has not been seen since. */
+  beforeTurn: readonly string[] | undefined
+  /** Its pivot is in doubt. */
+  doubtful: boolean
   /** It was cancelled where nobody knows how far it had come, and has not been seen since. */
   blurred: boolean
   /** Of such a one: whether the cancel came before a failure is not told. */
@@ -81,10 +86,11 @@ function walk(model: Model, saga: Expected): void {
       }
       const fate = fateOf(saga, part)
       if (fate === 'refused' || fate === 'fails' || fate === 'broken' || fate === 'applied, then fails') {
-        if (saga.committed) {
+        if (saga.committed || saga.doubtful) {
           saga.status = 'stuck'
           return
         }
+        if (part.kind === 'pivot' && fate === 'fails') saga.beforeTurn = [...saga.applied]
         const doubtful = part.kind === 'step' && fate !== 'refused'
         if (part.kind === 'step' && fate === 'applied, then fails') saga.applied.add(part.name)
         unwind(model, saga, doubtful ? saga.at : saga.at - 1)
@@ -118,6 +124,18 @@ function unwind(model: Model, saga: Expected, from: number): void {
   saga.status = saga.cancelled ? 'cancelled' : 'compensated'
 }
 
+/** It has not turned round, as the pivot that failed is in doubt. */
+function stayAtPivot(model: Model, saga: Expected, applied: readonly string[]): void {
+  saga.status = 'stuck'
+  saga.direction = 'forward'
+  saga.doubtful = true
+  saga.at = model.parts.findIndex(isPivot)
+  for (const name of applied) {
+    saga.applied.add(name)
+    saga.undone.delete(name)
+  }
+}
+
 /** What each saga is now, against what it is to be. */
 async function compare(model: Model, bench: Bench): Promise<void> {
   await bench.witness.look({
@@ -131,7 +149,6 @@ async function compare(model: Model, bench: Bench): Promise<void> {
 
   for (const saga of model.sagas) {
     const view = await bench.operator.get(saga.id)
-    const step = model.parts[saga.at]?.name
     const applied = bench.world.appliedOf(saga.order).sort()
     const said = `${saga.order}: ${await bench.operator.timeline(saga.id)}`
     if (saga.blurred) {
@@ -147,11 +164,18 @@ async function compare(model: Model, bench: Bench): Promise<void> {
       saga.at = model.parts.findIndex(({ name }) => name === view?.step)
       saga.applied.clear()
       for (const name of applied) saga.applied.add(name)
+      for (const { kind, name, outcome } of await bench.operator.history(saga.id))
+        if (kind === 'undo' && outcome === 'ok') saga.undone.add(name)
       continue
     }
+    if (saga.beforeTurn && view?.status === 'stuck' && view.step === model.parts.find(isPivot)?.name) {
+      assert.ok(model.troubles > 0, said)
+      stayAtPivot(model, saga, saga.beforeTurn)
+    }
+    saga.beforeTurn = undefined
     if (saga.unsure && view?.status === 'compensated' && saga.status === 'cancelled') saga.status = 'compensated'
     assert.equal(view?.status, saga.status, said)
-    if (!ENDS.has(saga.status)) assert.equal(view?.step, step, said)
+    if (!ENDS.has(saga.status)) assert.equal(view?.step, model.parts[saga.at]?.name, said)
     assert.deepEqual(applied, [...saga.applied].sort(), said)
   }
 }
@@ -204,6 +228,8 @@ function start(effects: readonly Effect[], held: number | undefined): fc.AsyncCo
         cancelled: false,
         repaired: false,
         applied: new Set(),
+        beforeTurn: undefined,
+        doubtful: false,
         blurred: false,
         unsure: false,
       }
@@ -246,7 +272,7 @@ function cancel(n: number): fc.AsyncCommand<Model, Bench> {
 
     const part = model.parts[saga.at]
     const isRunning = saga.status === 'running'
-    const refused = saga.committed || (isRunning && part !== undefined && isPivot(part))
+    const refused = saga.committed || saga.doubtful || (isRunning && part !== undefined && isPivot(part))
     const expected: CancelAnswer = ENDS.has(saga.status)
       ? 'already-finished'
       : saga.direction === 'backward' || !refused
@@ -288,7 +314,8 @@ function resume(
       step: how === 'elsewhere' ? 'nowhere' : (view?.step ?? 'nowhere'),
       ...(what === 'complete' ? { do: what, result: 'by hand' } : { do: what }),
     } as Resume
-    const refused = !isStuck || how === 'stale' || how === 'elsewhere' || what === 'compensate'
+    const mayUndo = forward && saga.doubtful && !saga.committed
+    const refused = !isStuck || how === 'stale' || how === 'elsewhere' || (what === 'compensate' && !mayUndo)
     if (repairs && isStuck) {
       bench.world.repair(saga.order)
       saga.repaired = true
@@ -304,8 +331,11 @@ function resume(
 
     const part = model.parts[saga.at] as Part
     if (what === 'abandon') saga.status = 'abandoned'
+    else if (what === 'compensate') unwind(model, saga, saga.at - 1)
     else if (forward) {
       saga.status = 'running'
+      // What an operator says of a pivot is as good as its answer.
+      if (what !== 'retry') saga.committed ||= isPivot(part)
       if (what !== 'retry') saga.at++
       walk(model, saga)
     } else if (what === 'retry') unwind(model, saga, saga.at)
@@ -395,7 +425,8 @@ export async function finishAll(model: Model, bench: Bench): Promise<void> {
     for (const [n, saga] of model.sagas.entries()) {
       for (let wait = 0; saga.status === 'waiting' && model.parts[saga.at]?.kind === 'wait' && wait < 9; wait++)
         await deliver(n, wait, false).run(model, bench)
-      if (saga.status === 'stuck') await resume(n, 'retry', true, 'well').run(model, bench)
+      const isHopeless = saga.doubtful && !saga.committed && saga.direction === 'forward'
+      if (saga.status === 'stuck') await resume(n, isHopeless ? 'compensate' : 'retry', true, 'well').run(model, bench)
     }
     if (model.sagas.every(({ status }) => ENDS.has(status))) return
     await leap.run(model, bench)

@@ -76,10 +76,11 @@ async function live<I, R, O, Tx>(
     return dies ? die() : answer
   })
   const doomed = mortal(stage.store, death?.at === 'store' ? death : undefined)
-  const die = (): undefined => {
+  // A transaction that is open by then comes to nothing: whoever was to commit it is dead.
+  const die = (): never => {
     isDead = true
     doomed.kill()
-    return undefined
+    throw new Error('the process is dead')
   }
   void doomed.dead.then(() => {
     isDead = true

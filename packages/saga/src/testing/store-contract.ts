@@ -13,9 +13,10 @@ export interface ContractCase {
 const TTL = 60_000
 const nextId = risingIds()
 const CAN = [{ name: 'order', version: 1 }]
+const COMPLETED = { keep: false, finished: true, progress: { ...FRESH, status: 'completed' } } as const
 
 /**
- * What the engine relies on in every store. `make` gives a store that nobody else uses, empty or not; a case takes at most
+ * What the engine relies on in every store. `make` gives each case an empty store that nobody else uses; a case takes at most
  * half a second.
  *
  * @example
@@ -216,7 +217,7 @@ export function storeContract<Tx>(make: () => Promise<Store<Tx>> | Store<Tx>): r
     await store.commit([
       transition(soon, { keep: false, wakeIn: 0, claims: 0 }),
       transition(late, { keep: false, wakeIn: 60_000, claims: 0 }),
-      transition(rest, { keep: false, finished: true, progress: { ...FRESH, status: 'completed' } }),
+      transition(rest, COMPLETED),
     ])
 
     assert.deepEqual(ids(await claimed(store)), [soon.id])
@@ -277,6 +278,7 @@ export function storeContract<Tx>(make: () => Promise<Store<Tx>> | Store<Tx>): r
     assert.deepEqual(await list({}), [third.id, second.id, first.id])
     assert.deepEqual(await list({ limit: 2 }), [third.id, second.id])
     assert.deepEqual(await list({ below: second.id }), [first.id])
+    await assert.rejects(list({ below: 'nonsense' }), /^TypeError: list: after must be a page's next, not 'nonsense'$/)
     assert.deepEqual(await list({ name: 'refund' }), [third.id])
     assert.deepEqual(await list({ tags: { shop: 'a' } }), [second.id, first.id])
     assert.deepEqual(await list({ tags }), [first.id])
@@ -311,6 +313,22 @@ export function storeContract<Tx>(make: () => Promise<Store<Tx>> | Store<Tx>): r
     assert.equal(ran, 0)
     assert.equal(await store.commitWith(saga, work), true)
     assert.equal((await store.load(saga.id))?.records.length, 1)
+  })
+
+  it('gives nobody a saga whose transaction is under way, not even the one who does not know of it', async (store) => {
+    if (!store.transactional) return
+    const worker = await enlisted(store)
+    const { saga } = await store.create(newSaga({ worker }))
+    let claiming: Promise<SagaRow[]> | undefined
+
+    const done = await store.commitWith(saga, async () => {
+      claiming = store.claim({ worker, can: CAN, limit: 5, holding: [] })
+      // A database with one connection answers after the transaction.
+      await Promise.race([claiming, pause(50)])
+      return transition(saga, COMPLETED)
+    })
+
+    assert.deepEqual([done, await claiming], [true, []])
   })
 
   it('leaves nothing of work that failed', async (store) => {
@@ -450,6 +468,23 @@ export function storeContract<Tx>(make: () => Promise<Store<Tx>> | Store<Tx>): r
     assert.deepEqual(ids(await claimed(store)), [next.id])
   })
 
+  it('forgets the ids of old events that were taken, and of no others', async (store) => {
+    const saga = await owned(store)
+    const taken = { event: 'paid', key: nextId(), messageId: 'taken', payload: '1' }
+    const kept = { ...taken, key: nextId(), messageId: 'kept' }
+    await store.deliver(taken)
+    await store.deliver(kept)
+    await store.receive(saga.id, { ...taken, step: 'wait' }, () => transition(saga, {}))
+    assert.equal(await store.deliver(taken), 'duplicate')
+
+    await store.prune({ finishedBefore: saga.createdAt - 60_000, limit: 9 })
+    assert.equal(await store.deliver(taken), 'duplicate')
+    await store.prune({ finishedBefore: saga.createdAt + 60_000, limit: 9 })
+
+    assert.equal(await store.deliver(taken), 'buffered')
+    assert.equal(await store.deliver(kept), 'duplicate')
+  })
+
   it('knows a message id again, in its own mailbox only', async (store) => {
     const mail = { event: 'paid', key: nextId(), messageId: 'm', payload: '1' }
 
@@ -489,9 +524,7 @@ export function storeContract<Tx>(make: () => Promise<Store<Tx>> | Store<Tx>): r
   it('deletes what finished long ago, the oldest first, and never a child of the living', async (store) => {
     const ended = async (given: Partial<NewSaga>) => {
       const { saga } = await store.create(newSaga({ worker: await enlisted(store), ...given }))
-      await store.commit([
-        transition(saga, { keep: false, finished: true, progress: { ...FRESH, status: 'completed' } }),
-      ])
+      await store.commit([transition(saga, COMPLETED)])
       return saga.id
     }
     const parent = await owned(store)

@@ -1,18 +1,22 @@
 import { type ChildProcess, execFile, spawn } from 'node:child_process'
 import { existsSync } from 'node:fs'
 import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { connect } from 'node:net'
 import { tmpdir } from 'node:os'
 import { delimiter, join } from 'node:path'
 import { setTimeout as wait } from 'node:timers/promises'
 import { promisify } from 'node:util'
-import { freePort } from '../../../../tooling/free-port.js'
-import { rabbitmq } from '../rabbitmq.js'
+import { freePort } from './free-port.js'
+import { kill } from './kill.js'
 
 /** A RabbitMQ node that nobody else uses, so that it may be restarted, starved and killed. */
 export interface OwnBroker {
   readonly url: string
   /** `application`: everybody is disconnected and what is written down is read again. `node`: killed without a warning. */
   restart(what: 'application' | 'node'): Promise<void>
+  /** Kills the node without a warning; it is away until `up`. */
+  down(): Promise<void>
+  up(): Promise<void>
   /** Raises the memory alarm for so many ms: publishers are blocked. */
   starve(ms: number): Promise<void>
   stop(): Promise<void>
@@ -53,12 +57,19 @@ export async function startOwnBroker(): Promise<OwnBroker> {
     url,
 
     async restart(what) {
-      if (what === 'application') await control('eval', 'rabbit:stop(), rabbit:start().')
-      else {
-        await ended(server, 'SIGKILL')
-        server = launch(env)
+      if (what === 'node') {
+        await broker.down()
+        return broker.up()
       }
-      await answering(url, server)
+      await control('eval', 'rabbit:stop(), rabbit:start().')
+      await answering(port, server)
+    },
+
+    down: () => kill(server),
+
+    async up() {
+      server = launch(env)
+      await answering(port, server)
     },
 
     async starve(ms) {
@@ -68,14 +79,14 @@ export async function startOwnBroker(): Promise<OwnBroker> {
     },
 
     async stop() {
-      await ended(server, 'SIGKILL')
-      await ended(epmd, 'SIGKILL')
+      await kill(server)
+      await kill(epmd)
       await rm(folder, { recursive: true, force: true })
     },
   }
 
   try {
-    await answering(url, server)
+    await answering(port, server)
   } catch (error) {
     await broker.stop()
     throw error
@@ -126,28 +137,28 @@ function launch(env: NodeJS.ProcessEnv): ChildProcess {
   return spawn(programOf('rabbitmq-server'), [], { env, stdio: 'ignore' })
 }
 
-async function answering(url: string, server: ChildProcess): Promise<void> {
+async function answering(port: number, server: ChildProcess): Promise<void> {
   const deadline = performance.now() + PATIENCE
-  for (;;) {
+  while (!(await speaksAmqp(port))) {
     if (server.exitCode !== null) throw new Error(`the own RabbitMQ ended with code ${server.exitCode}`)
-    try {
-      const connection = await rabbitmq({ url, topology: 'none', socket: { timeout: 2_000 } }).connect({
-        name: 'tests',
-      })
-      return await connection.close()
-    } catch (cause) {
-      if (performance.now() > deadline) throw new Error(`the own RabbitMQ does not answer at ${url}`, { cause })
-      await wait(100)
-    }
+    if (performance.now() > deadline) throw new Error(`the own RabbitMQ does not answer on port ${port}`)
+    await wait(100)
   }
 }
 
-async function ended(child: ChildProcess, signal: NodeJS.Signals): Promise<void> {
-  if (child.exitCode !== null || child.signalCode !== null) return
-
-  const gone = new Promise((resolve) => child.once('exit', resolve))
-  child.kill(signal)
-  await gone
+/** A broker that takes connections answers the protocol's header with a frame of the method `connection.start`. */
+function speaksAmqp(port: number): Promise<boolean> {
+  return new Promise((resolve) => {
+    const socket = connect(port, '127.0.0.1', () => socket.write('AMQP\0\0\x09\x01'))
+    const settle = (answer: boolean): void => {
+      socket.destroy()
+      resolve(answer)
+    }
+    socket.setTimeout(2_000, () => settle(false))
+    socket.once('data', ([type]) => settle(type === 1))
+    socket.once('error', () => settle(false))
+    socket.once('close', () => settle(false))
+  })
 }
 
 function program(name: string): string | undefined {
