@@ -4,8 +4,10 @@ import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
 import { describe, expect, it, onTestFinished } from 'vitest'
 import { main } from './cli/main.js'
+import { asJson, asText } from './cli/report.js'
 import { ConsulHand, sharedConsul } from './consul/test-consul.js'
 import { TestDnsServer } from './dns/test-dns-server.js'
+import { toEndpoint } from './endpoint.js'
 
 const consulUrl = await sharedConsul()
 
@@ -46,6 +48,26 @@ async function run(...argv: string[]) {
   const code = await main(argv, { env: {}, colour: false, out, err, signal: AbortSignal.abort() })
   return { code, output: output.join('\n'), errors: errors.join('\n') }
 }
+
+describe('asText and asJson', () => {
+  it('show what would move the cursor, or make a line, and do not do it', () => {
+    const endpoint = toEndpoint({
+      id: 'u\x1b[2J\n12:00:00 users: 0 endpoints',
+      host: '10.0.0.1',
+      port: 80,
+      tags: ['\x9b1m'],
+    })
+    const snapshot = { service: 'users', endpoints: [endpoint], version: 1, stale: false }
+    const report = { event: 'change', service: 'users', snapshot, added: [endpoint], removed: [] } as const
+
+    expect(asText(report, false).split('\n')).toEqual([
+      expect.stringMatching(/ users: 1 endpoint$/),
+      '  + http://10.0.0.1:80 (id u\\u001b[2J 12:00:00 users: 0 endpoints; tags \\u009b1m)',
+    ])
+    for (const control of ['\x1b', '\x9b', '\n']) expect(asJson(report)).not.toContain(control)
+    expect(JSON.parse(asJson(report))).toMatchObject({ endpoints: [{ id: endpoint.id, tags: ['\x9b1m'] }] })
+  })
+})
 
 describe('msx-discovery watch', () => {
   it('prints what DNS says, and who comes and goes, until it is interrupted', async () => {

@@ -271,6 +271,23 @@ describe.skipIf(program === undefined)('consul and an agent that restarts', () =
     // The agent's empty memory was never believed.
     expect(lists.filter((ports) => ports.length === 0)).toEqual([])
   })
+
+  it('sends nobody away because it has heard of few instances yet', { timeout: 60_000 }, async () => {
+    const hand = new ConsulHand(own.url)
+    const name = uniqueName()
+    const ports = [5001, 5002, 5003, 5004, 5005]
+    for (const Port of ports) await hand.register({ ID: `${name}-${Port}`, Name: name, Address: '127.0.0.1', Port })
+    const discovery = discover({ url: own.url })
+    await vi.waitFor(() => expect(portsOf(discovery, name).sort()).toEqual(ports), PATIENT)
+
+    await own.stop()
+    await vi.waitFor(() => expect(discovery.service(name).snapshot.stale).toBe(true), PATIENT)
+    await own.start()
+    await hand.register({ ID: `${name}-5006`, Name: name, Address: '127.0.0.1', Port: 5006 })
+
+    await vi.waitFor(() => expect(portsOf(discovery, name)).toContain(5006), PATIENT)
+    expect(portsOf(discovery, name).sort()).toEqual([...ports, 5006])
+  })
 })
 
 describe('a process that watches', () => {

@@ -30,6 +30,25 @@ describe('createDiscovery', () => {
     expect(() => createDiscovery({ source, emptyGrace: undefined, maxStale: undefined })).not.toThrow()
   })
 
+  it('forgets a service: its watch ends, who has it is told, others are as before, and it may come again', () => {
+    const source = new ScriptedSource()
+    const discovery = createDiscovery({ source })
+    const [orders, users] = [discovery.service('orders'), discovery.service('users')]
+    for (const { sink } of source.watches) sink.update([endpoint('a')])
+    const lease = orders.pick()
+
+    discovery.forget('orders')
+    discovery.forget('nobody')
+
+    expect(source.watches.map(({ signal }) => signal.aborted)).toEqual([true, false])
+    expect(discovery.metrics.map(({ service }) => service)).toEqual(['users'])
+    expect(() => lease.done('success')).not.toThrow()
+    expect(() => orders.pick()).toThrow(expect.toSatisfy(isDiscoveryClosedError))
+    expect(users.pick().endpoint.id).toBe('a')
+    expect(discovery.service('orders')).not.toBe(orders)
+    expect(source.watches).toHaveLength(3)
+  })
+
   it('gives one service per name, watched once, from the first time somebody asks', () => {
     const source = new ScriptedSource()
     const discovery = createDiscovery({ source })

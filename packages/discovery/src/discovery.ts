@@ -59,6 +59,11 @@ export interface DiscoveryTelemetry {
 export interface Discovery extends AsyncDisposable {
   /** The service of this name; the same name is the same object and one watch of the source, begun by the first call. */
   service(name: string): Service
+  /**
+   * Ends the watch of a service that nobody needs any longer; nothing, where there is none. Whoever still has it gets a
+   * `DiscoveryClosedError` at the next pick, leases that are out can still be ended, and `service` begins anew.
+   */
+  forget(name: string): void
   /** Every service that is watched, as plain JSON. */
   readonly metrics: readonly ServiceMetrics[]
   /** The option, for whoever keeps connections to endpoints. */
@@ -160,6 +165,11 @@ class ServiceDiscovery implements Discovery {
 
     this.#services.set(name, service)
     return service.start()
+  }
+
+  forget(name: string): void {
+    this.#services.get(name)?.close()
+    this.#services.delete(name)
   }
 
   on<Name extends keyof DiscoveryEvents>(event: Name, listener: (event: DiscoveryEvents[Name]) => void): () => void {

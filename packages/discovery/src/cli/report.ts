@@ -12,16 +12,17 @@ export type Report =
 export function asJson(report: Report): string {
   const { event, service } = report
   const at = new Date().toISOString()
-  if (report.event !== 'change') return JSON.stringify({ at, event, service, error: report.error.message })
+  if (report.event !== 'change') return printable(JSON.stringify({ at, event, service, error: report.error.message }))
 
   const { version, endpoints } = report.snapshot
   const [added, removed] = [report.added.map(idOf), report.removed.map(idOf)]
-  return JSON.stringify({ at, event, service, version, added, removed, endpoints })
+  return printable(JSON.stringify({ at, event, service, version, added, removed, endpoints }))
 }
 
 /** Lines for people: how many there are, and who came (+), went (-) or changed (~). */
 export function asText(report: Report, colour: boolean): string {
-  const style = (format: 'green' | 'red' | 'yellow' | 'dim', text: string) => (colour ? styleText(format, text) : text)
+  const style = (format: 'green' | 'red' | 'yellow' | 'dim', text: string) =>
+    colour ? styleText(format, printable(text)) : printable(text)
   const time = style('dim', new Date().toTimeString().slice(0, 8))
   if (report.event === 'error') return `${time} ${style('red', `error: ${report.error.message}`)}`
   if (report.event === 'stale') {
@@ -57,4 +58,11 @@ function describe({ id, url, host, port, weight, priority, zone, tags }: Endpoin
     tags.length > 0 && `tags ${tags.join(', ')}`,
   ].filter((fact) => fact !== false)
   return facts.length === 0 ? url : `${url} (${facts.join('; ')})`
+}
+
+/** What others wrote into a registry must not move the cursor of who looks, nor look like a line of ours. */
+function printable(text: string): string {
+  const line = text.replace(/\s*\n\s*/g, ' ')
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: those are what it is about
+  return line.replace(/[\0-\x1f\x7f-\x9f]/g, (control) => `\\u${control.charCodeAt(0).toString(16).padStart(4, '0')}`)
 }

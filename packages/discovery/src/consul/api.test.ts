@@ -240,6 +240,45 @@ describe('HttpApi', () => {
     await expect(http(port).health(question, signal)).rejects.toThrow(/no JSON: <html> <html>.{1,200}…$/)
   })
 
+  it('reads no answer without end', async () => {
+    const { port } = await serve((_request, response) => {
+      const chunk = Buffer.alloc(2 ** 22, 32)
+      const more = () => {
+        while (!response.destroyed && response.write(chunk));
+      }
+      response.on('drain', more)
+      more()
+    })
+
+    await expect(http(port).health(question, signal)).rejects.toMatchObject({
+      code: 'MSX_REGISTRY',
+      message: expect.stringContaining('an answer of more than 67108864 characters'),
+    })
+  })
+
+  it('waits for a token no longer than for an answer', async () => {
+    const clock = new VirtualClock()
+    const url = new URL('http://127.0.0.1:9')
+    const end = new AbortController()
+    const api = new HttpApi({ url, token: () => new Promise(() => {}), tls: undefined }, clock)
+
+    const late = api.health(question, end.signal).catch((error) => error)
+    await new Promise(setImmediate)
+    clock.advance(10_000)
+    expect(await late).toMatchObject({
+      code: 'MSX_REGISTRY',
+      message: expect.stringContaining('the token did not come within 10000 ms'),
+    })
+
+    const calledOff = api.health(question, end.signal).catch((error) => error)
+    await new Promise(setImmediate)
+    end.abort()
+    expect(await calledOff).toMatchObject({ message: expect.stringContaining('called off') })
+    expect(await api.health(question, end.signal).catch((error) => error)).toMatchObject({ code: 'MSX_REGISTRY' })
+    expect(clock.pending).toBe(0)
+    expect(getEventListeners(end.signal, 'abort')).toEqual([])
+  })
+
   it('asks again, unheard, when an idle connection was closed just before it was used', async () => {
     let answered = 0
     const { port } = await serve((request, response) => {

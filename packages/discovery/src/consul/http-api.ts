@@ -15,6 +15,9 @@ import {
 } from './api.js'
 import { type ConsulTls, checkToken, type TokenSource } from './credentials.js'
 
+/** The longest answer that is read, in characters. Ten thousand instances take a quarter of it. */
+const LONGEST_ANSWER = 64 * 2 ** 20
+
 interface Call {
   readonly method: 'GET' | 'PUT'
   readonly path: string
@@ -118,17 +121,39 @@ export class HttpApi implements ConsulApi {
 
   async #send(call: Call): Promise<Reply> {
     try {
-      return await this.#sendOnce(call, await this.#authorisation())
+      return await this.#sendOnce(call, await this.#authorisation(call.signal))
     } catch (cause) {
       const reason = (cause as Error).message || (cause as NodeJS.ErrnoException).code
       throw new RegistryError(`${this.#name(call)} did not answer: ${reason}`, { cause })
     }
   }
 
-  /** A token may have a lease: a function is asked each time. */
-  async #authorisation(): Promise<Record<string, string>> {
-    const token = typeof this.#token === 'function' ? checkToken(await this.#token()) : this.#token
+  /** A token may have a lease: a function is asked each time. It may be the one that is never heard of again. */
+  async #authorisation(signal: AbortSignal | undefined): Promise<Record<string, string>> {
+    const token =
+      typeof this.#token === 'function' ? checkToken(await this.#inTime(this.#token(), signal)) : this.#token
     return token === undefined ? {} : { 'x-consul-token': token }
+  }
+
+  #inTime(token: string | Promise<string>, signal: AbortSignal | undefined): Promise<string> | string {
+    if (typeof token === 'string') return token
+
+    return new Promise<string>((resolve, reject) => {
+      const giveUp = (reason: string) => {
+        settle()
+        reject(new Error(reason))
+      }
+      const abort = () => giveUp('the question was called off')
+      const late = () => giveUp(`the token did not come within ${ANSWER_DEADLINE} ms`)
+      const cancelDeadline = schedule(this.#clock, ANSWER_DEADLINE, late)
+      const settle = () => {
+        cancelDeadline()
+        signal?.removeEventListener('abort', abort)
+      }
+      signal?.addEventListener('abort', abort, { once: true })
+      if (signal?.aborted) abort()
+      Promise.resolve(token).finally(settle).then(resolve, reject)
+    })
   }
 
   #sendOnce(call: Call, authorisation: Readonly<Record<string, string>>): Promise<Reply> {
@@ -157,7 +182,8 @@ export class HttpApi implements ConsulApi {
         let text = ''
         response.setEncoding('utf8')
         response.on('data', (chunk: string) => {
-          text += chunk
+          if (text.length + chunk.length > LONGEST_ANSWER) giveUp(`an answer of more than ${LONGEST_ANSWER} characters`)
+          else text += chunk
         })
         response.once('error', (error) => request.destroy(error))
         response.once('end', () => {

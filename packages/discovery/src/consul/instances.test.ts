@@ -76,4 +76,21 @@ describe('Instances', () => {
     }
     expect(isRegistryError(error)).toBe(true)
   })
+
+  it('reads the others when one entry is not as it should be', () => {
+    const odd: object[] = [
+      { Checks: { Status: 'passing' } },
+      { Service: { ID: 'odd', Address: '10.0.0.2', Port: 80, Tags: 'v2', Meta: 'm', Locality: { Zone: {} } } },
+      { Service: { ID: 'odd', Address: '10.0.0.2', Port: 80, Tags: ['v2', 5], Meta: { zone: 5 } } },
+    ].map((part) => ({ ...entry({ ID: 'odd' }), ...part }))
+
+    for (const one of odd) {
+      const [first, second] = read(one, entry({}))
+      expect(first).toMatchObject({ id: 'odd', weight: 1 })
+      expect(first).not.toHaveProperty('zone')
+      expect(second).toMatchObject({ id: 'users-1' })
+      expect(new Instances(['v']).read([one, entry({ Tags: ['v'] })])).toMatchObject([{ id: 'users-1' }])
+    }
+    expect(read(odd[2])).toMatchObject([{ tags: ['v2'] }])
+  })
 })

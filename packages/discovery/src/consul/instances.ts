@@ -36,7 +36,7 @@ export class Instances {
     if (!Array.isArray(entries)) throw new RegistryError('Consul answered with something else than a list of instances')
 
     const listed = (entries as (HealthEntry | null)[]).filter((entry) => {
-      return this.#tags.every((tag) => entry?.Service?.Tags?.includes(tag))
+      return this.#tags.every((tag) => listOf(entry?.Service?.Tags).includes(tag))
     })
     const seen = new Map<string, string>()
     for (const entry of listed) {
@@ -50,15 +50,16 @@ export class Instances {
   #endpoint({ Node, Service, Checks }: HealthEntry): EndpointInit {
     const id = Service?.ID
     const zone = Service?.Locality?.Zone || Service?.Meta?.['zone']
+    const tags = listOf(Service?.Tags).filter((tag) => typeof tag === 'string')
 
     return {
       id: id !== undefined && this.#ambiguous.has(id) ? `${id}@${Node?.Node}` : id || undefined,
       host: Service?.Address || Node?.Address || '',
       port: Service?.Port ?? 0,
       weight: weightOf(Service?.Weights, Checks),
-      ...(zone && { zone }),
-      tags: Service?.Tags ?? undefined,
-      meta: Service?.Meta ?? undefined,
+      ...(typeof zone === 'string' && zone !== '' && { zone }),
+      tags: tags.length === 0 ? undefined : tags,
+      meta: typeof Service?.Meta === 'object' ? (Service.Meta ?? undefined) : undefined,
     }
   }
 }
@@ -67,8 +68,13 @@ type Weights = NonNullable<HealthEntry['Service']>['Weights']
 
 /** The worst check decides. Nobody is sent to an instance that is critical while there is another. */
 function weightOf(weights: Weights, checks: HealthEntry['Checks']): number {
-  const statuses = (checks ?? []).map((check) => check?.Status)
+  const statuses = listOf(checks).map((check) => check?.Status)
   if (statuses.includes('critical')) return 0
   if (statuses.includes('warning')) return weights?.Warning ?? 1
   return weights?.Passing ?? 1
+}
+
+/** One entry that is not as it should be must not take the others with it. */
+function listOf<T>(value: readonly T[] | null | undefined): readonly T[] {
+  return Array.isArray(value) ? value : []
 }

@@ -7,13 +7,13 @@ import { type CheckDefinition, goDuration, type ServiceDefinition } from './api.
 export function defineService(registration: Registration): ServiceDefinition {
   const { name, host, port, tags = [], meta = {}, check, removeAfter } = registration ?? {}
 
-  if (!isName(name)) throw wrongOption('name', name, 'the name of a service')
+  if (!isIdentifier(name)) throw wrongOption('name', name, `the name of a service: ${identifier}`)
   const endpoint = toEndpoint({ host, port }) // throws for what nobody could connect to
   if (/^(0\.0\.0\.0|[0:]+)$/.test(endpoint.host)) {
     throw wrongOption('host', host, 'an address that others can connect to, not the one to listen on all')
   }
   const { id = `${name}-${endpoint.host}-${port}` } = registration
-  if (!isName(id)) throw wrongOption('id', id, 'the name of an instance')
+  if (!isIdentifier(id)) throw wrongOption('id', id, `the name of an instance: ${identifier}`)
   if (!Array.isArray(tags) || !tags.every(isName)) throw wrongOption('tags', tags, 'an array of tags')
   if (typeof meta !== 'object' || meta === null || !Object.values(meta).every((value) => typeof value === 'string')) {
     throw wrongOption('meta', meta, 'an object of strings')
@@ -57,6 +57,18 @@ function positive(option: string, value: unknown): number {
   const duration = checkDuration(option, value)
   if (duration === 0) throw wrongOption(option, value, 'more than 0 milliseconds')
   return duration
+}
+
+const identifier = 'a text without control characters, and without a part between slashes that is empty, . or ..'
+
+/**
+ * The agent takes any id into its catalogue, but names one in a path when it is to leave, and cleans that path first:
+ * what would be another path afterwards could never be deregistered.
+ */
+function isIdentifier(value: unknown): value is string {
+  if (!isName(value) || /\p{Cc}/u.test(value)) return false
+
+  return value.split('/').every((part) => part !== '' && part !== '.' && part !== '..')
 }
 
 function isName(value: unknown): value is string {

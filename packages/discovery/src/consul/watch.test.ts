@@ -234,6 +234,105 @@ describe('watchService', () => {
   })
 })
 
+describe('a Consul that starts over', () => {
+  /** Knows five instances, and has lost its Consul. */
+  async function without(random = 0) {
+    const bench = new Bench({ random: () => random })
+    await bench.answer('700', 'a', 'b', 'c', 'd', 'e')
+    await bench.pass(100)
+    await bench.settle(new RegistryError('away'))
+    await bench.pass(250)
+    return bench
+  }
+
+  it('is believed about who is back, and about who is not once half of them are', async () => {
+    const bench = await without()
+
+    await bench.answer('12', 'a')
+    expect(bench.seen).toEqual(['a', 'b', 'c', 'd', 'e'])
+    await bench.pass(100)
+    await bench.answer('13', 'f', 'a')
+    expect(bench.seen).toEqual(['f', 'a', 'b', 'c', 'd', 'e'])
+    await bench.pass(100)
+    await bench.answer('14', 'f', 'a', 'b')
+
+    expect(bench.seen).toEqual(['f', 'a', 'b'])
+    bench.end.abort()
+  })
+
+  it('is believed after ten seconds, whatever it lists, without any news', async () => {
+    const bench = await without()
+    await bench.answer('12', 'a')
+    await bench.pass(100)
+    expect(bench.questions.at(-1)).toMatchObject({ index: 12n, wait: 9_900 })
+
+    await bench.pass(9_900)
+    expect(bench.seen).toHaveLength(5)
+    await bench.answer('12', 'a')
+
+    expect(bench.seen).toEqual(['a'])
+    await bench.pass(100)
+    expect(bench.questions.at(-1)).toMatchObject({ index: 12n, wait: 55_000 })
+    bench.end.abort()
+  })
+
+  it('is known by its index, too', async () => {
+    const bench = new Bench()
+    await bench.answer('700', 'a', 'b', 'c')
+    await bench.pass(100)
+    await bench.answer('20', 'c')
+
+    expect(bench.seen).toEqual(['c', 'a', 'b'])
+    bench.end.abort()
+  })
+
+  it.each([
+    ['half of them', ['a', 'b', 'x']],
+    ['others in their place', ['v', 'w', 'x', 'y', 'z']],
+  ])('is believed at once when it lists %s', async (_, listed) => {
+    const bench = await without()
+    await bench.answer('12', ...listed)
+
+    expect(bench.seen).toEqual(listed)
+    bench.end.abort()
+  })
+
+  it('may list nobody, which is for the discovery to believe, and then somebody', async () => {
+    const bench = await without()
+    await bench.answer('12')
+    expect(bench.seen).toEqual([])
+    await bench.pass(100)
+    await bench.answer('13', 'a')
+
+    expect(bench.seen).toEqual(['a', 'b', 'c', 'd', 'e'])
+    bench.end.abort()
+  })
+
+  it('brings nobody back who has been gone for longer', async () => {
+    const bench = await without()
+    await bench.answer('12')
+    await bench.pass(10_000)
+    await bench.answer('12')
+    await bench.pass(100)
+    await bench.settle(new RegistryError('away again'))
+    await bench.pass(250)
+    await bench.answer('13', 'a')
+
+    expect(bench.seen).toEqual(['a'])
+    bench.end.abort()
+  })
+
+  it('is the only one that is doubted: a fall of an index that rises is believed', async () => {
+    const bench = new Bench()
+    await bench.answer('700', 'a', 'b', 'c', 'd', 'e')
+    await bench.pass(100)
+    await bench.answer('701', 'a')
+
+    expect(bench.seen).toEqual(['a'])
+    bench.end.abort()
+  })
+})
+
 describe('what the token may not read', () => {
   it('is a failure of the source, not a service without instances', async () => {
     const bench = new Bench()

@@ -6,6 +6,7 @@ import type { SourceSink } from '../source.js'
 import { nextIndex, readIndex } from './blocking-query.js'
 import { Instances } from './instances.js'
 import type { ConsulSettings } from './options.js'
+import { Recovery } from './recovery.js'
 
 /** No more than one question in this time, ms: an index that moves all the time must not make us ask all the time. */
 const SHORTEST_ROUND = 100
@@ -31,6 +32,7 @@ export async function watchService(
 ): Promise<void> {
   const { api, clock, random, stale, passing, tags, dc, wait } = settings
   const instances = new Instances(tags)
+  const recovery = new Recovery()
   let index: bigint | undefined
   let lastRead = clock.now()
   let failures = 0
@@ -45,8 +47,10 @@ export async function watchService(
 
     let endpoints: EndpointInit[]
     let answered: bigint
+    const doubtedFor = recovery.doubtedFor(begun)
     try {
-      const answer = await api.health({ service, passing, tags, stale, dc, index, wait }, signal)
+      const patience = Math.min(wait, Math.max(1, doubtedFor ?? wait))
+      const answer = await api.health({ service, passing, tags, stale, dc, index, wait: patience }, signal)
       answered = expectIndex(answer.index)
       endpoints = instances.read(answer.entries)
       const isEmpty = Array.isArray(answer.entries) && answer.entries.length === 0
@@ -57,6 +61,7 @@ export async function watchService(
       if (signal.aborted) return
 
       index = undefined
+      recovery.startOver()
       pause = Math.max(SHORTEST_ROUND, backoff(failures, pause, random))
       failures += 1
       sink.fail(error as Error)
@@ -66,7 +71,8 @@ export async function watchService(
     if (signal.aborted) return
 
     // The same index: the wait is over and nothing happened. An index is kept from one good answer to the next only.
-    if (answered !== index) sink.update(endpoints)
+    if (index !== undefined && answered < index) recovery.startOver()
+    if (answered !== index || doubtedFor !== undefined) sink.update(recovery.complete(endpoints, clock.now()))
     index = nextIndex(index, answered)
     failures = 0
     pause = 0
