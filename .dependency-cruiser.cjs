@@ -61,7 +61,9 @@ module.exports = {
     onlyIn('amqplib', '^packages/messaging/src/rabbitmq'),
     onlyIn('consul', '^packages/discovery/src/consul'),
     onlyIn('pg', '^packages/(saga|messaging)/src/testing/databases', '^packages/(saga|messaging)/src/cli'),
-    onlyIn('prom-client', '^$'),
+    onlyIn('prom-client', '^packages/gateway-kit/src/cli/'),
+    onlyIn('ioredis', '^packages/gateway-kit/src/(cli|internal/test-redis)'),
+    onlyIn('redis', '^packages/gateway-kit/src/(cli|internal/test-redis)'),
     onlyIn('@opentelemetry/api', '^packages/[^/]+/src/opentelemetry'),
     {
       name: 'a-service-knows-no-other-service',

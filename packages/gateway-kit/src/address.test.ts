@@ -9,7 +9,7 @@ function request(peer: string, forwarded?: string): IncomingMessage {
   } as never
 }
 
-const proxies: TrustConfig = ['10.0.0.0/8', '::1', 'fd00::/8']
+const proxies: readonly string[] = ['10.0.0.0/8', '::1', 'fd00::/8']
 
 describe('clientAddress', () => {
   test.each<[string, string | undefined, TrustConfig, string]>([
@@ -42,15 +42,41 @@ describe('clientAddress', () => {
     ['for=_hidden', '10.0.0.1'],
     ['for', '10.0.0.1'],
   ])('from Forwarded: %s is %s', (forwarded, address) => {
-    const req = (peer: string, more: object = {}) =>
-      ({ socket: { remoteAddress: peer }, headers: { forwarded, ...more } }) as never
+    const trust: TrustConfig = { networks: proxies, headers: 'forwarded' }
+    const req = (peer: string) => ({ socket: { remoteAddress: peer }, headers: { forwarded } }) as never
 
-    expect(clientAddress(req('10.0.0.1'), proxies)).toBe(address)
-    expect(clientAddress(req('203.0.113.1'), proxies)).toBe('203.0.113.1')
-    expect(clientAddress(req('10.0.0.1', { 'x-forwarded-for': '2.2.2.2' }), proxies)).toBe('2.2.2.2')
+    expect(clientAddress(req('10.0.0.1'), trust)).toBe(address)
+    expect(clientAddress(req('203.0.113.1'), trust)).toBe('203.0.113.1')
   })
 
-  test.each([[['10.0.0.0/33']], [['nonsense']], [{ hops: -1 }], [{}]])('refuses trust %j', (trust) => {
+  test.each<[TrustConfig, string]>([
+    [proxies, '1.1.1.1'],
+    [{ networks: proxies }, '1.1.1.1'],
+    [{ networks: proxies, headers: 'x-forwarded' }, '1.1.1.1'],
+    [{ networks: proxies, headers: 'forwarded' }, '2.2.2.2'],
+    [{ hops: 1 }, '1.1.1.1'],
+    [{ hops: 1, headers: 'forwarded' }, '2.2.2.2'],
+  ])('under trust %j only one of the two families of headers counts', (trust, address) => {
+    const ask = (headers: object) => clientAddress({ socket: { remoteAddress: '10.0.0.1' }, headers } as never, trust)
+    const both = { 'x-forwarded-for': '1.1.1.1', forwarded: 'for=2.2.2.2' }
+
+    expect(ask(both)).toBe(address)
+    // The one that is not written by the proxies came from a client, also where it comes alone.
+    const alone = address === '1.1.1.1' ? { forwarded: both.forwarded } : { 'x-forwarded-for': '1.1.1.1' }
+    expect(ask(alone)).toBe('10.0.0.1')
+  })
+
+  test.each([
+    [['10.0.0.0/33']],
+    [['nonsense']],
+    [{ hops: -1 }],
+    [{}],
+    [{ networks: 'nonsense' }],
+    [{ networks: ['10.0.0.0/33'] }],
+    [{ networks: [], hops: 1 }],
+    [{ networks: [], headers: 'x-real-ip' }],
+    [{ hops: 1, header: 'forwarded' }],
+  ])('refuses trust %j', (trust) => {
     expect(() => clientAddress(request('10.0.0.1'), trust as never)).toThrow(TypeError)
   })
 })

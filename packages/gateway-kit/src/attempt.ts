@@ -2,7 +2,10 @@ import type { Duplex } from 'node:stream'
 import type { CircuitBreaker, Permit } from '@msx/circuit-breaker'
 import type { Dispatcher } from 'undici'
 import { after, type Clock } from './clock.js'
+import type { Deadline, Deadlines } from './deadlines.js'
 import { ProxyError, type ProxyErrorKind } from './errors.js'
+import { replaced } from './headers.js'
+import type { AttemptSpan } from './telemetry.js'
 import type { ResolvedTimeouts } from './timeouts.js'
 import type { Pick } from './upstream.js'
 
@@ -23,8 +26,12 @@ export type ResponseHeaders = Readonly<Record<string, string | string[] | undefi
 export interface AttemptHost {
   readonly clock: Clock
   readonly timeouts: ResolvedTimeouts
+  /** Those of `timeouts.connect`, which every attempt begins with; undefined where there is none. */
+  readonly connecting: Deadlines | undefined
   readonly breaker: CircuitBreaker | undefined
   readonly dispatcher: Dispatcher
+  /** Whoever follows the attempt that is about to leave. */
+  follow(options: Dispatcher.DispatchOptions): AttemptSpan | undefined
   /** Whether the client is being waited for, with its body or with taking the response. */
   clientStalls(): boolean
   onInformation(status: number, headers: ResponseHeaders): void
@@ -50,6 +57,7 @@ export class Attempt implements Dispatcher.DispatchHandler {
   readonly #host: AttemptHost
   readonly #pick: Pick
   #permit: Permit | undefined
+  #span: AttemptSpan | undefined
   #controller: Dispatcher.DispatchController | undefined
   #phase: Phase = 'connect'
   #done = false
@@ -58,6 +66,8 @@ export class Attempt implements Dispatcher.DispatchHandler {
   #limit: number | false = false
   /** One timer for all phases: it looks, when it fires, at the time that is left by then. */
   #disarm: (() => void) | undefined
+  /** Until it has expired once, one timer for all attempts. */
+  #deadline: Deadline | undefined
   #firesAt = Number.POSITIVE_INFINITY
   #uploads = false
   #outcome: 'success' | 'failure' = 'success'
@@ -79,7 +89,7 @@ export class Attempt implements Dispatcher.DispatchHandler {
 
   start(options: Dispatcher.DispatchOptions, uploads: boolean): void {
     this.#uploads = uploads
-    const { breaker, dispatcher, timeouts } = this.#host
+    const { breaker, connecting, dispatcher, timeouts } = this.#host
     if (breaker !== undefined) {
       this.#permit = breaker.tryAcquire()
       if (this.#permit === undefined) {
@@ -93,9 +103,15 @@ export class Attempt implements Dispatcher.DispatchHandler {
       }
     }
 
-    this.#arm('connect', timeouts.connect)
+    this.#limit = timeouts.connect
+    this.touch()
+    if (connecting !== undefined) {
+      this.#deadline = connecting.set(this, this.#touched)
+      this.#firesAt = this.#deadline.at
+    }
     try {
-      dispatcher.dispatch(options, this)
+      this.#span = this.#host.follow(options)
+      dispatcher.dispatch(this.#span === undefined ? options : carrying(options, this.#span), this)
     } catch (cause) {
       this.#fail(new ProxyError('internal', 'request', { cause }))
     }
@@ -124,7 +140,7 @@ export class Attempt implements Dispatcher.DispatchHandler {
     if (this.#done) return
 
     this.#settleCancelled()
-    this.#finish()
+    this.#finish(reason)
     this.#controller?.abort(reason)
   }
 
@@ -157,6 +173,7 @@ export class Attempt implements Dispatcher.DispatchHandler {
 
     const retryAfter = pauseAsked(status, first(headers['retry-after']))
     this.#pick.lease?.firstByte()
+    this.#span?.answered(status)
     this.#judge(status)
     const endless = first(headers['content-type'])?.toLowerCase().startsWith('text/event-stream') === true
     this.#arm('body', endless ? false : this.#host.timeouts.idle)
@@ -177,14 +194,15 @@ export class Attempt implements Dispatcher.DispatchHandler {
     }
 
     this.#pick.lease?.firstByte()
+    this.#span?.answered(status)
     this.#judge(status)
     this.#finish()
     this.#host.onUpgrade(this, { status, headers, raw: controller.rawHeaders, retryAfter: undefined }, socket)
   }
 
   /** What came of an upgrade is over. */
-  closed(): void {
-    this.#pick.lease?.done('success')
+  closed(outcome: 'success' | 'failure'): void {
+    this.#pick.lease?.done(outcome)
   }
 
   onResponseData(controller: Dispatcher.DispatchController, chunk: Buffer): void {
@@ -212,24 +230,35 @@ export class Attempt implements Dispatcher.DispatchHandler {
     this.#phase = phase
     this.#limit = limit
     this.touch()
-    if (limit !== false && this.#touched + limit < this.#firesAt) this.#schedule(limit)
+    if (limit !== false && this.#touched + limit < this.#firesAt) this.#schedule(this.#touched, limit)
   }
 
-  #schedule(ms: number): void {
+  #schedule(now: number, ms: number): void {
+    this.#unschedule()
+    this.#firesAt = now + ms
+    this.#disarm = after(this.#host.clock, ms, () => this.expire())
+  }
+
+  #unschedule(): void {
     this.#disarm?.()
-    this.#firesAt = this.#host.clock.now() + ms
-    this.#disarm = after(this.#host.clock, ms, () => this.#expire())
+    this.#disarm = undefined
+    if (this.#deadline !== undefined) this.#host.connecting!.remove(this.#deadline)
+    this.#deadline = undefined
   }
 
-  #expire(): void {
+  /** A timer has fired; whether it is too late, the time of the last movement tells. */
+  expire(): void {
+    this.#disarm = undefined
+    this.#deadline = undefined
     this.#firesAt = Number.POSITIVE_INFINITY
     const phase = this.#phase
     if (this.#limit === false) return
 
     // Only where something can move has anybody touched it since the phase began.
-    const left = this.#touched + this.#limit - this.#host.clock.now()
+    const now = this.#host.clock.now()
+    const left = this.#touched + this.#limit - now
     if (left > 0) {
-      this.#schedule(left)
+      this.#schedule(now, left)
       return
     }
 
@@ -241,15 +270,15 @@ export class Attempt implements Dispatcher.DispatchHandler {
     if (this.#done) return
 
     this.#settleFailed(error)
-    this.#finish()
+    this.#finish(error)
     this.#controller?.abort(error)
     this.#host.onFailure(this, error)
   }
 
-  #finish(): void {
+  #finish(error?: Error): void {
     this.#done = true
-    this.#disarm?.()
-    this.#disarm = undefined
+    this.#span?.end(error)
+    this.#unschedule()
   }
 
   /** The breaker judges by the head: an endless body must not hold the permit of a half-open circuit. */
@@ -274,6 +303,11 @@ export class Attempt implements Dispatcher.DispatchHandler {
     // The permit was given back with the head, so what broke after it is a call of its own.
     else this.#host.breaker?.tryAcquire()?.fail(error)
   }
+}
+
+/** The request, saying whose it is. */
+function carrying(options: Dispatcher.DispatchOptions, { fields }: AttemptSpan): Dispatcher.DispatchOptions {
+  return { ...options, headers: replaced(options.headers as string[], fields) }
 }
 
 /** 501 says that the method is not known: no sign of bad health. */

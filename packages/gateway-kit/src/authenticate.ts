@@ -31,10 +31,12 @@ export function authenticate(options: AuthenticateOptions): Middleware {
   checkOption('authenticate', 'roles', roles, listOfStrings)
   const carrier = verify.header ?? 'authorization'
   const isBearer = carrier === 'authorization'
+  // Verifiers give the same claims for the same token. Those that are not frozen may be others by the next time.
+  const known = new WeakMap<Claims, Identity>()
   const headers = Object.entries(identity).map(([header, claim]) => [header.toLowerCase(), claim] as const)
 
   return function authenticateRequest(req, res, next) {
-    const token = isBearer ? bearerToken(req.headers.authorization) : single(req.headers[carrier])
+    const token = isBearer ? bearerToken(req) : single(req.headers[carrier])
     if (token === undefined) {
       challenge(res, '')
       problem(res, 401, { detail: isBearer ? 'A bearer token is required.' : `The header ${carrier} is required.` })
@@ -50,7 +52,12 @@ export function authenticate(options: AuthenticateOptions): Middleware {
     }
 
     if (!isPromise(claims)) accept(claims)
-    else claims.then(accept, (error: unknown) => turnAway(res, error))
+    else
+      claims.then(
+        // Somebody in front may have answered in the meantime, for the time it took.
+        (verified) => void (res.headersSent || accept(verified)),
+        (error: unknown) => void (res.headersSent || turnAway(res, error)),
+      )
 
     function accept(verified: Claims): void {
       if (!isRecord(verified)) {
@@ -63,9 +70,23 @@ export function authenticate(options: AuthenticateOptions): Middleware {
         return
       }
 
-      contextOf(req).identity = { claims: verified, headers: identityHeaders(verified, headers) }
+      try {
+        contextOf(req).identity = identityOf(verified)
+      } catch (error) {
+        turnAway(res, error)
+        return
+      }
       next()
     }
+  }
+
+  function identityOf(claims: Claims): Identity {
+    const before = known.get(claims)
+    if (before !== undefined) return before
+
+    const made = { claims, headers: identityHeaders(claims, headers) }
+    if (Object.isFrozen(claims)) known.set(claims, made)
+    return made
   }
 
   /** What a client may do about it (RFC 6750, 3); there is no such scheme for keys. */
@@ -104,9 +125,27 @@ export function checkIdentity(identity: unknown): string | undefined {
   return valid ? undefined : "an object from headers that begin with 'x-user-' to the names of claims"
 }
 
-function bearerToken(header: string | undefined): string | undefined {
+interface Bearer {
+  readonly header: string
+  readonly token: string
+}
+
+/** Where a connection keeps what it came with last. */
+const bearer: unique symbol = Symbol('@msx/gateway-kit.bearer')
+
+/** Mostly the same header comes again on a connection: it is compared, not read. It goes when the connection goes. */
+function bearerToken(req: IncomingMessage): string | undefined {
+  const header = req.headers.authorization
+  if (header === undefined) return undefined
+
+  const socket = req.socket as IncomingMessage['socket'] & { [bearer]?: Bearer }
+  const last = socket[bearer]
+  if (last?.header === header) return last.token
+
   // RFC 6750, 2.1: the scheme in any case, then one token of these characters.
-  return header === undefined ? undefined : /^bearer +([A-Za-z0-9\-._~+/]+=*) *$/i.exec(header)?.[1]
+  const token = /^bearer +([A-Za-z0-9\-._~+/]+=*) *$/i.exec(header)?.[1]
+  if (token !== undefined) socket[bearer] = { header, token }
+  return token
 }
 
 const single = (header: string | string[] | undefined): string | undefined =>
@@ -126,7 +165,10 @@ function identityHeaders(claims: Claims, headers: readonly (readonly [string, st
   return identity
 }
 
-/** A claim as the value of a header; percent-encoded where it has what a header cannot carry. */
+/**
+ * A claim as the value of a header; percent-encoded where it has what a header cannot carry. Throws for half a surrogate
+ * pair, which no encoding has: anything in its place would be somebody else's name.
+ */
 function claimText(claim: unknown): string | undefined {
   if (claim === undefined || claim === null) return undefined
 

@@ -177,9 +177,13 @@ export function parsedBody(req: IncomingMessage): Buffer | undefined {
 
   const { body } = req as { body?: unknown }
   if (Buffer.isBuffer(body)) return body
+
+  const said = req.headers['content-type'] ?? ''
+  // What is written again is UTF-8, and would still be called what it was.
+  if (/;\s*charset=(?!"?(?:utf-8|us-ascii))/i.test(said)) throw new ProxyError('body-consumed', 'request')
   if (typeof body === 'string') return Buffer.from(body)
 
-  const type = (req.headers['content-type'] ?? '').split(';', 1)[0]!.trim().toLowerCase()
+  const type = said.split(';', 1)[0]!.trim().toLowerCase()
   if (body !== undefined && /^application\/(?:[\w.+-]+\+)?json$/.test(type)) return Buffer.from(JSON.stringify(body))
   if (type === 'application/x-www-form-urlencoded' && isFlat(body))
     return Buffer.from(new URLSearchParams(body).toString())

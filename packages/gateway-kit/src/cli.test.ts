@@ -1,62 +1,14 @@
 // biome-ignore-all lint/suspicious/noTemplateCurlyInString: that is how a config names a variable
-import { spawn } from 'node:child_process'
-import { mkdtemp, rename, rm, writeFile } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
-import { fileURLToPath } from 'node:url'
-import { describe, expect, onTestFinished, test } from 'vitest'
+import { appendFile, mkdir, rename, rm, symlink, writeFile } from 'node:fs/promises'
+import { dirname, join } from 'node:path'
+import { describe, expect, test } from 'vitest'
 import { hashApiKey } from './api-keys.js'
 import { parseConfig } from './cli/config-text.js'
-import { type Io, main } from './cli/main.js'
+import { Issues } from './cli/issues.js'
+import { main } from './cli/main.js'
+import { listen, type Run, run, urlOf } from './cli/testing.js'
 import { proto, startOrders } from './grpc/testing/server.js'
-import { echo, startUpstream } from './internal/test-servers.js'
-
-interface Run {
-  readonly out: string[]
-  readonly err: string[]
-  readonly done: Promise<number>
-  signal(name: string): void
-  write(config: unknown): Promise<void>
-}
-
-/** The command, in this process, on a file of its own. */
-async function run(command: string, config: unknown, env: Io['env'] = {}): Promise<Run> {
-  const folder = await mkdtemp(join(tmpdir(), 'msx-gateway-'))
-  onTestFinished(() => rm(folder, { recursive: true, force: true }))
-  const file = join(folder, 'config.json')
-  const write = async (content: unknown): Promise<void> => {
-    await writeFile(`${file}.new`, typeof content === 'string' ? content : JSON.stringify(content))
-    await rename(`${file}.new`, file)
-  }
-  await write(config)
-
-  const out: string[] = []
-  const err: string[] = []
-  const handlers = new Map<string, () => void>()
-  const done = main([command, file], {
-    env,
-    out: (text) => out.push(text.replaceAll(file, 'config.json')),
-    err: (text) => err.push(text.replaceAll(file, 'config.json')),
-    onSignal(signal, handler) {
-      handlers.set(signal, handler)
-      return () => handlers.delete(signal)
-    },
-    isTerminal: true,
-  })
-  const signal = (name: string): void => handlers.get(name)?.()
-  onTestFinished(async () => {
-    signal('SIGTERM')
-    await done
-  })
-  return { out, err, done, signal, write }
-}
-
-async function urlOf({ out, err }: Run): Promise<string> {
-  await expect.poll(() => out.concat(err).join('\n'), { timeout: 5_000 }).toMatch(/http/)
-  return out[0]!.slice(out[0]!.indexOf('http'))
-}
-
-const listen = { port: 0, host: '127.0.0.1' }
+import { echo, signalled, startTcp, startUpstream } from './internal/test-servers.js'
 
 describe('check', () => {
   test('says that a config is valid', async () => {
@@ -112,7 +64,7 @@ describe('check', () => {
       { routes: [], transcoders: { a: { proto: 'none.proto', service: 'A', address: 'b:1' } } },
       'transcoders.a: transcode: proto cannot be read',
     ],
-    ['services that are none', { routes: [], services: { a: ['nope://x'] } }, 'services: '],
+    ['services that are none', { routes: [], discovery: { static: { a: ['nope://x'] } } }, 'discovery.static: '],
   ])('refuses %s', async (_, config, message) => {
     const { err, done } = await run('check', config, { TEXT: 'x' })
 
@@ -126,6 +78,7 @@ describe('check', () => {
       env: {},
       out: () => {},
       err: (text: string) => err.push(text),
+      lines: { write: () => {} },
       onSignal: () => () => {},
       isTerminal: false,
     }
@@ -146,7 +99,7 @@ describe('start', () => {
       'start',
       {
         listen,
-        services: { 'user-service': ['${USERS}'] },
+        discovery: { static: { 'user-service': ['${USERS}'] } },
         verifiers: { partners: { apiKeys: { [hashApiKey(key)]: { sub: 'partner-1' } } } },
         limiters: { two: { limit: 2, window: 60_000 } },
         transcoders: { orders: { proto, service: 'Orders', address } },
@@ -196,7 +149,7 @@ describe('start', () => {
       .poll(() => running.out.join('\n'), { timeout: 5_000 })
       .toContain('  - route /b\n  ~ limiters.one\n  ~ listen')
     expect((await fetch(`${url}/a`)).status).toBe(200)
-    expect(running.err).toEqual(['listen has changed: restart to listen there'])
+    expect(running.err).toEqual(['listen has changed: that needs a restart'])
   })
 
   test('keeps what it has when the new file is wrong, in whatever part', async () => {
@@ -228,33 +181,119 @@ describe('start', () => {
     expect(await running.done).toBe(0)
     await expect(fetch(url)).rejects.toThrow()
   })
+})
 
-  test('is a program: it starts, hears signals, and ends', async () => {
-    const folder = await mkdtemp(join(tmpdir(), 'msx-gateway-'))
-    onTestFinished(() => rm(folder, { recursive: true, force: true }))
-    const file = join(folder, 'config.json')
-    await writeFile(file, JSON.stringify({ listen, routes: [] }))
-    const cli = fileURLToPath(new URL('../dist/cli.js', import.meta.url))
+describe('before it listens', { timeout: 20_000 }, () => {
+  const inForce = (text: string): boolean => text.includes('is in force')
 
-    const child = spawn(process.execPath, [cli, 'start', file], { stdio: ['ignore', 'pipe', 'inherit'] })
-    onTestFinished(() => void child.kill('SIGKILL'))
-    let out = ''
-    child.stdout.on('data', (chunk) => {
-      out += chunk
-    })
-    await expect.poll(() => out, { timeout: 10_000 }).toContain('msx-gateway listens on http://127.0.0.1:')
-    child.kill('SIGHUP')
-    await expect.poll(() => out).toContain('is in force, unchanged')
-    child.kill('SIGTERM')
-
-    expect(await new Promise((resolve) => child.on('exit', resolve))).toBe(0)
+  test('SIGHUPs are remembered, and lead to one reload once it does', async () => {
+    const running = await run('start', { listen, routes: [] })
+    for (let sent = 0; sent < 3; sent += 1) running.signal('SIGHUP')
+    await urlOf(running)
+    await expect.poll(() => running.out.filter(inForce)).toEqual(['config.json is in force, unchanged'])
+    running.signal('SIGHUP')
+    await expect.poll(() => running.out.filter(inForce)).toHaveLength(2)
   })
+
+  test.each([['with a SIGHUP'], ['without a SIGHUP']])('a change of the file is not lost, %s', async (how) => {
+    // It waits for a Redis that does not answer, and has read the file by then.
+    const asked = signalled()
+    const redis = (await startTcp(() => asked.fire())).replace('http:', 'redis:')
+    const config = (path: string): object => ({
+      listen,
+      redis,
+      limiters: { shared: { store: 'redis', limit: 1, window: 1_000 } },
+      routes: [{ path, upstream: 'http://127.0.0.1:1' }],
+    })
+    const running = await run('start', config('/a'))
+    await asked.promise
+    await running.write(config('/b'))
+    if (how === 'with a SIGHUP') running.signal('SIGHUP')
+    expect(running.out).toEqual([])
+
+    await urlOf(running)
+
+    await expect
+      .poll(() => running.out.filter(inForce), { timeout: 10_000 })
+      .toContain('config.json is in force:\n  - route /a\n  + route /b')
+  })
+})
+
+describe('a change of the file is seen', () => {
+  const config = (...paths: string[]): string =>
+    JSON.stringify({ listen, routes: paths.map((path) => ({ path, upstream: 'http://127.0.0.1:1' })) })
+  const replaced = 'config.json is in force:\n  - route /a\n  + route /b'
+  const linked = (target: string) => async (file: string) => {
+    await mkdir(dirname(join(dirname(file), target)), { recursive: true })
+    await rename(file, join(dirname(file), target))
+    await symlink(target, file)
+  }
+
+  test.each<[string, (file: string) => Promise<void>, (file: string, running: Run) => Promise<void>]>([
+    [
+      'where a mounted config map swaps the link to its folder',
+      async (file) => {
+        await linked('..data/config.json')(file)
+        await rename(join(dirname(file), '..data'), join(dirname(file), '..1'))
+        await symlink('..1', join(dirname(file), '..data'))
+      },
+      async (file) => {
+        const folder = dirname(file)
+        await mkdir(join(folder, '..2'))
+        await writeFile(join(folder, '..2/config.json'), config('/b'))
+        await symlink('..2', join(folder, '..new'))
+        await rename(join(folder, '..new'), join(folder, '..data'))
+      },
+    ],
+    [
+      'where it is behind a link to another folder',
+      linked('elsewhere/config.json'),
+      (file) => writeFile(join(dirname(file), 'elsewhere/config.json'), config('/b')),
+    ],
+    [
+      'where its folder is made anew',
+      async () => {},
+      async (file, { err }) => {
+        await rm(dirname(file), { recursive: true })
+        await expect.poll(() => err.join('\n'), { timeout: 5_000 }).toContain('ENOENT')
+        await mkdir(dirname(file))
+        await writeFile(file, config('/b'))
+      },
+    ],
+  ])('%s', async (_, prepare, change) => {
+    const running = await run('start', config('/a'), {}, prepare)
+    await urlOf(running)
+
+    await change(running.file, running)
+
+    await expect.poll(() => running.out.join('\n'), { timeout: 10_000 }).toContain(replaced)
+  })
+
+  test('where another file in its folder changes all the time', async () => {
+    const running = await run('start', config('/a'))
+    await urlOf(running)
+    const log = join(dirname(running.file), 'access.log')
+    await running.write(config('/b'))
+
+    await expect
+      .poll(async () => appendFile(log, 'a line').then(() => running.out.join('\n')), { timeout: 5_000, interval: 10 })
+      .toContain(replaced)
+  })
+})
+
+test('what looks like a variable and is none is told of, without what it says', () => {
+  for (const text of ['${NAME:-secret}', 'x ${my-name}', '${', '${A}${}']) {
+    const issues = new Issues()
+    parseConfig(JSON.stringify({ a: [text] }), { A: '1' }, issues)
+
+    expect(issues.list).toEqual([{ path: 'a[0]', message: "has '${' that begins neither ${NAME} nor ${NAME:number}" }])
+  }
 })
 
 test('the environment is written into texts, and numbers where they are wanted', () => {
   const text = '{"a":"x ${A} y ${B}","b":["${PORT:number}"],"c":"${A}${A}","d":"$A","e":1}'
 
-  expect(parseConfig(text, { A: '1', B: '${A}', PORT: '8080' })).toEqual({
+  expect(parseConfig(text, { A: '1', B: '${A}', PORT: '8080' }, new Issues())).toEqual({
     a: 'x 1 y ${A}',
     b: [8080],
     c: '11',

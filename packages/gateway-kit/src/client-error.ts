@@ -10,6 +10,9 @@ const STATUS: Readonly<Record<string, number>> = {
   ERR_HTTP_REQUEST_TIMEOUT: 408,
 }
 
+/** What Node's parser or its clock complain of; everything else is of the connection, or of TLS. */
+const isOfHttp = /^(?:HPE|ERR_HTTP)_/
+
 const DETAIL: Readonly<Record<number, string>> = {
   400: 'This is not a request as HTTP/1.1 has them.',
   408: 'The request did not arrive in time.',
@@ -19,13 +22,14 @@ const DETAIL: Readonly<Record<number, string>> = {
 
 /**
  * Answers bytes that never became a request with the same kind of document as everything else, and hangs up. A client
- * that is gone, or that has had the head of an answer, gets nothing: more bytes would look like the answer's body.
+ * that is gone, or whose handshake of TLS failed, gets nothing; nor does one that has had the head of an answer: more
+ * bytes would look like its body.
  */
 export function answerClientError(error: NodeJS.ErrnoException, socket: Duplex): void {
   const answer = (
     socket as { readonly _httpMessage?: { readonly headersSent?: boolean; readonly req?: IncomingMessage } }
   )._httpMessage
-  if (error.code === 'ECONNRESET' || !socket.writable || answer?.headersSent === true) {
+  if (!isOfHttp.test(error.code ?? '') || !socket.writable || answer?.headersSent === true) {
     // An answer that is whole may leave; a part of one must not be followed by an orderly end, which may complete it.
     if (answer?.req !== undefined && contextOf(answer.req).answered) (socket as Socket).destroySoon()
     else socket.destroy()

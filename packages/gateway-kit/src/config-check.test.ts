@@ -106,6 +106,28 @@ describe('a config', () => {
     expect(issues(config, { verifiers: { v: () => ({}) } })).toHaveProperty([path])
   })
 
+  const pem = { cert: '-----BEGIN ', key: '-----BEGIN ' }
+  test.each<[string, unknown, string]>([
+    ['a host that is no text', { routes: [{ path: '/a', upstream, host: 7 }] }, 'routes[0].host'],
+    ['no breaker', { routes: [{ path: '/a', upstream, breaker: null }] }, 'routes[0].breaker'],
+    ['a list as a breaker', { routes: [{ path: '/a', upstream, breaker: [] }] }, 'routes[0].breaker'],
+    ['no breaker by default', { routes: [{ path: '/a', upstream }], defaults: { breaker: null } }, 'defaults.breaker'],
+    ['no budget', { routes: [{ path: '/a', upstream, retry: { budget: null } }] }, 'routes[0].retry.budget'],
+    ['no names of hosts', { routes: [], listen: { port: 0, tls: { ...pem, sni: null } } }, 'listen.tls.sni'],
+    [
+      'no certificate for a host',
+      { routes: [], listen: { port: 0, tls: { ...pem, sni: { 'a.b': null } } } },
+      'listen.tls.sni.a.b',
+    ],
+    [
+      'a certificate for a host that is none',
+      { routes: [], listen: { port: 0, tls: { ...pem, sni: { 'a.b': { ...pem, key: 0 } } } } },
+      'listen.tls.sni.a.b.key',
+    ],
+  ])('with %s is refused for that alone', (_, config, path) => {
+    expect(Object.keys(issues(config))).toEqual([path])
+  })
+
   test('may give the same path to several methods', () => {
     const routes = ['GET', 'POST'].map((method) => ({ path: '/a', methods: [method], upstream }))
 

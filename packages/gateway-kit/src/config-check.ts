@@ -14,6 +14,7 @@ import { type ConfigIssue, GatewayConfigError } from './errors.js'
 import { checkHeaderRules } from './headers.js'
 import {
   aFunction,
+  anObject,
   aString,
   type Check,
   duration,
@@ -122,6 +123,7 @@ const aPath: Check = (value) =>
 const limitFields: Readonly<Record<keyof GatewayLimits, Check>> = {
   inFlight: positiveInteger,
   utilisation: checkUtilisation,
+  webSockets: positiveInteger,
   headerBytes: positiveInteger,
   headerTimeout: duration,
   keepAliveTimeout: duration,
@@ -135,10 +137,9 @@ function checkTls(listen: Partial<ListenConfig>, report: Report): void {
   if (tls === undefined) return
 
   const fields = { cert: aString, key: aString }
-  checkObject(tls, 'listen.tls', { ...fields, sni: (value) => (isRecord(value) ? undefined : 'an object') }, report, [
-    'cert',
-    'key',
-  ])
+  const isPair = (value: unknown): boolean =>
+    isRecord(value) && typeof value['cert'] === 'string' && typeof value['key'] === 'string'
+  checkObject(tls, 'listen.tls', { ...fields, sni: anObject }, report, ['cert', 'key'])
   if (!isRecord(tls)) return
   if (isRecord(tls.sni)) {
     for (const [name, pair] of Object.entries(tls.sni)) {
@@ -147,7 +148,8 @@ function checkTls(listen: Partial<ListenConfig>, report: Report): void {
       checkObject(pair, `listen.tls.sni.${name}`, fields, report, ['cert', 'key'])
     }
   }
-  if (typeof tls.cert !== 'string' || typeof tls.key !== 'string') return
+  if (!isPair(tls)) return
+  if (tls.sni !== undefined && !(isRecord(tls.sni) && Object.values(tls.sni).every(isPair))) return
 
   const wrong = complaint(() => readCertificates(tls as TlsConfig))
   if (wrong !== undefined) report('listen.tls', `cannot be used: ${wrong}`)
@@ -185,8 +187,7 @@ const targetFields: Readonly<Record<keyof UpstreamTarget, Check>> = {
     typeof value === 'number' && Number.isFinite(value) && value >= 0 ? undefined : 'a number, 0 or more',
 }
 
-const aBreaker: Check = (value) =>
-  isRecord(value) || typeof value === 'object' ? undefined : 'options of circuitBreaker, or a circuit breaker'
+const aBreaker: Check = (value) => (isRecord(value) ? undefined : 'options of circuitBreaker, or a circuit breaker')
 
 const pattern: Check = (value) =>
   typeof value === 'string' ? complaint(() => parsePattern(value)) : "a path such as '/users/:id'"
@@ -212,13 +213,14 @@ const fields: Readonly<Record<keyof RouteConfig, Check>> = {
   auth: anything,
   rateLimit: anything,
   timeout: anything,
-  retry: orFalse((value) => (isRecord(value) ? undefined : 'an object')),
+  retry: orFalse(anObject),
   breaker: orFalse(aBreaker),
   maxBody: wholeNumber,
   headers: anything,
   grpc: aString,
   cors: anything,
   websocket: aBoolean,
+  exactPath: aBoolean,
   priority: (value) => (typeof value === 'number' && !Number.isNaN(value) ? undefined : 'a number'),
 }
 
@@ -226,13 +228,14 @@ const timeoutFields = {
   connect: orFalse(duration),
   headers: orFalse(duration),
   idle: orFalse(duration),
+  tunnel: orFalse(duration),
   total: orFalse(duration),
 }
 
 const retryFields = {
   attempts: positiveInteger,
   backoff: aFunction,
-  budget: (value: unknown) => (isRecord(value) || typeof value === 'object' ? undefined : 'a retryBudget()'),
+  budget: (value: unknown) => (isRecord(value) ? undefined : 'a retryBudget()'),
   statuses: (value: unknown) =>
     Array.isArray(value) && value.every((status) => Number.isInteger(status) && status >= 400 && status <= 599)
       ? undefined
@@ -297,10 +300,15 @@ function checkCors(options: unknown, path: string, report: Report): void {
   }
 }
 
-/** A call is sent once, and its metadata are the transcoder's: what would change nothing is refused. */
+/** Calls have other statuses, and their metadata are the transcoder's: what would change nothing is refused. */
 function checkTranscoded(route: Partial<RouteConfig>, path: string, known: Known, report: Report): void {
   checkName(route.grpc!, `${path}.grpc`, 'transcoders', known, report)
-  if (route.retry) report(`${path}.retry`, 'is not possible on a route with grpc: a call is sent once')
+  if (isRecord(route.retry) && route.retry['statuses'] !== undefined) {
+    report(`${path}.retry.statuses`, 'is not possible on a route with grpc: what is asked for again is UNAVAILABLE')
+  }
+  if (route.websocket === true) {
+    report(`${path}.websocket`, 'is not possible on a route with grpc: a call is no WebSocket')
+  }
   if (isRecord(route.headers) && route.headers['request'] !== undefined) {
     report(`${path}.headers.request`, "is not possible on a route with grpc; see the transcoder's option metadata")
   }
@@ -422,6 +430,7 @@ function checkTwins(routes: readonly (RouteConfig | undefined)[], report: Report
     if (
       route === undefined ||
       pattern(route.path) !== undefined ||
+      (route.host !== undefined && hostPattern(route.host) !== undefined) ||
       (route.methods !== undefined && methodList(route.methods) !== undefined)
     )
       continue

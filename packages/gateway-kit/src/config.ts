@@ -71,12 +71,17 @@ export interface RouteConfig {
   readonly cors?: CorsOptions | false | undefined
   /**
    * The name of a transcoder in `deps.transcoders`, which answers in the place of a proxy; `upstream` then names the
-   * service for it and for the log. Not with `retry`, nor with request headers of the route's own; those of `defaults`
-   * do not hold here, of which there is a process warning.
+   * service for it and for the log. Not with `websocket`, `retry.statuses` or request headers of the route's own; those of
+   * `defaults` do not hold here, of which there is a process warning.
    */
   readonly grpc?: string | undefined
   /** Whether WebSockets may be opened here; other requests are served as well. Default `false`. */
   readonly websocket?: boolean | undefined
+  /**
+   * Whether the upstream reads paths as they are written: `/Admin` is not `/admin` to it, nor is `/admin;x`. Default
+   * `false`: a path that the upstream may take for one of a route with other `auth`, `rateLimit` or `methods` is a 400.
+   */
+  readonly exactPath?: boolean | undefined
   /** Who is refused first when there is too much to do, see `limits`: the lowest. Default 0; `Infinity` never. */
   readonly priority?: number | undefined
 }
@@ -100,6 +105,8 @@ export interface GatewayLimits extends ConnectionLimits {
   readonly inFlight?: number | undefined
   /** How busy the event loop may be, from 0 to 1, before requests are refused: see `shed`. Default `false`. */
   readonly utilisation?: number | false | undefined
+  /** WebSockets at once, which do not count as requests; more are answered with 503. Default: no limit. */
+  readonly webSockets?: number | undefined
 }
 
 /** Where the gateway says how it is itself, to everybody and without a limit. */
@@ -118,7 +125,7 @@ export interface GatewayConfig {
   readonly upstreams?: Readonly<Record<string, UpstreamConfig>> | undefined
   readonly limits?: GatewayLimits | undefined
   readonly health?: HealthConfig | undefined
-  /** Whose X-Forwarded-* are believed. Default `false`: nobody's. */
+  /** Whose X-Forwarded-*, or Forwarded, are believed. Default `false`: nobody's. */
   readonly trust?: TrustConfig | undefined
   /** For routes that do not say otherwise. Timeouts are merged one by one, everything else as a whole. */
   readonly defaults?: Partial<RouteConfig> | undefined

@@ -3,8 +3,10 @@ import type { Duplex } from 'node:stream'
 import type { CircuitBreaker } from '@msx/circuit-breaker'
 import type { Claims } from './claims.js'
 import { ProxyError } from './errors.js'
-import { isHttp2 } from './http2.js'
+import { isFinished, isHttp2 } from './http2.js'
 import type { Flight } from './in-flight.js'
+import type { RetryPlan } from './retrying.js'
+import type { AttemptWatch } from './telemetry.js'
 import type { ResolvedTimeouts } from './timeouts.js'
 
 /** Who was recognised, and the headers that tell the upstream so. */
@@ -22,6 +24,7 @@ export interface RouteCall {
   readonly timeouts: ResolvedTimeouts
   readonly maxBody: number | undefined
   readonly breaker: CircuitBreaker | undefined
+  readonly retry: RetryPlan | false | undefined
   /** For the response, under lower-case names: a text sets, null removes. */
   readonly headers: Readonly<Record<string, string | null>> | undefined
 }
@@ -60,11 +63,15 @@ export class RequestContext {
   /** Why the request failed, when the gateway itself answered. */
   error: RequestFailure | undefined = undefined
   call: RouteCall | undefined = undefined
+  /** Who wants to hear of each attempt. */
+  watch: AttemptWatch | undefined = undefined
   /** Which pages may read the answer has been decided: an upstream is not asked. */
   corsSaid: boolean = false
   /** When it arrived, by the monotonic clock and by that of the wall. */
   readonly arrived: number = performance.now()
   readonly arrivedAt: number = Date.now()
+  /** When it was over, by the monotonic clock; until somebody has asked, 0. */
+  over: number = 0
   /** Names and values in turn that go out with the head; undefined where each is set on the response itself. */
   told: string[] | undefined = undefined
   /** What forwards it, and must hear first that the client is gone. */
@@ -118,6 +125,13 @@ export function tellWhenOver(req: IncomingMessage, res: ServerResponse, exchange
   else watch(res, context)
 }
 
+/** How long the request took, in milliseconds: for endings, which all hear the same. */
+export function durationOf(context: RequestContext): number {
+  if (context.over === 0) context.over = performance.now()
+
+  return context.over - context.arrived
+}
+
 /** Whether nobody waits for this response any more. */
 export function isGone(res: ServerResponse): boolean {
   return isHttp2(res.req) ? res.req.stream.destroyed : res.destroyed
@@ -132,7 +146,7 @@ function watch(res: ServerResponse, context: RequestContext): void {
 
 /** Where nothing else went wrong: nobody had begun to forward it, or all of the answer was on its way. */
 function blameClient(res: ServerResponse, context: RequestContext): void {
-  if (!res.writableFinished && !context.switched)
+  if (!isFinished(res) && !context.switched)
     context.error ??= new ProxyError('client-gone', res.headersSent ? 'response' : 'request')
 }
 

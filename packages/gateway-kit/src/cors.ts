@@ -1,7 +1,7 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
-import { type TrustConfig, trustsPeer } from './address.js'
+import type { TrustConfig } from './address.js'
 import { contextOf } from './context.js'
-import { hostOf } from './http2.js'
+import { askedHost } from './headers.js'
 import { checkOption, duration, listOfStrings } from './internal/checks.js'
 import type { Middleware } from './middleware.js'
 
@@ -70,8 +70,7 @@ export function isForeignPage(req: IncomingMessage, { origins }: CorsOptions, tr
   const { origin } = req.headers
   if (origin === undefined || allows(origins, origin)) return false
 
-  const host = (trustsPeer(req, trust) ? req.headers['x-forwarded-host'] : undefined) ?? hostOf(req)
-  return !URL.canParse(origin) || new URL(origin).host !== String(host).toLowerCase()
+  return !URL.canParse(origin) || new URL(origin).host !== askedHost(req, trust)?.toLowerCase()
 }
 
 function allows(origins: CorsOptions['origins'], origin: string): boolean {
@@ -82,7 +81,20 @@ function allows(origins: CorsOptions['origins'], origin: string): boolean {
 export function checkOrigins(origins: unknown): string | undefined {
   if (origins === '*' || typeof origins === 'function') return undefined
 
-  return listOfStrings(origins) === undefined ? undefined : "'*', a non-empty list of origins, or a function"
+  if (listOfStrings(origins) !== undefined) return "'*', a non-empty list of origins, or a function"
+
+  return (origins as string[]).every(isOrigin)
+    ? undefined
+    : "origins as browsers send them, such as 'https://shop.example' (no path, no '*', no usual port)"
+}
+
+/** What is written in another way is never sent, and so would allow nobody without a word. */
+function isOrigin(text: string): boolean {
+  if (!URL.canParse(text)) return text === 'null'
+
+  const { origin } = new URL(text)
+  // Of schemes that are not the web's only the form is known.
+  return origin === 'null' ? /^[a-z][a-z0-9+.-]*:\/\/[^/?#@*\s]+$/.test(text) : origin === text && !text.includes('*')
 }
 
 function addVary(res: ServerResponse, name: string): void {

@@ -1,4 +1,5 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
+import { constants, type ServerHttp2Stream } from 'node:http2'
 import { contextOf } from './context.js'
 import { isHttp2 } from './http2.js'
 
@@ -39,6 +40,7 @@ export function endResponse(res: ServerResponse, chunk?: Buffer): void {
   if (!leavesMuchUnread(req)) {
     endWith(res, chunk)
     req.resume()
+    if (isHttp2(req)) giveUp(req.stream)
     return
   }
 
@@ -52,6 +54,14 @@ export function endResponse(res: ServerResponse, chunk?: Buffer): void {
     req.off('end', end).off('close', end)
     res.end()
   }
+}
+
+/** A stream stays open for as long as its client goes on, which may be for ever (RFC 9113, 8.1). */
+function giveUp(stream: ServerHttp2Stream): void {
+  if (stream.destroyed || stream.readableEnded) return
+
+  const timer = setTimeout(() => stream.close(constants.NGHTTP2_NO_ERROR), LINGER)
+  stream.once('close', () => clearTimeout(timer))
 }
 
 /** Up to this size the bytes of a body are sent as a string. */

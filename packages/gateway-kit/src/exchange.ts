@@ -5,20 +5,32 @@ import { Attempt, type AttemptHost, type Head, type ResponseHeaders } from './at
 import { collectBody, parsedBody, RequestBody, shortLength } from './body.js'
 import { after, type Clock } from './clock.js'
 import { contextOf, tellWhenOver } from './context.js'
+import type { Deadlines } from './deadlines.js'
 import { endResponse, hasBody, leavesMuchUnread } from './ending.js'
 import { ProxyError } from './errors.js'
 import { answerFailure } from './failure.js'
 import { type ForwardingRules, isFraming, loops, requestHeaders, sendHead } from './headers.js'
 import { hostOf, isHttp2 } from './http2.js'
-import type { RetryPlan } from './retrying.js'
+import { type Answer, idempotent, type RetryPlan } from './retrying.js'
+import type { AttemptSpan } from './telemetry.js'
 import type { ResolvedTimeouts } from './timeouts.js'
 import type { Pick, Upstream } from './upstream.js'
+
+/**
+ * The response that was complete last, with all that belongs to its request. Never read. When V8 collects everything,
+ * which it does in a process that has been idle for some seconds, it throws code away that was optimised for shapes of
+ * which no object is alive; the first requests after that would take four times as long.
+ */
+export interface Exemplar {
+  response: ServerResponse | undefined
+}
 
 /** Everything about forwarding that does not change from one request to the next. */
 export interface Forwarding {
   readonly upstream: Upstream
   readonly dispatcher: Dispatcher
   readonly timeouts: ResolvedTimeouts
+  readonly connecting: Deadlines | undefined
   readonly retry: RetryPlan | undefined
   readonly breaker: CircuitBreaker | undefined
   readonly maxBody: number
@@ -27,9 +39,8 @@ export interface Forwarding {
   readonly response: Readonly<Record<string, string | null>> | undefined
   readonly clock: Clock
   readonly onError: ((error: ProxyError, req: IncomingMessage) => void) | undefined
+  readonly exemplar: Exemplar
 }
-
-const idempotent = new Set(['GET', 'HEAD', 'OPTIONS', 'PUT', 'DELETE'])
 
 /**
  * One request and its response. It starts attempts, sends the head and the body of the one that answers to the
@@ -74,6 +85,10 @@ export class Exchange implements AttemptHost {
 
   get clock(): Clock {
     return this.#plan.clock
+  }
+
+  get connecting(): Deadlines | undefined {
+    return this.#plan.connecting
   }
 
   get timeouts(): ResolvedTimeouts {
@@ -204,7 +219,7 @@ export class Exchange implements AttemptHost {
       await retry
         .run(
           () =>
-            new Promise((resolve, reject) => {
+            new Promise<Answer>((resolve, reject) => {
               this.#decide = {
                 head: (attempt, head) => {
                   const held = retry.statuses.has(head.status) && this.#repeatable(attempt)
@@ -241,6 +256,10 @@ export class Exchange implements AttemptHost {
     return !attempt.sent || idempotent.has(this.#req.method!) || this.#req.headers['idempotency-key'] !== undefined
   }
 
+  follow(options: Dispatcher.DispatchOptions): AttemptSpan | undefined {
+    return followed(this.#req, options)
+  }
+
   clientStalls(): boolean {
     return this.#res.headersSent
       ? (this.#res.writableNeedDrain ?? this.#res.writableLength > 0)
@@ -272,9 +291,16 @@ export class Exchange implements AttemptHost {
 
     const res = this.#res
     const { status, headers } = head
+    const encoding = headers['transfer-encoding']
+    // The other ones were not asked for, and what is packed by them would go on as if it was not.
+    if (encoding !== undefined && String(encoding).toLowerCase() !== 'chunked') {
+      this.#fail(new ProxyError('bad-response', 'request'))
+      return
+    }
+
     const length = headers['content-length']
     const bodyless = status === 204 || status === 304 || this.#req.method === 'HEAD'
-    const open = !isHttp2(this.#req) && !bodyless && length === undefined && headers['transfer-encoding'] === undefined
+    const open = !isHttp2(this.#req) && !bodyless && length === undefined && encoding === undefined
     if (typeof length === 'string') this.#length = Number(length)
     // A body that ends where the connection ends must end so for the client too: as chunks it would look complete.
     if (open) res.useChunkedEncodingByDefault = false
@@ -312,6 +338,7 @@ export class Exchange implements AttemptHost {
       this.#res.addTrailers(Object.fromEntries(entries.map(([name, value]) => [name, String(value)])))
     }
     this.#close()
+    this.#plan.exemplar.response = this.#res
     endResponse(this.#res, this.#whole)
   }
 
@@ -342,6 +369,15 @@ export class Exchange implements AttemptHost {
   over(): void {
     if (!this.#over) this.#fail(new ProxyError('client-gone', this.#attempt?.phase ?? 'request'))
   }
+}
+
+/** Told to whoever traces the request. */
+export function followed(
+  req: IncomingMessage,
+  { method, origin, path }: Dispatcher.DispatchOptions,
+): AttemptSpan | undefined {
+  const { watch, attempts } = contextOf(req)
+  return watch?.http({ method, origin: String(origin), path, resends: attempts - 1 })
 }
 
 /** The Host follows the instance, where instances differ in it. */

@@ -60,6 +60,8 @@ export function toFetch(middleware: Middleware): FetchMiddleware {
 
 /** Sends the request into the connection, and makes a Response of what comes out of it. */
 function exchange(request: Request, { pathname, search, host }: URL, connection: Duplex): Promise<Response> {
+  if (request.signal.aborted) return Promise.reject(request.signal.reason as Error)
+
   const headers: Record<string, string> = { host }
   for (const [name, value] of request.headers) headers[name] = value
 
@@ -87,7 +89,8 @@ function toResponse(incoming: IncomingMessage): Response {
     const name = incoming.rawHeaders[index]!
     if (!ofTheConnection.has(name.toLowerCase())) headers.append(name, incoming.rawHeaders[index + 1]!)
   }
-  const status = incoming.statusCode!
+  // RFC 9110, 15: what is above the classes there are is for whoever hears it a failure of the server. No Response has it.
+  const status = incoming.statusCode! > 599 ? 502 : incoming.statusCode!
   const bodyless = status === 204 || status === 205 || status === 304
   if (bodyless) incoming.resume()
 

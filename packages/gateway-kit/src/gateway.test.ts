@@ -1,5 +1,6 @@
+import { connect } from 'node:net'
 import { circuitBreaker } from '@msx/circuit-breaker'
-import { createDiscovery, fixed } from '@msx/discovery'
+import { createDiscovery, type Discovery, fixed, type Source } from '@msx/discovery'
 import * as client from 'prom-client'
 import { Registry } from 'prom-client'
 import { describe, expect, onTestFinished, test, vi } from 'vitest'
@@ -274,6 +275,68 @@ describe('reload', () => {
     expect([made.status, made.headers.get('ratelimit')]).toEqual([500, expect.stringContaining('r=5')])
   })
 
+  test('makes a breaker anew whose options were changed where they are', async () => {
+    const breaker = { trip: { failures: 9 } }
+    const config: GatewayConfig = { routes: [{ path: '/a', upstream: 'http://127.0.0.1:1', breaker }] }
+    const { url, gateway } = await start(config)
+
+    breaker.trip.failures = 1
+    gateway.reload(config)
+
+    expect([(await fetch(`${url}/a`)).status, (await fetch(`${url}/a`)).status]).toEqual([502, 503])
+  })
+
+  describe('lets what came before it find its service when the discovery of before is closed', () => {
+    async function discovered(source?: Source): Promise<{ url: string; before: Discovery; reload(): Promise<void> }> {
+      const upstream = await startUpstream((req, res) => void req.resume().on('end', () => res.end('found')))
+      const known = fixed({ orders: [upstream.url] })
+      const [before, after] = [source ?? known, known].map((one) => createDiscovery({ source: one })) as [
+        Discovery,
+        Discovery,
+      ]
+      onTestFinished(() => after.close())
+      const config: GatewayConfig = { routes: [{ path: '/a', upstream: 'orders' }] }
+      const { url, gateway } = await start(config, { discovery: before })
+
+      return {
+        url,
+        before,
+        async reload() {
+          gateway.reload(config, { discovery: after })
+          await before.close()
+        },
+      }
+    }
+
+    test('and its body was late', async () => {
+      const { url, reload } = await discovered()
+      const socket = connect(Number(new URL(url).port), '127.0.0.1')
+      onTestFinished(() => void socket.destroy())
+      let answer = ''
+      socket.setEncoding('latin1').on('data', (chunk) => {
+        answer += chunk
+      })
+      socket.write('POST /a HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nExpect: 100-continue\r\n\r\n')
+      await expect.poll(() => answer).toContain('100 Continue')
+
+      await reload()
+      socket.write('x')
+
+      await expect.poll(() => answer).toContain('HTTP/1.1 200 OK')
+    })
+
+    test('and it was waiting for the registry', async () => {
+      const { url, before, reload } = await discovered({ watch: () => {} })
+      const waits = vi.spyOn(before.service('orders'), 'ready')
+      const answer = fetch(`${url}/a`)
+      await expect.poll(() => waits).toHaveBeenCalled()
+
+      await reload()
+
+      expect(await (await answer).text()).toBe('found')
+    })
+  })
+
   test('changes nothing when the config is not valid', async () => {
     const upstream = await startUpstream(echo)
     const { url, gateway } = await start({ routes: [{ path: '/a', upstream: upstream.url }] })
@@ -347,6 +410,16 @@ describe('close', () => {
     expect(await answer).toBe('cut')
   })
 
+  test('nothing listens afterwards, nor what had just begun to', async () => {
+    const gateway = createGateway({ routes: [] })
+    const begun = gateway.listen(0, 'localhost')
+    const refused = expect(begun).rejects.toThrow('the gateway has been closed')
+    await gateway.close()
+
+    await refused
+    await expect(gateway.listen(0, '127.0.0.1')).rejects.toThrow('the gateway has been closed')
+  })
+
   test('listen fails where the port is taken', async () => {
     const { port } = await startUpstream(echo)
 
@@ -388,7 +461,7 @@ test('says so when something of the defaults does not hold on a route with grpc'
   const warned = vi.spyOn(process, 'emitWarning').mockImplementation(() => {})
   onTestFinished(() => warned.mockRestore())
   const route = { path: '/a', upstream: 'payments', grpc: 'payments' }
-  const defaults = { retry: { attempts: 2 }, headers: { request: { 'x-a': '1' } } }
+  const defaults = { retry: { attempts: 2, statuses: [503] }, headers: { request: { 'x-a': '1' } } }
   const deps = { transcoders: { payments: () => {} } }
 
   createGateway({ routes: [{ ...route, retry: false, headers: {} }], defaults }, deps)
@@ -396,7 +469,7 @@ test('says so when something of the defaults does not hold on a route with grpc'
 
   createGateway({ routes: [route], defaults }, deps)
   expect(warned.mock.calls.map(([message]) => message)).toEqual([
-    expect.stringMatching(/defaults\.retry does not hold for routes\[0\].*retry: false/),
+    expect.stringMatching(/defaults\.retry\.statuses does not hold for routes\[0\].*retry: \{ … \}/),
     expect.stringMatching(/defaults\.headers\.request does not hold for routes\[0\].*headers: \{\}/),
   ])
 })

@@ -1,5 +1,6 @@
 /// <reference lib="esnext.disposable" preserve="true" />
 import { type IncomingMessage, type Server, ServerResponse } from 'node:http'
+import type { Http2ServerRequest } from 'node:http2'
 import type { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import { type CircuitBreaker, circuitBreaker } from '@msx/circuit-breaker'
@@ -24,23 +25,28 @@ import { hasBody } from './ending.js'
 import { ProxyError } from './errors.js'
 import { Exchange } from './exchange.js'
 import { lowerCaseRules } from './headers.js'
-import { closeAfter, hostOf } from './http2.js'
+import { closeAfter, hostOf, isHttp2 } from './http2.js'
 import { InFlight } from './in-flight.js'
 import { checkOption, duration } from './internal/checks.js'
 import { gcra } from './limit/gcra.js'
 import type { RateLimiter } from './limit/limiter.js'
 import { type Certificates, createListener, type Listener, readCertificates } from './listener.js'
+import { answerOptions, forwardsLeft } from './max-forwards.js'
 import { createObserver, type PrometheusClient } from './metrics.js'
 import { compose, type Middleware } from './middleware.js'
+import { createMisreading, type Misreading, type Protected } from './misreading.js'
 import { capture, parsePattern } from './pattern.js'
+import { afterAnswers, inTurn } from './pipelining.js'
 import { problem } from './problem.js'
-import { createAgent, createForwarding, createVia, withQuery } from './proxy.js'
+import { createAgent, createForwarding, createVia, type Shared, withQuery } from './proxy.js'
 import { isPolicyName, rateLimit } from './rate-limit.js'
 import { refuse } from './refusal.js'
 import { assignRequestId } from './request-id.js'
 import { type AccessLog, checkLog, createLogger } from './request-log.js'
+import { createRetryPlan, type RetryPlan } from './retrying.js'
 import { compileRewrite } from './rewrite.js'
-import { createRouter, type Router } from './router.js'
+import { allowed, createRouter, type Router } from './router.js'
+import { copyOf, same } from './same.js'
 import { refuseLoad, Shedder } from './shed.js'
 import { inspect, isConnectionRefused, type Target } from './target.js'
 import type { Telemetry } from './telemetry.js'
@@ -97,11 +103,8 @@ export interface Gateway extends AsyncDisposable {
 /** How long the last bytes of the last answers may take to leave, in milliseconds. */
 const LAST_BYTES = 500
 
-interface Route {
+interface Route extends Protected {
   readonly id: string
-  readonly path: string
-  readonly host: string | undefined
-  readonly methods: readonly string[] | undefined
   readonly guards: Middleware
   /** Whether the route answers preflight requests. */
   readonly cors: boolean
@@ -111,11 +114,13 @@ interface Route {
 
 interface Table {
   readonly router: Router<Route>
+  readonly mayBeMisread: Misreading<Route> | undefined
   readonly trust: TrustConfig
   readonly shedder: Shedder | undefined
   readonly health: HealthConfig
   readonly certificates: Certificates | undefined
   readonly websockets: boolean
+  readonly mostTunnels: number
 }
 
 /** What a route keeps over a reload, and the settings it was made from. */
@@ -137,11 +142,16 @@ export function createGateway<R = never>(config: GatewayConfig, given: GatewayDe
   let deps = given
   const clock = deps.clock ?? systemClock
   const owned: Agent | undefined = deps.dispatcher === undefined ? createAgent() : undefined
-  const dispatcher: Dispatcher = deps.dispatcher ?? owned!
-  const via = createVia()
+  const shared: Shared = {
+    dispatcher: deps.dispatcher ?? owned!,
+    via: createVia(),
+    exemplar: { response: undefined },
+  }
   const observe = deps.metrics === undefined ? undefined : createObserver(deps.metrics)
   checkOption('createGateway', 'deps.log', deps.log, checkLog)
   const log = deps.log === undefined ? undefined : createLogger(deps.log)
+  /** Whatever is in force when it is asked: requests that came before a reload may ask after it. */
+  const finder: Finder = { service: (name) => deps.discovery!.service(name) }
   const listeners = new Set<Listener>()
   const tunnels = new Set<Tunnel>()
   const underWay = new InFlight()
@@ -172,11 +182,13 @@ export function createGateway<R = never>(config: GatewayConfig, given: GatewayDe
     const routes = configs.map((route) => createRoute(route, named, trust, nextBreakers, nextLimiters))
     const built: Table = {
       router: createRouter(routes),
+      mayBeMisread: createMisreading(routes),
       trust,
       shedder: shedderOf(next.limits),
       health: next.health ?? {},
       certificates: next.listen?.tls === undefined ? undefined : readCertificates(next.listen.tls),
       websockets: configs.some(({ websocket }) => websocket === true),
+      mostTunnels: next.limits?.webSockets ?? Number.POSITIVE_INFINITY,
     }
 
     breakers = nextBreakers
@@ -205,12 +217,12 @@ export function createGateway<R = never>(config: GatewayConfig, given: GatewayDe
       route.grpc === undefined
         ? createForwarding(
             named.get(route.upstream) ?? route.upstream,
-            { ...route, breaker, trust, discovery: deps.discovery, clock },
-            dispatcher,
-            via,
+            { ...route, breaker, trust, discovery: finder, clock },
+            shared,
           )
         : undefined
     const transcoder = route.grpc === undefined ? undefined : deps.transcoders![route.grpc]!
+    const callRetry = route.grpc !== undefined && route.retry ? createRetryPlan(route.retry, clock) : false
     const pattern = parsePattern(route.path)
     const rewrite = route.rewrite === undefined ? undefined : compileRewrite(route.rewrite, pattern)
 
@@ -219,6 +231,9 @@ export function createGateway<R = never>(config: GatewayConfig, given: GatewayDe
       path: route.path,
       host: route.host,
       methods: route.methods,
+      auth: route.auth,
+      rateLimit: route.rateLimit,
+      exactPath: route.exactPath,
       guards: compose(...guardsOf(route, id, nextLimiters)),
       cors: route.cors !== undefined && route.cors !== false,
       priority: route.priority ?? 0,
@@ -226,10 +241,20 @@ export function createGateway<R = never>(config: GatewayConfig, given: GatewayDe
         const path = rewrite === undefined ? target.path : rewrite(target.path, () => capture(pattern, target.path))
         const rewritten = withQuery(path, target)
         const { upgrade } = contextOf(req)
-        if (forwarding === undefined) transcodeWith(transcoder!, req, res, route, rewritten, breaker)
+        if (
+          upgrade !== undefined &&
+          isHttp2(req) &&
+          (forwarding === undefined || route.websocket !== true || !opensWebSocket(req))
+        ) {
+          // On a stream there is no request that could be served as if it had not asked.
+          problem(res, 501, { detail: 'No other protocol is spoken here.' })
+          return
+        }
+        if (forwarding === undefined) transcodeWith(transcoder!, req, res, route, rewritten, breaker, callRetry)
         else if (upgrade !== undefined && route.websocket === true && opensWebSocket(req)) {
           if (route.cors && isForeignPage(req, route.cors, trust))
             problem(res, 403, { detail: 'A page of this origin may not open a WebSocket here.' })
+          else if (closed || tunnels.size >= table.mostTunnels) refuseLoad(res)
           else openTunnel(new Tunnel(req, res, upgrade, forwarding, rewritten), req, res)
         } else {
           // Who does not read does not learn that the client is gone; Node reads no more from this socket.
@@ -260,7 +285,7 @@ export function createGateway<R = never>(config: GatewayConfig, given: GatewayDe
     const known = breakers.get(id)
     const kept = same(known?.settings, breaker)
       ? known!
-      : { thing: circuitBreaker({ name: id, clock, ...breaker }), settings: breaker }
+      : { thing: circuitBreaker({ name: id, clock, ...breaker }), settings: copyOf(breaker) }
     next.set(id, kept)
     return kept.thing
   }
@@ -305,34 +330,40 @@ export function createGateway<R = never>(config: GatewayConfig, given: GatewayDe
     return kept.thing
   }
 
-  const answer: Middleware = function gateway(req, res) {
-    if (isConnectionRefused(req)) return
-
-    const { router, trust, shedder, health } = table
-    const context = contextOf(req)
+  /** What every request begins with, whatever comes of it. */
+  function receive(req: IncomingMessage, res: ServerResponse, context: RequestContext): void {
     context.told = []
     if (context.flight === undefined) {
       context.flight = underWay.add(res)
       whenOver(req, res, untrack)
-    }
-    context.address = clientAddress(req, trust)
-    assignRequestId(req, res, trustsPeer(req, trust))
-    if (observe !== undefined) whenOver(req, res, observe)
-    if (log !== undefined) whenOver(req, res, log)
+    } else whenOver(req, res, report)
+    context.address = clientAddress(req, table.trust)
+    assignRequestId(req, res, trustsPeer(req, table.trust))
 
     if (closed) closeAfter(res)
+  }
+
+  const answer: Middleware = function gateway(req, res) {
+    if (isConnectionRefused(req)) return
+
+    const { router, mayBeMisread, shedder, health } = table
+    const context = contextOf(req)
+    receive(req, res, context)
     const target = inspect(req)
     if ('status' in target) {
       refuse(res, target)
       return
     }
 
-    if (target.path === health.live || target.path === health.ready) {
+    const isTunnel = context.upgrade !== undefined && isHttp2(req)
+    if (!isTunnel && (target.path === health.live || target.path === health.ready)) {
       answerHealth(req, res, target.path !== health.ready || closing === undefined)
       return
     }
 
-    const match = router.match(preflightOf(req, router, target) ?? req.method!, hostOf(req), target.path)
+    const host = hostOf(req)
+    const method = preflightOf(req, router, target) ?? req.method!
+    const match = router.match(method, host, target.path)
     if (match.kind === 'none') {
       problem(res, 404, { detail: 'Nothing is served under this path.' })
       return
@@ -345,28 +376,51 @@ export function createGateway<R = never>(config: GatewayConfig, given: GatewayDe
 
     const { route } = match
     context.route = route.path
+    if (mayBeMisread?.(route, method, host, target.path) === true) {
+      problem(res, 400, { detail: 'This spelling of the path may be taken for another path.' })
+      return
+    }
     // The one that asks is counted already.
     if (shedder !== undefined && !shedder.admits(route.priority, underWay.size - 1)) {
       refuseLoad(res)
       return
     }
     route.guards(req, res, (error) => {
-      if (error === undefined) forward(route, req, res, target)
-      else fail(res, error)
+      if (error !== undefined) fail(res, error)
+      else if (forwardsLeft(req) === 0) answerOptions(res, methodsUnder(router, host, target.path))
+      else forward(route, req, res, target)
     })
   }
 
-  const { telemetry } = given
-  const handler: Middleware =
-    telemetry === undefined
-      ? answer
-      : function traced(req, res, next) {
-          telemetry.trace(req, res, () => answer(req, res, next))
-        }
+  /** Node would say so, too, but nobody would hear of it. */
+  const disappoint: Middleware = (req, res) => {
+    if (isConnectionRefused(req)) return
 
-  function untrack(_req: IncomingMessage, _res: ServerResponse, context: RequestContext): void {
+    receive(req, res, contextOf(req))
+    problem(res, 417, { detail: 'The only expectation that is met here is 100-continue.' })
+  }
+
+  const { telemetry } = given
+  const served = (middleware: Middleware): Middleware =>
+    inTurn(
+      telemetry === undefined
+        ? middleware
+        : function traced(req, res, next) {
+            telemetry.trace(req, res, () => middleware(req, res, next))
+          },
+    )
+  const handler = served(answer)
+  const refuseExpectation = served(disappoint)
+
+  function untrack(req: IncomingMessage, res: ServerResponse, context: RequestContext): void {
     land(context)
+    report(req, res, context)
     tellIdle()
+  }
+
+  function report(req: IncomingMessage, res: ServerResponse, context: RequestContext): void {
+    observe?.(req, res, context)
+    log?.(req, res, context)
   }
 
   /** What is open for hours is no request any more, and must not be counted as one. */
@@ -386,6 +440,7 @@ export function createGateway<R = never>(config: GatewayConfig, given: GatewayDe
 
     closed = true
     const stopped = [...listeners].map((listener) => listener.close())
+    for (const tunnel of tunnels) tunnel.leave()
     await idle(timeout)
 
     underWay.destroyAll()
@@ -397,6 +452,7 @@ export function createGateway<R = never>(config: GatewayConfig, given: GatewayDe
     await Promise.all(stopped)
     clearTimeout(cut)
     await owned?.destroy()
+    shared.exemplar.response = undefined
   }
 
   /** Resolves when nothing is under way any more, or when the time is up. */
@@ -431,17 +487,22 @@ export function createGateway<R = never>(config: GatewayConfig, given: GatewayDe
       }
     },
     async listen(port = current.listen?.port ?? 0, host = current.listen?.host) {
+      if (closing !== undefined) throw new Error('listen: the gateway has been closed')
+
       const listener = createListener(current.listen ?? {}, table.certificates, current.limits ?? {}, {
         onRequest: (req, res) => handler(req, res, () => problem(res, 404)),
+        onExpectation: (req, res) => refuseExpectation(req, res, () => {}),
         onUpgrade: upgrade,
+        onConnect: openStream,
       })
       const { server } = listener
       listener.takeUpgrades(table.websockets)
       listeners.add(listener)
       await new Promise<void>((resolve, reject) => {
-        server.once('error', reject)
+        const onClose = (): void => reject(new Error('listen: the gateway has been closed'))
+        server.once('error', reject).once('close', onClose)
         server.listen(port, host, () => {
-          server.off('error', reject)
+          server.off('error', reject).off('close', onClose)
           resolve()
         })
       })
@@ -464,8 +525,19 @@ export function createGateway<R = never>(config: GatewayConfig, given: GatewayDe
     return closing
   }
 
+  /** The same for a stream of HTTP/2: routed and guarded as the GET that it would be over HTTP/1.1. */
+  function openStream(req: IncomingMessage, res: ServerResponse): void {
+    contextOf(req).upgrade = { socket: (req as unknown as Http2ServerRequest).stream, head: Buffer.alloc(0) }
+    req.method = 'GET'
+    handler(req, res, () => problem(res, 404))
+  }
+
   function upgrade(req: IncomingMessage, socket: Duplex, head: Buffer): void {
     socket.on('error', () => socket.destroy())
+    afterAnswers(socket, () => answerUpgrade(req, socket, head))
+  }
+
+  function answerUpgrade(req: IncomingMessage, socket: Duplex, head: Buffer): void {
     if (isConnectionRefused(req)) {
       socket.destroy()
       return
@@ -512,9 +584,17 @@ function warnOfUnused(route: RouteConfig, index: number): void {
       `the gateway's config: defaults.${what} does not hold for routes[${index}], which has grpc: ${why}. Say '${say}' there`,
       'MsxConfigWarning',
     )
-  if (route.retry) warn('retry', 'a call is sent once', 'retry: false')
+  if (route.retry && route.retry.statuses !== undefined)
+    warn('retry.statuses', 'what is asked for again is UNAVAILABLE', 'retry: { … }')
   if (route.headers?.request !== undefined)
     warn('headers.request', 'metadata are those of the transcoder', 'headers: {}')
+  if (route.websocket === true) warn('websocket', 'a call is no WebSocket', 'websocket: false')
+}
+
+/** What the routes of a path take between them; none said where one of them takes everything. */
+function methodsUnder(router: Router<Route>, host: string | undefined, path: string): readonly string[] {
+  const owners = router.owners(host, path)
+  return owners.some(({ methods }) => methods === undefined) ? [] : allowed(owners)
 }
 
 /** The method that a page asks leave for, where its route answers that (the Fetch standard's CORS-preflight). */
@@ -534,6 +614,7 @@ function transcodeWith(
   route: RouteConfig,
   target: string,
   breaker: CircuitBreaker | undefined,
+  retry: RetryPlan | false,
 ): void {
   contextOf(req).call = {
     target,
@@ -541,6 +622,8 @@ function transcodeWith(
     timeouts: resolveTimeouts(route.timeout),
     maxBody: route.maxBody,
     breaker,
+    // What a route does not say, its transcoder may.
+    retry: route.retry === undefined ? undefined : retry,
     headers: lowerCaseRules(route.headers?.response),
   }
   setTold(res)
@@ -554,13 +637,4 @@ function transcodeWith(
 function fail(res: ServerResponse, error: unknown): void {
   contextOf(res.req).error = new ProxyError('internal', 'request', { cause: error })
   problem(res, 500, { detail: 'The request could not be handled.' })
-}
-
-/** Whether two settings read the same and hold the same functions. */
-function same(a: unknown, b: unknown): boolean {
-  if (Object.is(a, b)) return true
-  if (typeof a !== 'object' || typeof b !== 'object' || a === null || b === null) return false
-
-  const names = new Set([...Object.keys(a), ...Object.keys(b)])
-  return [...names].every((name) => same((a as Record<string, unknown>)[name], (b as Record<string, unknown>)[name]))
 }

@@ -1,5 +1,5 @@
 import { execFile } from 'node:child_process'
-import { cp, mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { cp, mkdtemp, realpath, rm, symlink, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -25,6 +25,8 @@ test('without grpc-js, names the package and the command that installs it', asyn
   const installed = join(folder, 'node_modules/@msx/gateway-kit')
   await cp(join(packageFolder, 'dist'), join(installed, 'dist'), { recursive: true })
   await cp(join(packageFolder, 'package.json'), join(installed, 'package.json'))
+  // What the package depends on is always there.
+  await symlink(await realpath(join(packageFolder, 'node_modules/@msx/retry')), join(folder, 'node_modules/@msx/retry'))
   await writeFile(join(folder, 'program.mjs'), program)
 
   // The runner of the tests sets NODE_PATH, by which everything would be found everywhere.

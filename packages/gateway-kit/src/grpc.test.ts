@@ -448,6 +448,25 @@ describe('a status', () => {
     expect((await fetch(`${url}/v1/orders/o1`)).status).toBe(502)
   })
 
+  test.each(['gRPC', 'HTTP'])('that nobody is there to be asked is not the breaker’s affair: %s', async (kind) => {
+    const discovery = createDiscovery({ source: fixed({ nobody: [] }) })
+    const orders = transcode({ proto, service: 'test.orders.v1.Orders', discovery })
+    const breaker = circuitBreaker({ trip: { failures: 1 } })
+    const route = { path: '/**', upstream: 'nobody', breaker, ...(kind === 'gRPC' && { grpc: 'orders' }) }
+    const gateway = createGateway({ routes: [route] }, { discovery, transcoders: { orders } })
+    onTestFinished(async () => {
+      await gateway.close({ timeout: 0 })
+      await orders.close()
+      await discovery.close()
+    })
+    const { url } = await serve(gateway.handler)
+
+    for (let turn = 0; turn < 3; turn += 1) {
+      expect(await (await fetch(`${url}/v1/orders/o1`)).json()).toMatchObject({ code: 'MSX_PROXY_NO_ENDPOINT' })
+    }
+    expect(breaker.state).toBe('closed')
+  })
+
   test('counts for the breaker of the route where the service is ill, and no more', async () => {
     const breaker = circuitBreaker({ trip: { failures: 2 } })
     let code: number = codes.NOT_FOUND
@@ -651,6 +670,7 @@ describe('what is refused at construction', () => {
     ['identity as metadata', { metadata: ['x_user-id'] }, 'metadata must be'],
     ['a status that is none', { statuses: { NOPE: 400 } as never }, 'statuses must be'],
     ['a body limit below 0', { maxBody: -1 }, 'maxBody must be'],
+    ['timeouts that are none', { timeout: null as never }, 'timeout must be an object'],
   ])('%s', (_, options, message) => {
     expect(() => transcode({ proto, service: 'Orders', address, ...options })).toThrow(message)
   })
@@ -658,11 +678,11 @@ describe('what is refused at construction', () => {
   test('a route that names no transcoder, or wants what a call cannot do', () => {
     const routes = [
       { path: '/a', upstream: 'x', grpc: 'nope' },
-      { path: '/b', upstream: 'x', grpc: 'orders', retry: {}, headers: { request: { a: 'b' } } },
+      { path: '/b', upstream: 'x', grpc: 'orders', retry: { statuses: [503] }, headers: { request: { a: 'b' } } },
     ]
 
     expect(() => createGateway({ routes }, { transcoders: { orders: (_req, _res, next) => next() } })).toThrow(
-      /routes\[0\]\.grpc: "nope" is not in deps\.transcoders, which has "orders"\n {2}routes\[1\]\.retry: .*\n {2}routes\[1\]\.headers\.request: /,
+      /routes\[0\]\.grpc: "nope" is not in deps\.transcoders, which has "orders"\n {2}routes\[1\]\.retry\.statuses: .*\n {2}routes\[1\]\.headers\.request: /,
     )
   })
 })

@@ -13,10 +13,20 @@ import { checkMetadata } from './grpc/metadata.js'
 import { checkBinding } from './grpc/request-message.js'
 import { findService, loadSchema, wirePath } from './grpc/schema.js'
 import { createJsonWriter } from './grpc/to-json.js'
-import { aString, checkOption, duration, isRecord, listOfStrings, orFalse, wholeNumber } from './internal/checks.js'
+import {
+  anObject,
+  aString,
+  checkOption,
+  duration,
+  isRecord,
+  listOfStrings,
+  orFalse,
+  wholeNumber,
+} from './internal/checks.js'
 import type { Middleware } from './middleware.js'
 import { problem } from './problem.js'
 import { refuse } from './refusal.js'
+import { createRetryPlan, type ProxyRetry } from './retrying.js'
 import { inspect, isConnectionRefused, parseTarget } from './target.js'
 import { resolveTimeouts, type Timeouts } from './timeouts.js'
 import type { Finder } from './upstream.js'
@@ -52,12 +62,21 @@ export interface TranscodeOptions {
   readonly includeDirs?: readonly string[] | undefined
   /** Credentials of grpc-js. Default: none, in plain text. */
   readonly credentials?: ChannelCredentials | undefined
-  /** As for `proxy`; a route's own come first. `headers` is until a single answer or the first message of a stream. */
+  /**
+   * As for `proxy`; a route's own come first. `connect` is until there is a connection, for each attempt; `headers` is
+   * from then until a single answer or the first message of a stream.
+   */
   readonly timeout?: Timeouts | undefined
   /** Bytes of a request body; a route's own comes first. Default 1 MiB. */
   readonly maxBody?: number | undefined
   /** Asked before each call; a route's own comes first. UNKNOWN, DEADLINE_EXCEEDED, INTERNAL, UNAVAILABLE and DATA_LOSS are failures. */
   readonly breaker?: CircuitBreaker | false | undefined
+  /**
+   * When a call is made again; a route's own comes first, `statuses` is not possible. Only for UNAVAILABLE, or when no
+   * connection came in time, and before any message; if the call may have arrived, only for idempotent methods of HTTP,
+   * or with an `Idempotency-Key`. With `discovery`, another instance gets it. Default `false`.
+   */
+  readonly retry?: Omit<ProxyRetry, 'statuses'> | false | undefined
   readonly clock?: Clock | undefined
 }
 
@@ -133,6 +152,7 @@ export function transcode(options: TranscodeOptions): Transcoder {
     timeouts: resolveTimeouts(options.timeout),
     maxBody: options.maxBody ?? 1_048_576,
     breaker: options.breaker || undefined,
+    retry: options.retry ? createRetryPlan(options.retry, clock) : undefined,
   }
 
   const middleware: Middleware = function transcodeRequest(req, res, next) {
@@ -165,6 +185,7 @@ export function transcode(options: TranscodeOptions): Transcoder {
       timeouts: route?.timeouts ?? own.timeouts,
       maxBody: route?.maxBody ?? own.maxBody,
       breaker: route?.breaker ?? own.breaker,
+      retry: (route?.retry ?? own.retry) || undefined,
       query: target.query,
       headers: route?.headers,
     }
@@ -199,9 +220,14 @@ function checkOptions(options: TranscodeOptions): void {
   checkOption('transcode', 'statuses', options.statuses, checkStatuses)
   checkOption('transcode', 'includeDirs', options.includeDirs, listOfStrings)
   checkOption('transcode', 'maxBody', options.maxBody, wholeNumber)
+  checkOption('transcode', 'retry', options.retry, orFalse(anObject))
+  if (isRecord(options.retry) && 'statuses' in options.retry) {
+    throw new TypeError('transcode: retry.statuses must be left out: what is asked for again is UNAVAILABLE')
+  }
   for (const name of ['defaults', 'ignoreUnknown'] as const) {
     checkOption('transcode', name, options[name], (value) => (typeof value === 'boolean' ? undefined : 'true or false'))
   }
+  checkOption('transcode', 'timeout', options.timeout, anObject)
   for (const phase of ['connect', 'headers', 'idle', 'total'] as const) {
     checkOption('transcode', `timeout.${phase}`, options.timeout?.[phase], orFalse(duration))
   }

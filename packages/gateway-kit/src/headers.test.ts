@@ -1,10 +1,11 @@
-import { expect, onTestFinished, test } from 'vitest'
+import { describe, expect, onTestFinished, test } from 'vitest'
+import type { TrustConfig } from './address.js'
 import type { RouteConfig } from './config.js'
 import { createGateway, type GatewayDeps } from './gateway.js'
 import { type Echoed, echo, raw, serve, startTcp, startUpstream } from './internal/test-servers.js'
 import { proxy } from './proxy.js'
 
-async function gatewayTo(route: Partial<RouteConfig>, deps?: GatewayDeps, trust: readonly string[] | false = false) {
+async function gatewayTo(route: Partial<RouteConfig>, deps?: GatewayDeps, trust: TrustConfig = false) {
   const upstream = await startUpstream(echo)
   const gateway = createGateway({ trust, routes: [{ path: '/**', upstream: upstream.url, ...route }] }, deps)
   onTestFinished(() => gateway.close({ timeout: 0 }))
@@ -74,6 +75,135 @@ test('who is not trusted says nothing of where a request came from or went to, i
   for (const name of Object.keys(claims)) expect(named(stranger, name.toLowerCase()), name).toEqual([])
   expect(named(own, 'x-forwarded-prefix')).toEqual(['/admin'])
   expect(named(own, 'x_forwarded_for')).toEqual([])
+})
+
+test('what a rule decides, no other spelling of its name decides', async () => {
+  const { url } = await gatewayTo({
+    headers: { request: { 'X-Tenant-Id': 'ours', 'x-secret': null, '+x-tag': 'added' } },
+  })
+  const claims = {
+    X_Tenant_Id: 'theirs',
+    'x.tenant.id': 'theirs',
+    x_secret: 'known',
+    'x-tag': 'own',
+    x_other: 'through',
+  }
+
+  const told = (await (await fetch(url, { headers: claims })).json()) as Echoed
+
+  expect(named(told, 'x-tenant-id')).toEqual(['ours'])
+  expect(named(told, 'x-tag').join(', ')).toBe('own, added')
+  expect(named(told, 'x_other')).toEqual(['through'])
+  for (const name of ['x_tenant_id', 'x.tenant.id', 'x_secret']) expect(named(told, name), name).toEqual([])
+})
+
+test.each([
+  'X_User_Id',
+  'x.user.id',
+  'X-User_Id',
+  'x~user!id',
+  'x.forwarded.for',
+  'x+real+ip',
+  'Content_Length',
+  'Content.Length',
+])('%s becomes a variable that is not for clients to set', async (name) => {
+  const { url } = await gatewayTo({})
+
+  const told = (await (await fetch(url, { headers: { [name]: '1' } })).json()) as Echoed
+
+  expect(named(told, name.toLowerCase())).toEqual([])
+})
+
+describe('behind a proxy that writes only one family of headers, a client says nothing by the other', () => {
+  const claims = {
+    'X-Forwarded-For': '6.6.6.6',
+    'X-Forwarded-Host': 'evil.example',
+    'X-Forwarded-Proto': 'https',
+    'X-Forwarded-Prefix': '/admin',
+    'X-Original-URL': '/admin',
+    X_Forwarded_For: '6.6.6.6',
+  }
+
+  test('not by X-Forwarded-* behind one that writes Forwarded', async () => {
+    const { url } = await gatewayTo({}, {}, { networks: ['127.0.0.1'], headers: 'forwarded' })
+    const headers = { ...claims, Forwarded: 'for=1.1.1.1;host=shop.example;proto=http' }
+
+    const told = (await (await fetch(url, { headers })).json()) as Echoed
+
+    expect(named(told, 'x-forwarded-for')).toEqual(['1.1.1.1, 127.0.0.1'])
+    expect(named(told, 'x-forwarded-host')).toEqual(['shop.example'])
+    expect(named(told, 'x-forwarded-proto')).toEqual(['http'])
+    expect(named(told, 'x-real-ip')).toEqual(['1.1.1.1'])
+    expect(named(told, 'forwarded')).toEqual([
+      `for=1.1.1.1;host=shop.example;proto=http, for=127.0.0.1;host="${new URL(url).host}";proto=http`,
+    ])
+    for (const name of ['x-forwarded-prefix', 'x-original-url', 'x_forwarded_for'])
+      expect(named(told, name), name).toEqual([])
+  })
+
+  test('nor where that proxy did not write any', async () => {
+    const { url } = await gatewayTo({}, {}, { networks: ['127.0.0.1'], headers: 'forwarded' })
+
+    const told = (await (await fetch(url, { headers: claims })).json()) as Echoed
+
+    expect(named(told, 'x-forwarded-for')).toEqual(['127.0.0.1'])
+    expect(named(told, 'x-forwarded-host')).toEqual([new URL(url).host])
+    expect(named(told, 'x-forwarded-proto')).toEqual(['http'])
+    expect(named(told, 'x-real-ip')).toEqual(['127.0.0.1'])
+  })
+
+  test.each([
+    ['1.1.1.1', '1.1.1.1, 127.0.0.1', 'for=1.1.1.1, '],
+    [undefined, '127.0.0.1', ''],
+  ])('not by Forwarded behind one that writes X-Forwarded-For: %s', async (forwardedFor, chain, before) => {
+    const { url } = await gatewayTo({}, {}, ['127.0.0.1'])
+    const headers: Record<string, string> = { Forwarded: 'for=6.6.6.6;host=evil.example;proto=https' }
+    if (forwardedFor !== undefined) headers['X-Forwarded-For'] = forwardedFor
+
+    const told = (await (await fetch(url, { headers })).json()) as Echoed
+
+    expect(named(told, 'x-forwarded-for')).toEqual([chain])
+    expect(named(told, 'x-forwarded-host')).toEqual([new URL(url).host])
+    expect(named(told, 'x-forwarded-proto')).toEqual(['http'])
+    expect(named(told, 'forwarded')).toEqual([`${before}for=127.0.0.1;host="${new URL(url).host}";proto=http`])
+  })
+})
+
+test.each([
+  ['2001:db8::1', 'for="[2001:db8::1]"'],
+  ['[2001:DB8::1]:4711', 'for="[2001:db8::1]:4711"'],
+  ['::ffff:1.1.1.1', 'for=1.1.1.1'],
+  ['1.1.1.1:4711', 'for="1.1.1.1:4711"'],
+  ['unknown', 'for=unknown'],
+  ['_hidden', 'for=_hidden'],
+  ['"', 'for=unknown'],
+  ['6.6.6.6;host=evil', 'for=unknown'],
+  ['6.6.6.6, ,1.1.1.1', 'for=6.6.6.6, for=unknown, for=1.1.1.1'],
+])('X-Forwarded-For: %s is %s in Forwarded', async (entry, elements) => {
+  const { url } = await gatewayTo({}, {}, ['127.0.0.1'])
+
+  const told = (await (await fetch(url, { headers: { 'x-forwarded-for': entry } })).json()) as Echoed
+
+  expect(named(told, 'forwarded')[0]).toBe(`${elements}, for=127.0.0.1;host="${new URL(url).host}";proto=http`)
+})
+
+test.each([
+  ['for="6.6.6.6, for=1.1.1.1', 'unknown, 1.1.1.1, 127.0.0.1', 'for=unknown, for=1.1.1.1'],
+  ['for=6.6.6.6, proto=https', '6.6.6.6, unknown, 127.0.0.1', 'for=6.6.6.6, for=unknown;proto=https'],
+  ['for=1.1.1.1;host="a\\"b";proto="x y"', '1.1.1.1, 127.0.0.1', 'for=1.1.1.1;host="a\\\\\\"b"'],
+])('Forwarded: %s is written anew, hop by hop', async (forwarded, chain, elements) => {
+  const { url } = await gatewayTo({}, {}, { hops: 1, headers: 'forwarded' })
+
+  const told = (await (await fetch(url, { headers: { forwarded } })).json()) as Echoed
+
+  expect(named(told, 'x-forwarded-for')).toEqual([chain])
+  expect(named(told, 'forwarded')).toEqual([`${elements}, for=127.0.0.1;host="${new URL(url).host}";proto=http`])
+})
+
+test('a rule leaves Forwarded out', async () => {
+  const { url } = await gatewayTo({ headers: { request: { Forwarded: null } } })
+
+  expect(named((await (await fetch(url)).json()) as Echoed, 'forwarded')).toEqual([])
 })
 
 test('early hints that Node would not write are left out, and HTTP/1.0 gets none', async () => {

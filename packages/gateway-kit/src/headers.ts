@@ -1,16 +1,12 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
-import {
-  clientAddress,
-  forwardedFor,
-  forwardedParameter,
-  peerAddress,
-  type TrustConfig,
-  trustsPeer,
-} from './address.js'
+import { believed, clientAddress, type ForwardingHeaders, peerAddress, type TrustConfig } from './address.js'
 import type { ResponseHeaders } from './attempt.js'
 import { contextOf, setTold } from './context.js'
+import { type ForwardedElement, forwardedElements, parseNode, writeElement } from './forwarded.js'
+import { headerText } from './header-text.js'
 import { hostOf, isHttp2 } from './http2.js'
 import { isRecord } from './internal/checks.js'
+import { forwardsLeft } from './max-forwards.js'
 
 /** What a route changes in headers: a text sets, null removes, and a name with a plus (`+x-tag`) adds to what is there. */
 export interface HeaderRules {
@@ -38,8 +34,11 @@ export function isFraming(lower: string): boolean {
   return hopByHop.has(lower) || lower === 'content-length'
 }
 
-/** Most names are told apart by their length, which spares them the lower case. */
-const hopByHopLengths = new Set([...hopByHop].map((name) => name.length))
+/** Most names are told apart by their length, which spares them the lower case; a bit for each length. */
+const hopByHopLengths = [...hopByHop].reduce((bits, { length }) => bits | (1 << length), 0)
+
+const isHopByHop = (name: string): boolean =>
+  name.length < 32 && (hopByHopLengths & (1 << name.length)) !== 0 && hopByHop.has(name.toLowerCase())
 
 /** What a `Connection` header cannot take away: a client must not be able to strip what the gateway relies on. */
 const notNominable =
@@ -87,19 +86,21 @@ export function requestHeaders(
   const raw = req.rawHeaders
   const dropped = nominated(req.headers.connection)
   const context = contextOf(req)
-  const trusted = trustsPeer(req, trust)
+  const told = believed(req, trust)
+  const left = forwardsLeft(req)
   const headers: string[] = ['host', rules?.['host'] ?? host]
 
   for (let index = 0; index < raw.length; index += 2) {
     const name = raw[index]!
     const lower = name.toLowerCase()
-    // Frameworks that hand out headers as variables read both spellings as one.
-    const spelt = lower.includes('_') ? lower.replaceAll('_', '-') : lower
+    const spelt = asVariable(lower)
     if (notForwarded.has(spelt) || lower.startsWith(':')) continue
     if (isIdentity(lower) || dropped?.has(lower)) continue
-    if (!trusted && isProxyClaim(spelt)) continue
+    if (told !== 'x-forwarded' && isProxyClaim(spelt)) continue
+    if (left !== undefined && spelt === 'max-forwards') continue
     if (spelt === 'x-request-id' && context.requestId !== undefined) continue
-    if (rules !== undefined && Object.hasOwn(rules, lower)) continue
+    if (spelt !== lower && spelt === 'content-length') continue
+    if (rules !== undefined && (Object.hasOwn(rules, lower) || Object.hasOwn(rules, spelt))) continue
     if (lower === 'cookie' && isHttp2(req)) continue
     if (bodyLength !== undefined && (lower === 'content-length' || lower === 'content-encoding')) continue
 
@@ -110,20 +111,31 @@ export function requestHeaders(
   const { cookie } = req.headers
   if (cookie !== undefined && isHttp2(req) && rules?.['cookie'] === undefined) headers.push('cookie', cookie)
   if (bodyLength !== undefined) headers.push('content-length', String(bodyLength))
-  pushForwarded(headers, req, trust, trusted)
+  if (left !== undefined) headers.push('max-forwards', String(left - 1))
+  if (told === undefined) pushPeer(headers, req)
+  else pushChain(headers, req, trust, told)
   const before = req.headers['via']
   const hop = `${isHttp2(req) ? '2' : req.httpVersion} ${via}`
   headers.push('via', before === undefined ? hop : `${before}, ${hop}`)
 
   if (context.requestId !== undefined) headers.push('x-request-id', context.requestId)
   if (context.identity !== undefined) {
-    for (const [name, value] of Object.entries(context.identity.headers)) headers.push(name, value)
+    const { headers: identity } = context.identity
+    for (const name of Object.keys(identity)) headers.push(name, identity[name]!)
   }
   if (rules === undefined) return headers
 
   const ruledHeaders = withoutRuled(headers, rules)
   pushRules(ruledHeaders, rules)
   return ruledHeaders
+}
+
+/** Names and values in turn, with these fields in the place of those of the same names. */
+export function replaced(headers: readonly string[], fields: Readonly<Record<string, string>>): string[] {
+  return [
+    ...headers.filter((_, index) => !Object.hasOwn(fields, headers[index - (index % 2)]!.toLowerCase())),
+    ...Object.entries(fields).flat(),
+  ]
 }
 
 /** What the gateway says of its own gives way to a rule as well; the host, which comes first, has been set by it. */
@@ -134,30 +146,89 @@ function withoutRuled(headers: readonly string[], rules: Readonly<Record<string,
   })
 }
 
-/** A peer we do not trust tells us nothing: what it claims is dropped, and the chain begins with itself. */
-function pushForwarded(headers: string[], req: IncomingMessage, trust: TrustConfig, trusted: boolean): void {
-  const peer = peerAddress(req)
-  const chain = trusted ? [...forwardedFor(req).filter((entry) => entry !== ''), peer] : [peer]
-  const proto = (req.socket as { encrypted?: boolean }).encrypted === true ? 'https' : 'http'
-  const told = trusted
-    ? {
-        host: one(req.headers['x-forwarded-host']) ?? forwardedParameter(req, 'host'),
-        proto: one(req.headers['x-forwarded-proto']) ?? forwardedParameter(req, 'proto'),
-      }
-    : {}
-  const host = told.host ?? hostOf(req)
+/** Where a connection keeps what was written about it last: the same is written for each of its requests. */
+const written: unique symbol = Symbol('@msx/gateway-kit.forwarded')
 
-  headers.push('x-forwarded-for', chain.join(', '))
-  if (host !== undefined) headers.push('x-forwarded-host', host)
-  headers.push('x-forwarded-proto', told.proto ?? proto)
-  headers.push('x-real-ip', clientAddress(req, trust))
+interface Written {
+  readonly peer: string
+  readonly host: string | undefined
+  readonly element: string
 }
+
+/** A peer we do not trust tells us nothing: what it claims is dropped, and the chain begins with itself. */
+function pushPeer(headers: string[], req: IncomingMessage): void {
+  const peer = peerAddress(req)
+  const host = hostOf(req)
+  const proto = protocolOf(req)
+  const socket = req.socket as IncomingMessage['socket'] & { [written]?: Written }
+  let last = socket[written]
+  if (last?.peer !== peer || last.host !== host) {
+    last = { peer, host, element: writeElement({ for: peer, host, proto }) }
+    socket[written] = last
+  }
+
+  headers.push('x-forwarded-for', peer)
+  if (host !== undefined) headers.push('x-forwarded-host', host)
+  headers.push('x-forwarded-proto', proto, 'x-real-ip', peer, 'forwarded', last.element)
+}
+
+/** What our own proxy says by the headers it writes, with the proxy itself added; the other headers say the same. */
+function pushChain(headers: string[], req: IncomingMessage, trust: TrustConfig, told: ForwardingHeaders): void {
+  const peer = peerAddress(req)
+  const host = hostOf(req)
+  const proto = protocolOf(req)
+  const hops = told === 'forwarded' ? forwardedElements(req) : hopsOf(req)
+  const last = hops.at(-1)
+  const before = told === 'forwarded' ? hops.map(entryOf).join(', ') : one(req.headers['x-forwarded-for'])
+
+  headers.push('x-forwarded-for', before === undefined || before === '' ? peer : `${before}, ${peer}`)
+  const name = last?.host ?? host
+  if (name !== undefined) headers.push('x-forwarded-host', name)
+  headers.push('x-forwarded-proto', last?.proto ?? proto, 'x-real-ip', clientAddress(req, trust))
+  headers.push('forwarded', [...hops, { for: peer, host, proto }].map(writeElement).join(', '))
+}
+
+/** The hops of `X-Forwarded-For`; the last one is what the proxy in front tells by the other headers, too. */
+function hopsOf(req: IncomingMessage): ForwardedElement[] {
+  const chain = one(req.headers['x-forwarded-for'])
+  const host = one(req.headers['x-forwarded-host'])
+  const proto = one(req.headers['x-forwarded-proto'])
+  if (chain === undefined && host === undefined && proto === undefined) return []
+
+  const entries = (chain ?? '').split(',').map((entry) => entry.trim())
+  return entries.map((entry, index) =>
+    index === entries.length - 1 ? { for: entry, host, proto } : { for: entry, host: undefined, proto: undefined },
+  )
+}
+
+/** Who was at the other end of a hop. One that is left out would make the one before it look nearer than it was. */
+const entryOf = ({ for: entry }: ForwardedElement): string => parseNode(entry ?? '')?.address ?? 'unknown'
+
+/** The host that a page was asked for by its browser, by the word of our own proxy where there is one. */
+export function askedHost(req: IncomingMessage, trust: TrustConfig): string | undefined {
+  const told = believed(req, trust)
+  const host = told === 'forwarded' ? forwardedElements(req).at(-1)?.host : one(req.headers['x-forwarded-host'])
+
+  return (told === undefined ? undefined : host) ?? hostOf(req)
+}
+
+const protocolOf = (req: IncomingMessage): 'http' | 'https' =>
+  (req.socket as { encrypted?: boolean }).encrypted === true ? 'https' : 'http'
 
 const one = (value: string | string[] | undefined): string | undefined => (Array.isArray(value) ? value[0] : value)
 
+const plain = /^[a-z0-9-]*$/
+const odd = /[^a-z0-9-]/g
+
+/**
+ * One spelling for all names that become the same variable (`HTTP_X_USER_ID`): of underscores everywhere, of dots and
+ * other signs in some servers (lighttpd, CGI).
+ */
+const asVariable = (lower: string): string => (plain.test(lower) ? lower : lower.replace(odd, '-'))
+
 /** `x-user-…`, in any spelling that some framework reads as the same. */
 export function isIdentity(lower: string): boolean {
-  return lower.startsWith('x') && lower.replaceAll('_', '-').startsWith('x-user-')
+  return lower.startsWith('x') && asVariable(lower).startsWith('x-user-')
 }
 
 function nominated(connection: string | undefined): Set<string> | undefined {
@@ -232,11 +303,16 @@ function sendPieces(res: ServerResponse, head: ReceivedHead, rules: HeaderRules[
   try {
     for (const name of Object.keys(rules ?? {})) res.removeHeader(name)
     for (let index = 0; index < headers.length; index += 2) res.appendHeader(headers[index]!, headers[index + 1]!)
+    // Over HTTP/2 it is here that Node finds two of what there can be but one of.
+    res.writeHead(head.status)
   } catch (error) {
-    for (const name of res.getHeaderNames()) if (!own.has(name)) res.removeHeader(name)
+    for (const name of res.getHeaderNames()) {
+      // Over HTTP/2 Node only stops writing one of its own, and keeps what was set.
+      if (name === 'date') res.setHeader(name, new Date().toUTCString())
+      else if (!own.has(name)) res.removeHeader(name)
+    }
     throw error
   }
-  res.writeHead(head.status)
 }
 
 /** The upstream's headers that go on to the client, in one pass over what was received. */
@@ -252,16 +328,16 @@ export function passedOn(
   // A dispatcher of somebody's own may have nothing raw to give.
   const pairs: readonly unknown[] = Array.isArray(raw) ? raw : Object.entries(received).flat()
   for (let index = 0; index < pairs.length; index += 2) {
-    const name = text(pairs[index])
-    if (hopByHopLengths.has(name.length) && hopByHop.has(name.toLowerCase())) continue
+    const name = headerText(pairs[index], index)
+    if (isHopByHop(name)) continue
     if (tells(told, name) && !combined.has(name.toLowerCase())) continue
     if (corsSaid && name.toLowerCase().startsWith('access-control-')) continue
     if (dropped?.has(name.toLowerCase())) continue
     if (rules !== undefined && Object.hasOwn(rules, name.toLowerCase())) continue
 
     const value = pairs[index + 1]
-    if (Array.isArray(value)) for (const one of value) headers.push(name, text(one))
-    else headers.push(name, text(value))
+    if (Array.isArray(value)) for (const one of value) headers.push(name, headerText(one, index + 1))
+    else headers.push(name, headerText(value, index + 1))
   }
   return headers
 }
@@ -305,7 +381,6 @@ function isReserved(side: 'request' | 'response', name: string, value: unknown):
 
 /** The name a rule is about. */
 export const ruled = (name: string): string => (name.startsWith('+') ? name.slice(1) : name)
-const text = (item: unknown): string => (Buffer.isBuffer(item) ? item.toString('latin1') : String(item))
 
 /** The same rules under lower-case names. */
 export function lowerCaseRules(

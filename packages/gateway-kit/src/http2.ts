@@ -14,6 +14,11 @@ export function hostOf(req: IncomingMessage): string | undefined {
   return req.headers.host ?? (req.headers[':authority'] as string | undefined)
 }
 
+/** Whether all of a response has left. Node says so of a stream that was reset, too. */
+export function isFinished(res: ServerResponse): boolean {
+  return res.writableFinished && (!isHttp2(res.req) || res.req.stream.rstCode === constants.NGHTTP2_NO_ERROR)
+}
+
 /** Breaks a response off, so that no client takes it for whole. */
 export function cut(res: ServerResponse): void {
   if (isHttp2(res.req)) (res as unknown as Http2ServerResponse).stream?.close(constants.NGHTTP2_INTERNAL_ERROR)

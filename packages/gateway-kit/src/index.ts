@@ -1,9 +1,9 @@
 // The gateway
 
 export { accessLine } from './access-line.js'
-export type { TrustConfig } from './address.js'
+export type { ForwardingHeaders, TrustConfig } from './address.js'
 // What middleware of your own may want
-export { clientAddress } from './address.js'
+export { addressKey, clientAddress } from './address.js'
 export type { ApiKeyOptions } from './api-keys.js'
 export { apiKeys, hashApiKey } from './api-keys.js'
 export type { AuthenticateOptions } from './authenticate.js'

@@ -1,6 +1,8 @@
+import type { IncomingMessage } from 'node:http'
 import { createLocalJWKSet, exportJWK, generateKeyPair, type JWTPayload, SignJWT } from 'jose'
 import { describe, expect, test, vi } from 'vitest'
 import { authenticate } from './authenticate.js'
+import type { Verify } from './claims.js'
 import { serve, startUpstream } from './internal/test-servers.js'
 import { type JwtVerifierOptions, jwtVerifier, remoteJwks } from './jwt.js'
 
@@ -175,6 +177,62 @@ describe('jwtVerifier', () => {
     await expect(verify(token, request)).rejects.toMatchObject({ status: 401 })
   })
 
+  describe('on a connection that keeps coming with the same token', () => {
+    /** Three times: looked into, found among the recent ones, and known from the connection. */
+    async function shown(verify: Verify, token: string) {
+      const connection = { socket: {} } as IncomingMessage
+      for (let time = 0; time < 3; time += 1) await verify(token, connection)
+      return connection
+    }
+
+    test('believes it no longer than it is valid', async () => {
+      const { keys, sign } = await issuer()
+      let time = now()
+      const verify = verifier(keys, { now: () => time, clockTolerance: 0 })
+      const token = await sign({ exp: Math.floor(time / 1_000) + 30 })
+      const connection = await shown(verify, token)
+
+      expect(verify(token, connection)).toMatchObject({ sub: 'u1' })
+      time += 31_000
+      await expect(verify(token, connection)).rejects.toThrow('expired')
+    })
+
+    test('believes it no longer than the keys stand', async () => {
+      const { keys, sign } = await issuer()
+      let version = 1
+      let find = createLocalJWKSet(keys as never)
+      const jwks = Object.defineProperty((header: never) => find(header), 'version', { get: () => version })
+      const verify = verifier(keys, { jwks: jwks as never })
+      const token = await sign()
+      const connection = await shown(verify, token)
+
+      version = 2
+      find = createLocalJWKSet((await issuer('k2')).keys as never)
+      await expect(verify(token, connection)).rejects.toMatchObject({ status: 401 })
+    })
+
+    test('takes no other token for it', async () => {
+      const { keys, sign } = await issuer()
+      const verify = verifier(keys)
+      const [one, other] = [await sign({ sub: 'one' }), await sign({ sub: 'other' })]
+      const connection = await shown(verify, one)
+
+      for (let time = 0; time < 3; time += 1) {
+        expect(await verify(other, connection)).toMatchObject({ sub: 'other' })
+        expect(await verify(one, connection)).toMatchObject({ sub: 'one' })
+      }
+      await expect(verify(`${one.slice(0, -4)}AAAA`, connection)).rejects.toMatchObject({ status: 401 })
+    })
+
+    test('leaves it to another verifier what that believes', async () => {
+      const { keys, sign } = await issuer()
+      const token = await sign()
+      const connection = await shown(verifier(keys), token)
+
+      await expect(verifier(keys, { audience: 'bank' })(token, connection)).rejects.toMatchObject({ status: 401 })
+    })
+  })
+
   test.each<[Partial<Record<keyof JwtVerifierOptions, unknown>>, string]>([
     [{ algorithms: undefined }, 'algorithms is required'],
     [{ algorithms: [] }, 'algorithms must be a non-empty list'],
@@ -186,6 +244,7 @@ describe('jwtVerifier', () => {
     [{ jwks: 'nowhere' }, 'url must be a URL'],
     [{ clockTolerance: -1 }, 'clockTolerance must be'],
     [{ cache: { max: 0 } }, 'cache.max must be'],
+    [{ cache: null }, 'cache must be an object, or false, got null'],
   ])('refuses the options %j', (options, message) => {
     expect(() => verifier({ keys: [] }, options as never)).toThrow(
       new RegExp(`^jwtVerifier: .*${message}|^remoteJwks: ${message}`),

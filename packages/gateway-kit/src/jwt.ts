@@ -1,7 +1,16 @@
 import { hash } from 'node:crypto'
 import type { Claims, Verify } from './claims.js'
 import { AuthError, isAuthError } from './errors.js'
-import { aFunction, aString, checkOption, duration, listOfStrings, positiveInteger } from './internal/checks.js'
+import {
+  aFunction,
+  anObject,
+  aString,
+  checkOption,
+  duration,
+  listOfStrings,
+  orFalse,
+  positiveInteger,
+} from './internal/checks.js'
 import { type JwksSource, remoteJwks } from './jwks.js'
 import { importJose, type Jose } from './jwt-library.js'
 import { RecentMap } from './limit/recent-map.js'
@@ -40,9 +49,18 @@ interface Verified {
   readonly version: number | undefined
 }
 
+/** The token that came last on a connection, and what one of the verifiers knows about it. */
+interface Last {
+  readonly token: string
+  readonly verified: Verified
+  readonly by: unknown
+}
+
+const last: unique symbol = Symbol('@msx/gateway-kit.token')
+
 /**
  * Verifies signed tokens with jose: algorithm, signature, issuer, audience, `exp` (which must be there) and `nbf`.
- * A token that was verified a moment ago costs one hash.
+ * A token that was verified a moment ago costs one hash, or, where it came last on the same connection, one comparison.
  *
  * @throws {AuthError} `MSX_AUTH_INVALID_TOKEN`, or `MSX_AUTH_KEYS_UNAVAILABLE` when the keys are not to be had. Without
  * jose there is a process warning at construction, and each token is refused with `MSX_AUTH_PEER_MISSING`.
@@ -70,16 +88,30 @@ export function jwtVerifier(options: JwtVerifierOptions): Verify {
     ...(typ !== undefined && { typ }),
   }
 
-  return function verify(token) {
+  return function verify(token, req) {
     if (ttl === 0) return look(token)
 
-    const key = hash('sha256', token, 'base64')
-    const known = recent.get(key)
-    const at = now()
-    if (known !== undefined && at < known.until && at >= known.notBefore && known.version === source.version)
-      return known.claims
+    // Tokens themselves are kept with the connection they came on, and nowhere longer.
+    const socket = req?.socket as { [last]?: Last | undefined } | undefined
+    const before = socket?.[last]
+    if (before !== undefined && before.by === recent && before.token === token && holds(before.verified))
+      return before.verified.claims
 
-    return look(token, key)
+    const key = hash('sha256', token, 'base64url')
+    const verified = recent.get(key)
+    if (verified === undefined || !holds(verified)) {
+      if (before !== undefined) socket![last] = undefined
+      return look(token, key)
+    }
+
+    if (socket !== undefined) socket[last] = { token, verified, by: recent }
+    return verified.claims
+  }
+
+  function holds({ until, notBefore, version }: Verified): boolean {
+    const at = now()
+
+    return at < until && at >= notBefore && version === source.version
   }
 
   async function look(token: string, key?: string): Promise<Claims> {
@@ -150,6 +182,7 @@ function checkOptions(options: JwtVerifierOptions): void {
   checkOption('jwtVerifier', 'typ', options.typ, aString)
   checkOption('jwtVerifier', 'clockTolerance', options.clockTolerance, duration)
   checkOption('jwtVerifier', 'now', options.now, aFunction)
+  checkOption('jwtVerifier', 'cache', options.cache, orFalse(anObject))
   if (options.cache !== undefined && options.cache !== false) {
     checkOption('jwtVerifier', 'cache.max', options.cache.max, positiveInteger)
     checkOption('jwtVerifier', 'cache.ttl', options.cache.ttl, duration)

@@ -281,6 +281,7 @@ describe('HTTP/2', () => {
     const upstream = await startUpstream((_req, res) => void answer.promise.then(() => res.end('late')))
     const { port } = await start({ listen, limits: { keepAliveTimeout: 100 } }, upstream.url)
     const [idle, busy] = [session(port), session(port)]
+    idle.request({ ':path': '/' }).close(8)
     const idleClosed = new Promise<void>((resolve) => void idle.once('close', resolve))
     const late = ask(busy, {})
 
@@ -324,6 +325,39 @@ describe('HTTP/2', () => {
 
     expect(await answered).toMatchObject({ body: 'done', code: 0 })
     await closed
+  })
+})
+
+describe('an expectation that nobody meets', () => {
+  test('is refused, logged, and has a request id', async () => {
+    const entries: AccessLogEntry[] = []
+    const gateway = createGateway(
+      { routes: [{ path: '/**', upstream: 'http://127.0.0.1:1' }] },
+      { log: (entry) => void entries.push(entry) },
+    )
+    opened.push(gateway)
+    const { port } = (await gateway.listen(0, '127.0.0.1')).address() as AddressInfo
+
+    const answer = await raw(port, 'GET /a HTTP/1.1\r\nHost: a\r\nExpect: a-pizza\r\nConnection: close\r\n\r\n')
+
+    expect(answer).toMatch(/^HTTP\/1\.1 417 /)
+    expect(answer).toContain('application/problem+json')
+    expect(entries).toMatchObject([{ path: '/a', status: 417, requestId: expect.any(String) }])
+  })
+
+  test('is refused over HTTP/2, too', async () => {
+    const { port } = await start(
+      { listen: { port: 0, tls: { cert: one.cert, key: one.key }, http2: true } },
+      'http://127.0.0.1:1',
+    )
+    const session = connectHttp2(`https://127.0.0.1:${port}`, { rejectUnauthorized: false })
+    onTestFinished(() => session.destroy())
+
+    const headers = await new Promise<IncomingHttpHeaders>((resolve, reject) => {
+      session.request({ ':path': '/a', expect: 'a-pizza' }).on('response', resolve).on('error', reject).resume()
+    })
+
+    expect(headers).toMatchObject({ ':status': 417, 'content-type': 'application/problem+json' })
   })
 })
 

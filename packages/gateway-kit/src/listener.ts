@@ -6,7 +6,11 @@ import type { Duplex } from 'node:stream'
 import { createSecureContext, type SecureContext } from 'node:tls'
 import { answerClientError } from './client-error.js'
 import { isHttp2 } from './http2.js'
+import { methodsTaken } from './max-forwards.js'
+import { afterAnswers } from './pipelining.js'
 import { problem } from './problem.js'
+import { refuse } from './refusal.js'
+import { watchSession } from './sessions.js'
 
 /** A certificate with its chain, and its key: PEM as text, or the path of a file that has it. */
 export interface Certificate {
@@ -33,9 +37,15 @@ export interface ListenConfig {
 export interface ConnectionLimits {
   /** Bytes of the head of a request; more is a 431. Default 16_384. */
   readonly headerBytes?: number | undefined
-  /** Milliseconds for the head of a request of HTTP/1.1 to arrive; more is a 408. Default 15_000. */
+  /**
+   * Milliseconds for the handshake of TLS, for the head of a request of HTTP/1.1 to arrive (more is a 408), and for the
+   * first request of a session of HTTP/2. Default 15_000.
+   */
   readonly headerTimeout?: number | undefined
-  /** Milliseconds that a connection may be idle between two requests. Default 5_000. */
+  /**
+   * Milliseconds that a connection may be idle between two requests. Over HTTP/2 neither pings nor header fields that do
+   * not come to their end make it less idle. Default 5_000.
+   */
   readonly keepAliveTimeout?: number | undefined
   /** Connections at once; more are closed as they come. Default: no limit. */
   readonly connections?: number | undefined
@@ -85,17 +95,26 @@ export interface Listener {
 
 export interface Handlers {
   onRequest: RequestListener
+  /** A request that expects something else than 100-continue. */
+  onExpectation: RequestListener
   onUpgrade(req: IncomingMessage, socket: Duplex, head: Buffer): void
+  /** A request of HTTP/2 for another protocol on its stream (RFC 8441). */
+  onConnect: RequestListener
 }
 
-const CONNECT_REFUSAL =
-  'HTTP/1.1 405 Method Not Allowed\r\nAllow: DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT\r\nConnection: close\r\nContent-Length: 0\r\n\r\n'
+/** What sessions of HTTP/2 are told of us. */
+const settings = { maxConcurrentStreams: 128 }
+
+/** How often Node looks for requests that are too late, in milliseconds. */
+const CHECKING_INTERVAL = 1_000
+
+const CONNECT_REFUSAL = `HTTP/1.1 405 Method Not Allowed\r\nAllow: ${methodsTaken}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n`
 
 export function createListener(
   { http2 = false }: Partial<ListenConfig>,
   first: Certificates | undefined,
   { headerBytes = 16_384, headerTimeout = 15_000, keepAliveTimeout = 5_000, connections }: ConnectionLimits,
-  { onRequest, onUpgrade }: Handlers,
+  { onRequest, onExpectation, onUpgrade, onConnect }: Handlers,
 ): Listener {
   let certificates = first
   const sessions = new Set<ServerHttp2Session>()
@@ -104,37 +123,52 @@ export function createListener(
     SNICallback: (name: string, done: (error: Error | null, context?: SecureContext) => void) =>
       done(null, certificates?.find(name)),
   }
-  const common = { maxHeaderSize: headerBytes, connectionsCheckingInterval: 1_000 }
+  const common = { maxHeaderSize: headerBytes, connectionsCheckingInterval: CHECKING_INTERVAL }
+  const secure = { ...tls, ...common, ...(headerTimeout > 0 && { handshakeTimeout: headerTimeout }) }
   // A listener that is not there may be asked for what it is not: then it is a server of HTTP/1.1 as any other.
   const server = (
     first === undefined
       ? createServer(common)
       : http2
-        ? createSecureServer({ ...tls, ...common, allowHTTP1: true, settings: { maxConcurrentStreams: 128 } } as never)
-        : createTlsServer({ ...tls, ...common })
+        ? createSecureServer({ ...secure, allowHTTP1: true, settings } as never)
+        : createTlsServer(secure)
   ) as Server & Partial<Http2SecureServer>
 
+  // Of a listener for HTTP/2 Node does not take it as an option.
+  Object.assign(server, { connectionsCheckingInterval: CHECKING_INTERVAL })
   server.headersTimeout = headerTimeout
   server.keepAliveTimeout = keepAliveTimeout
   // Of a body only silence is limited, by the route's `timeout.idle`: a long upload takes the time it takes.
   server.requestTimeout = 0
   if (connections !== undefined) server.maxConnections = connections
   // Node has no such limit for HTTP/2 but one of its own, and a setting holds only once the client has agreed to it.
-  server.on('request', (req, res) => {
-    if (isHttp2(req) && headLength(req) > headerBytes) problem(res, 431, { detail: 'The header fields are too large.' })
-    else onRequest(req, res)
-  })
+  const takeBy =
+    (listener: RequestListener): RequestListener =>
+    (req, res) => {
+      if (isHttp2(req)) takeStream(req, res, listener)
+      else listener(req, res)
+    }
+  server.on('request', takeBy(onRequest))
+  server.on('checkExpectation', takeBy(onExpectation))
   // Node hands these to nobody else, and would hang up without a word.
-  server.on('connect', (req: IncomingMessage, socket: Duplex) => {
-    if (isHttp2(req)) (socket as unknown as ServerResponse).writeHead(405).end()
-    else socket.end(CONNECT_REFUSAL)
+  server.on('connect', (req: IncomingMessage, socket: Duplex | ServerResponse) => {
+    if (!isHttp2(req)) refuseConnect(socket as Duplex)
+    else if (req.headers[':protocol'] === undefined)
+      refuse(socket as ServerResponse, { status: 405, detail: 'CONNECT is not spoken here.' })
+    else takeStream(req, socket as ServerResponse, onConnect)
   })
   server.on('clientError', answerClientError)
   server.on('session', (session: ServerHttp2Session) => {
     sessions.add(session)
     session.once('close', () => sessions.delete(session))
-    endWhenIdle(session, keepAliveTimeout)
+    watchSession(session, { headerTimeout, keepAliveTimeout })
   })
+
+  function takeStream(req: IncomingMessage, res: ServerResponse, listener: RequestListener): void {
+    if (headLength(req) > headerBytes) problem(res, 431, { detail: 'The header fields are too large.' })
+    // What is reset by the bytes that came with it must not have cost a connection to the upstream by then.
+    else setImmediate(listener, req, res)
+  }
 
   const closeIdle = (): void => server.closeIdleConnections?.()
 
@@ -146,7 +180,10 @@ export function createListener(
     },
     takeUpgrades(taken) {
       server.off('upgrade', onUpgrade)
-      if (taken) server.on('upgrade', onUpgrade)
+      if (taken)
+        server.on('upgrade', onUpgrade)
+        // Sessions that there are keep what they were told.
+      ;(server as Partial<Http2SecureServer>).updateSettings?.({ ...settings, enableConnectProtocol: taken })
     },
     close() {
       const closed = new Promise<void>((resolve) => server.close(() => resolve()))
@@ -162,18 +199,10 @@ export function createListener(
   }
 }
 
-/** Node tells how long nothing has moved; whether something is still being waited for, the streams tell. */
-function endWhenIdle(session: ServerHttp2Session, ms: number): void {
-  let streams = 0
-  session.on('stream', (stream) => {
-    streams += 1
-    stream.once('close', () => {
-      streams -= 1
-    })
-  })
-  session.setTimeout(ms, () => {
-    if (streams === 0) session.close()
-  })
+/** Node has let go of the socket: nobody else hears its errors, reads its end, or closes it. */
+function refuseConnect(socket: Duplex): void {
+  socket.on('error', () => socket.destroy())
+  afterAnswers(socket, () => socket.resume().end(CONNECT_REFUSAL, () => socket.destroy()))
 }
 
 /** With what separates names and values where they are lines. */

@@ -1,8 +1,9 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
-import { contextOf, type RequestContext, whenOver } from './context.js'
+import { contextOf, durationOf, type RequestContext, whenOver } from './context.js'
 import { isRecord } from './internal/checks.js'
 import type { Middleware } from './middleware.js'
 import { statusOf } from './request-log.js'
+import { createTallies } from './tallies.js'
 
 /** What is used of prom-client 15, or of its successor @prometheus-io/client. */
 export interface PrometheusClient<R> {
@@ -57,20 +58,11 @@ export function createObserver<R>({
   }
   if (registry === undefined) throw new TypeError('metrics: registry must be a registry of that client')
 
-  const labels = { labelNames: ['method', 'route', 'status'], registers: [registry] }
-  const total = new client.Counter({ name: 'http_requests_total', help: 'Requests answered.', ...labels })
-  const duration = new client.Histogram({
-    name: 'http_request_duration_seconds',
-    help: 'Seconds from the arrival of a request to the end of its response.',
-    buckets: [...buckets],
-    ...labels,
-  })
+  const count = createTallies(client, registry, buckets)
 
   return (req, res, context) => {
     const method = methods.has(req.method!) ? req.method! : 'OTHER'
-    const row = { method, route: route(req), status: String(statusOf(res)) }
-    total.inc(row)
-    duration.observe(row, (performance.now() - context.arrived) / 1_000)
+    count(method, route(req), statusOf(res), durationOf(context) / 1_000)
   }
 }
 

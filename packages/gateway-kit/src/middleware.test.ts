@@ -1,6 +1,10 @@
+import type { IncomingMessage, ServerResponse } from 'node:http'
+import { PassThrough } from 'node:stream'
 import * as client from 'prom-client'
 import { describe, expect, test, vi } from 'vitest'
 import { authenticate, authOf } from './authenticate.js'
+import type { Claims } from './claims.js'
+import { contextOf } from './context.js'
 import { cors } from './cors.js'
 import { serve, signalled } from './internal/test-servers.js'
 import { gcra } from './limit/gcra.js'
@@ -11,6 +15,7 @@ import { rateLimit } from './rate-limit.js'
 import { requestId } from './request-id.js'
 import { type AccessLogEntry, requestLog } from './request-log.js'
 
+const refused = { allowed: false, limit: 1, remaining: 0, resetAfter: 1, retryAfter: 1 }
 const ok: Middleware = (_req, res) => void res.end('ok')
 
 describe('compose', () => {
@@ -114,8 +119,27 @@ describe('rateLimit', () => {
     expect(take).toHaveBeenCalledExactlyOnceWith('k', 5)
   })
 
+  test('counts the addresses that trusted proxies name, IPv6 by its /64, and nobody else believes them', async () => {
+    const keys: string[] = []
+    const take: RateLimiter['take'] = (key) => {
+      keys.push(key)
+      return { allowed: true, limit: 1, remaining: 0, resetAfter: 0, retryAfter: 0 }
+    }
+    const behind = await serve(compose(rateLimit({ limiter: { take }, trust: { hops: 1 } }), ok))
+    const alone = await serve(compose(rateLimit({ limiter: { take } }), ok))
+    for (const address of ['2001:db8:1:2:3::4', '2001:db8:1:2:ffff::9', '192.0.2.7']) {
+      await fetch(behind.url, { headers: { 'x-forwarded-for': address } })
+    }
+    await fetch(alone.url, { headers: { 'x-forwarded-for': '192.0.2.7' } })
+
+    expect(keys[0]).toMatch(/^2001:/)
+    expect(keys).toEqual([keys[0], keys[0], '192.0.2.7', '127.0.0.1'])
+  })
+
   test.each<[object, string]>([
     [{}, 'limiter must have a method take'],
+    [{ limiter: gcra({ limit: 1, window: 1 }), trust: ['nobody'] }, 'trust must be'],
+    [{ limiter: gcra({ limit: 1, window: 1 }), trust: false, key: () => 'k' }, 'either key or trust'],
     [{ limiter: gcra({ limit: 1, window: 1 }), cost: -1 }, 'cost must be'],
     [{ limiter: gcra({ limit: 1, window: 1 }), name: 'a"b' }, 'name must be'],
   ])('refuses the options %j', (options, message) => {
@@ -150,6 +174,70 @@ describe('authenticate', () => {
     },
   )
 
+  test('claims that may change are read each time, those that cannot once', async () => {
+    const changing: { sub: string } = { sub: 'ada' }
+    const fixed = Object.freeze({
+      get sub() {
+        read += 1
+        return 'bob'
+      },
+    })
+    let read = 0
+    const said: unknown[] = []
+    const guard = authenticate({ verify: (token) => (token === 'fixed' ? fixed : changing) })
+    const { url } = await serve(
+      compose(guard, (req, res) => {
+        said.push(contextOf(req).identity?.headers['x-user-id'])
+        res.end()
+      }),
+    )
+
+    for (const [token, sub] of [
+      ['a', 'ada'],
+      ['fixed', 'ada'],
+      ['a', 'eve'],
+      ['fixed', 'eve'],
+    ] as const) {
+      changing.sub = sub
+      await fetch(url, { headers: { authorization: `Bearer ${token}` } })
+    }
+
+    expect(said).toEqual(['ada', 'bob', 'eve', 'bob'])
+    expect(read).toBe(1)
+  })
+
+  test.each([
+    ['at once', (claims: Claims) => claims],
+    ['later', async (claims: Claims) => claims],
+  ])('a claim that no header can say is nobody, verified %s', async (_when, given) => {
+    const { url } = await serve(compose(authenticate({ verify: () => given({ sub: 'ada\ud800' }) }), ok))
+
+    const response = await fetch(url, { headers: { authorization: 'Bearer abc' } })
+
+    expect(response.status).toBe(401)
+    expect(response.headers.get('www-authenticate')).toBe('Bearer error="invalid_token"')
+  })
+
+  test('each request of a connection is known by its own token', () => {
+    const connection = { socket: {} }
+    const verified: string[] = []
+    const guard = authenticate({
+      verify: (token) => {
+        verified.push(token)
+        return { sub: token }
+      },
+    })
+
+    const known = ['Bearer a', 'Bearer a', 'Bearer b', 'bearer  a', 'Bearer a'].map((authorization) => {
+      const req = { ...connection, headers: { authorization } } as IncomingMessage
+      guard(req, {} as ServerResponse, () => {})
+      return authOf(req)?.sub
+    })
+
+    expect(known).toEqual(['a', 'a', 'b', 'a', 'a'])
+    expect(verified).toEqual(known)
+  })
+
   test('refuses what is no verifier, and identity headers that could come from outside', () => {
     expect(() => authenticate({} as never)).toThrow('verify must be a function')
     expect(() => authenticate({ verify: () => ({}), identity: { 'x-id': 'sub' } })).toThrow("begin with 'x-user-'")
@@ -169,6 +257,33 @@ describe('requestId', () => {
     expect(answered === id).toBe(kept)
     expect(answered).toMatch(/^[\w.:+/=-]{1,128}$/)
   })
+})
+
+test.each<[string, (late: Promise<never>) => Middleware]>([
+  ['a token that is no good', (late) => authenticate({ verify: () => late })],
+  ['claims that no header can say', (late) => authenticate({ verify: () => late.catch(() => ({ sub: '\ud800' })) })],
+  ['a limit', (late) => rateLimit({ limiter: { take: () => late.catch(() => refused) } })],
+])('%s that is known after the answer has left changes nothing', async (_what, guard) => {
+  const verdict = signalled()
+  const late = verdict.promise.then(() => Promise.reject<never>(new Error('no')))
+  const { url } = await serve(
+    compose(
+      (_req, res, next) => {
+        next()
+        res.writeHead(503).end('too late')
+      },
+      guard(late),
+      ok,
+    ),
+  )
+
+  const response = await fetch(url, { headers: { authorization: 'Bearer a' } })
+  verdict.fire()
+  await late.catch(() => {})
+
+  expect([response.status, await response.text()]).toEqual([503, 'too late'])
+  // What is thrown where nobody waits for it fails the run.
+  await new Promise((resolve) => setImmediate(resolve))
 })
 
 describe('requestLog', () => {
@@ -221,6 +336,90 @@ describe('requestLog', () => {
     const lines = written.join('').trimEnd().split('\n')
     const paths = lines.map((line) => (JSON.parse(line) as AccessLogEntry).path)
     expect(paths.sort()).toEqual(['/%22c%22', '/a'])
+  })
+
+  test.each([
+    ['/plain', 'ada'],
+    ['/"quoted"\\and\u0007', 'Zo\u00eb \ud800'],
+    ['/id', 7],
+    ['/anonymous', undefined],
+  ])('a line is what JSON makes of the entry: %j by %j', async (path, sub) => {
+    const logged = signalled<AccessLogEntry>()
+    const written = signalled<string>()
+    const { url } = await serve(
+      compose(
+        requestLog({ log: logged.fire }),
+        requestLog({ log: { write: written.fire } }),
+        authenticate({ verify: () => ({ sub }) as Claims, identity: {} }),
+        (req, res) => {
+          contextOf(req).error =
+            sub === 'ada' ? undefined : { code: 'MSX_TEST', status: 500, cause: new Error('"why"') }
+          req.url = path
+          res.end()
+        },
+      ),
+    )
+
+    await fetch(url, { headers: { authorization: 'Bearer x' } })
+    const line = await written.promise
+    const { duration } = JSON.parse(line) as AccessLogEntry
+
+    expect(line).toBe(`${JSON.stringify({ ...(await logged.promise), duration })}\n`)
+    expect(duration).toBe(Number(duration.toFixed(3)))
+  })
+
+  test('a file gets the bytes of every name, however they take turns', async () => {
+    // A character whose lower byte is that of a new line, in what is no text: no such line may come of it.
+    const object = { name: '\u010a{}\u010a' }
+    const users = ['ada', 'Zo\u00eb', 'Zo\u00eb', '\u20ac', 'ada', 'ada', object, object, 'ada', object]
+    const stream = new PassThrough()
+    const { url } = await serve(
+      compose(
+        requestLog({ log: stream }),
+        authenticate({ verify: () => ({ sub: users[asked++] }) as unknown as Claims }),
+        ok,
+      ),
+    )
+    let asked = 0
+    const read: Buffer[] = []
+    stream.on('data', (chunk) => read.push(chunk))
+    const said = (): unknown[] =>
+      Buffer.concat(read)
+        .toString()
+        .split('\n')
+        .filter((line) => line !== '')
+        .map((line) => (JSON.parse(line) as { user: unknown }).user)
+
+    // Each in a write of its own, and then all in one.
+    for (const [index] of users.entries()) {
+      await fetch(url, { headers: { authorization: 'Bearer x' } })
+      await vi.waitFor(() => expect(said()).toHaveLength(index + 1))
+    }
+    asked = 0
+    for (const _ of users) await fetch(url, { headers: { authorization: 'Bearer x' } })
+
+    await vi.waitFor(() => expect(said()).toEqual([...users, ...users]))
+  })
+
+  test('the time is when the request came, to the millisecond', async () => {
+    const now = vi.spyOn(Date, 'now')
+    const times = [
+      '2026-01-01T00:00:00.000Z',
+      '2026-01-01T00:00:00.007Z',
+      '2026-01-01T00:00:01.099Z',
+      '2026-01-01T00:00:00.123Z',
+    ]
+    const said: string[] = []
+    const { url } = await serve(compose(requestLog({ log: ({ time }) => void said.push(time) }), ok))
+
+    for (const [index, time] of times.entries()) {
+      now.mockReturnValue(Date.parse(time))
+      await fetch(url)
+      await vi.waitFor(() => expect(said).toHaveLength(index + 1))
+    }
+    now.mockRestore()
+
+    expect(said).toEqual(times)
   })
 
   test('a stream that takes nothing is not filled without end, and how much was dropped is said', async () => {
@@ -312,6 +511,13 @@ describe('cors', () => {
     expect(headers.get('vary')).toContain('Origin')
   })
 
+  test.each(['https://a.example:8443', 'http://localhost', 'null', 'capacitor://localhost', 'http://[::1]:3000'])(
+    'takes %s for an origin',
+    (one) => {
+      expect(cors({ origins: [one] })).toBeTypeOf('function')
+    },
+  )
+
   test('lets pages read a response, and some of its headers', async () => {
     const { url } = await serve(compose(cors({ origins: '*', exposed: ['x-total'] }), ok))
     const { headers } = await fetch(url, { headers: { origin } })
@@ -325,6 +531,14 @@ describe('cors', () => {
     [{}, 'origins must be'],
     [{ origins: '*', credentials: true }, "not possible with origins '*'"],
     [{ origins: [] }, 'origins must be'],
+    ...[
+      '*',
+      'shop.example',
+      'https://shop.example/',
+      'https://Shop.example',
+      'https://a.example:443',
+      'https://*.a',
+    ].map((one): [object, string] => [{ origins: [one] }, 'origins as browsers send them']),
     [{ origins: '*', maxAge: -1 }, 'maxAge must be'],
   ])('refuses the options %j', (options, message) => {
     expect(() => cors(options as never)).toThrow(message)

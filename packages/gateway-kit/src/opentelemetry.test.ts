@@ -1,4 +1,7 @@
+import { once } from 'node:events'
 import { request } from 'node:http'
+import type { AddressInfo, Socket } from 'node:net'
+import { circuitBreaker } from '@msx/circuit-breaker'
 import { context, propagation, SpanKind, SpanStatusCode, trace } from '@opentelemetry/api'
 import { AsyncLocalStorageContextManager } from '@opentelemetry/context-async-hooks'
 import { W3CTraceContextPropagator } from '@opentelemetry/core'
@@ -28,6 +31,21 @@ afterAll(() => context.disable())
 const traceId = '0af7651916cd43dd8448eb211c80319c'
 const traceparent = `00-${traceId}-b7ad6b7169203331-01`
 
+/** A gateway before a server of gRPC that handles calls like this. */
+async function startTranscoded(methods: object, options = {}): Promise<{ url: string; address: string }> {
+  const { address } = await startOrders(methods as never)
+  const orders = transcode({ proto, service: 'Orders', address, ...options })
+  const gateway = createGateway(
+    { routes: [{ path: '/v1/**', upstream: 'orders', grpc: 'orders' }] },
+    { telemetry: openTelemetry({ tracer }), transcoders: { orders } },
+  )
+  onTestFinished(async () => {
+    await gateway.close({ timeout: 0 })
+    await orders.close()
+  })
+  return { url: (await serve(gateway.handler)).url, address }
+}
+
 async function start(upstream: string, deps = {}): Promise<string> {
   const gateway = createGateway(
     { routes: [{ path: '/users/:id', upstream }], trust: ['127.0.0.1'] },
@@ -38,13 +56,19 @@ async function start(upstream: string, deps = {}): Promise<string> {
   return (await serve(gateway.handler)).url
 }
 
+const finished = (kind: SpanKind) => exporter.getFinishedSpans().filter((span) => span.kind === kind)
+
+/** That of the request; those of its attempts are there by then. */
 async function onlySpan() {
-  await expect.poll(() => exporter.getFinishedSpans().length).toBe(1)
-  return exporter.getFinishedSpans()[0]!
+  await expect.poll(() => finished(SpanKind.SERVER).length).toBe(1)
+  return finished(SpanKind.SERVER)[0]!
 }
 
+const attempts = () => finished(SpanKind.CLIENT)
+const idOf = (span: { spanContext(): { spanId: string } } | undefined) => span?.spanContext().spanId
+
 describe('a span', () => {
-  test('continues the trace of the request, and is the parent of what the upstream does', async () => {
+  test('continues the trace of the request, and is the parent of the attempt, which is that of what the upstream does', async () => {
     const upstream = await startUpstream(echo)
     const url = await start(upstream.url)
 
@@ -54,8 +78,20 @@ describe('a span', () => {
     const { headers } = (await response.json()) as Echoed
     const span = await onlySpan()
 
-    expect(headers['traceparent']).toBe(`00-${traceId}-${span.spanContext().spanId}-01`)
+    const [attempt] = attempts()
+    expect(headers['traceparent']).toBe(`00-${traceId}-${idOf(attempt)}-01`)
     expect(headers['tracestate']).toBe('a=1')
+    expect(attempt?.parentSpanContext?.spanId).toBe(idOf(span))
+    expect(attempt?.name).toBe('GET')
+    expect(attempt?.attributes).toEqual({
+      'http.request.method': 'GET',
+      'url.full': `${upstream.url}/users/7`,
+      'server.address': '127.0.0.1',
+      'server.port': Number(new URL(upstream.url).port),
+      'network.protocol.version': '1.1',
+      'http.response.status_code': 200,
+    })
+    expect(attempt?.status.code).toBe(SpanStatusCode.UNSET)
     expect(span.name).toBe('GET /users/:id')
     expect(span.kind).toBe(SpanKind.SERVER)
     expect(span.parentSpanContext?.spanId).toBe('b7ad6b7169203331')
@@ -92,7 +128,7 @@ describe('a span', () => {
       const { headers } = (await (await fetch(`${url}/users/7`, { headers: sent })).json()) as Echoed
       const span = await onlySpan()
 
-      expect(headers['traceparent']).toBe(`00-${span.spanContext().traceId}-${span.spanContext().spanId}-01`)
+      expect(headers['traceparent']).toBe(`00-${span.spanContext().traceId}-${idOf(attempts()[0])}-01`)
       expect(headers['tracestate']).toBeUndefined()
       expect(span.spanContext().traceId).not.toBe(traceId)
       expect(span.parentSpanContext).toBeUndefined()
@@ -131,9 +167,11 @@ describe('a span', () => {
     outgoing.destroy()
     const span = await onlySpan()
 
-    expect(span.attributes['http.response.status_code']).toBeUndefined()
-    expect(span.attributes['error.type']).toBe('MSX_PROXY_CLIENT_GONE')
-    expect(span.status.code).toBe(SpanStatusCode.UNSET)
+    for (const one of [span, attempts()[0]]) {
+      expect(one?.attributes['http.response.status_code']).toBeUndefined()
+      expect(one?.attributes['error.type']).toBe('MSX_PROXY_CLIENT_GONE')
+      expect(one?.status.code).toBe(SpanStatusCode.UNSET)
+    }
   })
 
   test('ends although the client had left before it began', async () => {
@@ -168,29 +206,122 @@ describe('a span', () => {
     expect(handedOn).toContain(span.spanContext().spanId)
   })
 
+  test('has one of its own below it for each attempt, which says how that went', async () => {
+    let asked = 0
+    const upstream = await startUpstream((_req, res) => {
+      asked += 1
+      if (asked === 1) res.destroy()
+      else if (asked === 2) res.writeHead(503).end()
+      else res.writeHead(404).end()
+    })
+    const gateway = createGateway(
+      { routes: [{ path: '/users/:id', upstream: upstream.url, retry: { attempts: 3, backoff: () => 0 } }] },
+      { telemetry: openTelemetry({ tracer }) },
+    )
+    onTestFinished(() => gateway.close({ timeout: 0 }))
+
+    await fetch(`${(await serve(gateway.handler)).url}/users/7`)
+    const span = await onlySpan()
+
+    expect(attempts().map(({ attributes }) => attributes['http.request.resend_count'])).toEqual([undefined, 1, 2])
+    expect(attempts().map(({ attributes }) => attributes['error.type'])).toEqual(['MSX_PROXY_RESET', '503', '404'])
+    expect(attempts().map(({ attributes }) => attributes['http.response.status_code'])).toEqual([undefined, 503, 404])
+    expect(attempts().map(({ status }) => status.code)).toEqual(Array(3).fill(SpanStatusCode.ERROR))
+    expect(attempts().map(({ parentSpanContext }) => parentSpanContext?.spanId)).toEqual(Array(3).fill(idOf(span)))
+    expect(span.attributes).toMatchObject({ 'http.response.status_code': 404, 'msx.gateway.attempts': 3 })
+  })
+
+  test('has none below it for what a breaker did not let out', async () => {
+    const breaker = circuitBreaker()
+    breaker.isolate()
+    const gateway = createGateway(
+      { routes: [{ path: '/users/:id', upstream: 'http://127.0.0.1:1', breaker }] },
+      { telemetry: openTelemetry({ tracer }) },
+    )
+    onTestFinished(() => gateway.close({ timeout: 0 }))
+
+    await fetch(`${(await serve(gateway.handler)).url}/users/7`)
+    await onlySpan()
+
+    expect(attempts()).toEqual([])
+  })
+
+  test('of a WebSocket has one below it that ends when the bytes begin to go through', async () => {
+    const upstream = await serve(() => {})
+    upstream.server.on('upgrade', (_req, socket) => {
+      socket.write('HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n')
+      socket.on('end', () => socket.end())
+    })
+    const gateway = createGateway(
+      { routes: [{ path: '/chat', upstream: upstream.url, websocket: true }] },
+      { telemetry: openTelemetry({ tracer }) },
+    )
+    onTestFinished(() => gateway.close({ timeout: 0 }))
+    const server = await gateway.listen(0, '127.0.0.1')
+
+    const opening = request({
+      port: (server.address() as AddressInfo).port,
+      path: '/chat',
+      headers: { connection: 'upgrade', upgrade: 'websocket', 'sec-websocket-key': 'dGhlIHNhbXBsZSBub25jZQ==' },
+    })
+    const [, socket] = (await once(opening.end(), 'upgrade')) as [unknown, Socket]
+
+    expect(attempts().map(({ attributes }) => attributes['http.response.status_code'])).toEqual([101])
+    socket.destroy()
+    await onlySpan()
+  })
+
   test('is the parent of a gRPC call, too', async () => {
     const seen = signalled<unknown>()
-    const { address } = await startOrders({
+    const { url, address } = await startTranscoded({
       GetOrder: (call: { metadata: { get(name: string): unknown[] } }, reply: (e: null, v: object) => void) => {
         seen.fire(call.metadata.get('traceparent')[0])
         reply(null, {})
       },
-    } as never)
-    const orders = transcode({ proto, service: 'Orders', address })
-    const gateway = createGateway(
-      { routes: [{ path: '/v1/**', upstream: 'orders', grpc: 'orders' }] },
-      { telemetry: openTelemetry({ tracer }), transcoders: { orders } },
-    )
-    onTestFinished(async () => {
-      await gateway.close({ timeout: 0 })
-      await orders.close()
     })
-    const { url } = await serve(gateway.handler)
 
     await fetch(`${url}/v1/orders/o1`, { headers: { traceparent } })
     const span = await onlySpan()
 
-    expect(await seen.promise).toBe(`00-${traceId}-${span.spanContext().spanId}-01`)
+    const [call] = attempts()
+    expect(await seen.promise).toBe(`00-${traceId}-${idOf(call)}-01`)
+    expect(call?.parentSpanContext?.spanId).toBe(idOf(span))
+    expect(call?.name).toMatch(/Orders\/GetOrder$/)
+    expect(call?.attributes).toMatchObject({
+      'rpc.system': 'grpc',
+      'rpc.method': 'GetOrder',
+      'rpc.grpc.status_code': 0,
+      'server.address': '127.0.0.1',
+      'server.port': Number(address.split(':')[1]),
+    })
+  })
+
+  test('of a gRPC call that is repeated has one below it for each call', async () => {
+    let calls = 0
+    const { url } = await startTranscoded(
+      {
+        GetOrder: (_call: unknown, reply: (e: object | null, v?: object) => void) =>
+          calls++ === 0 ? reply({ code: 14, details: 'not yet' }) : reply(null, {}),
+      },
+      { retry: { backoff: () => 0 } },
+    )
+
+    await fetch(`${url}/v1/orders/o1`)
+    await onlySpan()
+
+    expect(attempts().map(({ attributes }) => attributes['rpc.grpc.status_code'])).toEqual([14, 0])
+  })
+
+  test('of a gRPC call that was refused says by which status', async () => {
+    const { url } = await startTranscoded({
+      GetOrder: (_call: unknown, reply: (e: object) => void) => reply({ code: 5, details: 'no such order' }),
+    })
+
+    await fetch(`${url}/v1/orders/o1`)
+    await onlySpan()
+
+    expect(attempts()[0]?.attributes).toMatchObject({ 'rpc.grpc.status_code': 5, 'error.type': 'NOT_FOUND' })
+    expect(attempts()[0]?.status.code).toBe(SpanStatusCode.ERROR)
   })
 })
 
@@ -203,7 +334,7 @@ test('durations are by method, route and status, whatever is asked', async () =>
 
   for (let index = 0; index < 5; index += 1) await fetch(`${url}/users/${index}?q=${index}`)
   await fetch(`${url}/nowhere/${Math.random()}`, { method: 'PROPFIND' })
-  await expect.poll(() => exporter.getFinishedSpans().length).toBe(6)
+  await expect.poll(() => finished(SpanKind.SERVER).length).toBe(6)
   await reader.forceFlush()
   const points = metricsOut.getMetrics()[0]!.scopeMetrics[0]!.metrics[0]!.dataPoints
 

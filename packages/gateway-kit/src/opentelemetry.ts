@@ -12,13 +12,14 @@ import {
   SpanStatusCode,
   type TextMapGetter,
   type TextMapPropagator,
-  type TextMapSetter,
   type Tracer,
   trace,
 } from '@opentelemetry/api'
 import { peerAddress } from './address.js'
 import { contextOf, whenOver } from './context.js'
+import { isFinished } from './http2.js'
 import type { Middleware } from './middleware.js'
+import { fieldsOf, type Propagator, watchAttempts } from './opentelemetry/attempts.js'
 import { w3c } from './opentelemetry/w3c.js'
 import { statusOf } from './request-log.js'
 import { originalUrl } from './target.js'
@@ -45,9 +46,10 @@ const known = new Set(['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS
 /**
  * Traces each request as a SERVER span and times it in `http.server.request.duration`, by OpenTelemetry's conventions
  * for HTTP (https://opentelemetry.io/docs/specs/semconv/http/). The span continues the trace the request came with, or
- * begins one; the upstream, be it asked by HTTP or by gRPC, gets the span as its parent. What comes after runs within it.
+ * begins one. Each attempt to forward it, by HTTP or by gRPC, is a CLIENT span below it, and the parent of what the
+ * upstream does. What comes after runs within the SERVER span.
  *
- * Metrics are by method, route and status; queries are in neither.
+ * Metrics are by method, route and status; queries are in neither, nor in the spans.
  *
  * @throws TypeError for an option that is wrong.
  * @example
@@ -61,8 +63,7 @@ export function tracing(options: OpenTelemetryOptions = {}): Middleware {
     description: 'From the arrival of a request to the end of its response.',
     advice: { explicitBucketBoundaries: BUCKETS },
   })
-  const propagatorNow = (): Pick<TextMapPropagator, 'inject' | 'extract'> & { fields(): string[] } =>
-    options.propagator ?? (propagation.fields().length > 0 ? propagation : w3c)
+  const propagatorNow = (): Propagator => options.propagator ?? (propagation.fields().length > 0 ? propagation : w3c)
 
   return function traceRequest(req, res, next) {
     const propagator = propagatorNow()
@@ -75,6 +76,7 @@ export function tracing(options: OpenTelemetryOptions = {}): Middleware {
     )
     const within = trace.setSpan(parent, span)
     handOn(req, within, propagator)
+    contextOf(req).watch = watchAttempts(tracer, within, propagator)
     const startedAt = performance.now()
     whenOver(req, res, () => finish(req, res, method, span, duration, (performance.now() - startedAt) / 1_000))
 
@@ -101,23 +103,12 @@ const fromRequest: TextMapGetter<IncomingMessage> = {
   },
 }
 
-const toRecord: TextMapSetter<Record<string, string>> = {
-  set: (headers, name, value) => {
-    headers[name.toLowerCase()] = value
-  },
-}
-
 /**
  * Puts this span in the place of the one the request came with, so that whoever reads the request's headers, such as
  * the proxy, speaks of this one. A trace that was not valid ends here, and its state with it.
  */
-function handOn(
-  req: IncomingMessage,
-  within: ReturnType<typeof trace.setSpan>,
-  propagator: Pick<TextMapPropagator, 'inject'> & { fields(): string[] },
-): void {
-  const headers: Record<string, string> = Object.create(null)
-  propagator.inject(within, headers, toRecord)
+function handOn(req: IncomingMessage, within: ReturnType<typeof trace.setSpan>, propagator: Propagator): void {
+  const headers = fieldsOf(within, propagator)
   const replaced = new Set([...propagator.fields().map((name) => name.toLowerCase()), ...Object.keys(headers)])
   if (replaced.has('traceparent')) replaced.add('tracestate')
 
@@ -167,7 +158,7 @@ function finish(
   const { route, address, upstream, attempts, error } = contextOf(req)
   const status = statusOf(res)
   // The client left before it was told anything: there was no status, and nobody here has failed.
-  const left = status === 499 && !res.writableFinished
+  const left = status === 499 && !isFinished(res)
   const failed = status >= 500
   const errorType = left ? 'MSX_PROXY_CLIENT_GONE' : failed ? (error?.code ?? String(status)) : undefined
   const outcome: Attributes = {

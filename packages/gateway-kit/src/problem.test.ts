@@ -49,12 +49,12 @@ describe('problem', () => {
     const answer = await new Promise<string>((resolve) => {
       let text = ''
       const socket = connect(port, '127.0.0.1', () => {
-        socket.write('POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 64000000\r\n\r\n')
-        socket.write(Buffer.alloc(32_000_000))
+        socket.write('POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 24000000\r\n\r\n')
+        socket.write(Buffer.alloc(12_000_000))
       })
       socket.on('data', (chunk) => {
         text += chunk
-        socket.end(Buffer.alloc(1_000_000))
+        socket.end(Buffer.alloc(100_000))
       })
       socket.on('error', (error) => errors.push(error))
       socket.on('close', () => resolve(text))

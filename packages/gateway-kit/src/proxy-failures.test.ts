@@ -83,6 +83,21 @@ describe('an upstream that dies', () => {
 })
 
 describe('an upstream that', () => {
+  test.each(['gzip, chunked', 'gzip', 'chunked, chunked'])(
+    'packs its answer by %s for the way, unasked',
+    async (encoding) => {
+      const upstream = await startTcp((socket) =>
+        socket.once('data', () =>
+          socket.end(`HTTP/1.1 200 OK\r\nTransfer-Encoding: ${encoding}\r\n\r\n2\r\nok\r\n0\r\n\r\n`),
+        ),
+      )
+      const { url, errors } = await front(upstream)
+
+      expect((await whole(url)).status).toBe(502)
+      expect(errors.map(({ code }) => code)).toEqual(['MSX_PROXY_BAD_RESPONSE'])
+    },
+  )
+
   test('is not there: 502 without a word about where it would be', async () => {
     const { url, errors } = await front('http://127.0.0.1:1')
 

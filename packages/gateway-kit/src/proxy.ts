@@ -4,12 +4,15 @@ import type { CircuitBreaker } from '@msx/circuit-breaker'
 import { Agent, type Dispatcher } from 'undici'
 import { checkTrust, type TrustConfig } from './address.js'
 import { type Clock, systemClock } from './clock.js'
+import { Deadlines } from './deadlines.js'
 import type { ProxyError } from './errors.js'
 import { Exchange, type Forwarding } from './exchange.js'
 import { checkHeaderRules, type HeaderRules, lowerCaseRules } from './headers.js'
 import { aFunction, checkOption, duration, orFalse, wholeNumber } from './internal/checks.js'
+import { answerOptions, forwardsLeft } from './max-forwards.js'
 import type { Middleware } from './middleware.js'
 import type { Captures } from './pattern.js'
+import { inTurn } from './pipelining.js'
 import { problem } from './problem.js'
 import { refuse } from './refusal.js'
 import { createRetryPlan, type ProxyRetry } from './retrying.js'
@@ -31,7 +34,7 @@ export interface ProxyOptions {
   readonly headers?: HeaderRules | undefined
   /** Whether the upstream sees the client's Host. Default `false`: it sees its own; the other is in X-Forwarded-Host. */
   readonly preserveHost?: boolean | undefined
-  /** Whose X-Forwarded-* are believed. Default `false`: nobody's. */
+  /** Whose X-Forwarded-*, or Forwarded, are believed. Default `false`: nobody's. */
   readonly trust?: TrustConfig | undefined
   /** Finds services by name. */
   readonly discovery?: Finder | undefined
@@ -55,15 +58,21 @@ export interface ProxyOptions {
  */
 export function proxy(target: string, options: ProxyOptions = {}): Middleware {
   checkProxyOptions(target, options)
-  const forwarding = createForwarding(target, options, options.dispatcher ?? createAgent(), options.via ?? createVia())
+  const { dispatcher = createAgent(), via = createVia() } = options
+  const forwarding = createForwarding(target, options, { dispatcher, via, exemplar: { response: undefined } })
   const rewrite = options.rewrite === undefined ? undefined : compileRewrite(options.rewrite, [])
 
-  return function forward(req, res) {
+  return inTurn(function forward(req, res) {
     if (isConnectionRefused(req)) return
 
     const inspected = inspect(req)
     if ('status' in inspected) {
       refuse(res, inspected)
+      return
+    }
+
+    if (forwardsLeft(req) === 0) {
+      answerOptions(res, [])
       return
     }
 
@@ -76,7 +85,7 @@ export function proxy(target: string, options: ProxyOptions = {}): Middleware {
       return
     }
     new Exchange(req, res, forwarding, withQuery(path, inspected)).run()
-  }
+  })
 }
 
 /** A function has no pattern to take from. */
@@ -97,27 +106,34 @@ export function createVia(): string {
   return `msx-${randomBytes(6).toString('hex')}`
 }
 
+/** What all routes of a gateway share. */
+export interface Shared extends Pick<Forwarding, 'dispatcher' | 'exemplar'> {
+  readonly via: string
+}
+
 /** What stays the same from request to request. */
 export function createForwarding(
   target: string | Upstream,
   options: Omit<ProxyOptions, 'rewrite' | 'dispatcher' | 'via'>,
-  dispatcher: Dispatcher,
-  via: string,
+  { dispatcher, via, exemplar }: Shared,
 ): Forwarding {
   const timeouts = resolveTimeouts(options.timeout)
+  const clock = options.clock ?? systemClock
 
   return {
     upstream: typeof target === 'string' ? createUpstream(target, options.discovery, timeouts.connect) : target,
     dispatcher,
     timeouts,
-    retry: options.retry ? createRetryPlan(options.retry, options.clock ?? systemClock) : undefined,
+    retry: options.retry ? createRetryPlan(options.retry, clock) : undefined,
     breaker: options.breaker || undefined,
     maxBody: options.maxBody ?? Number.POSITIVE_INFINITY,
     preserveHost: options.preserveHost ?? false,
     request: { trust: options.trust ?? false, via, rules: lowerCaseRules(options.headers?.request) },
     response: lowerCaseRules(options.headers?.response),
-    clock: options.clock ?? systemClock,
+    clock,
+    connecting: timeouts.connect === false ? undefined : new Deadlines(clock, timeouts.connect),
     onError: options.onError,
+    exemplar,
   }
 }
 

@@ -1,5 +1,5 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
-import { addressKey, peerAddress } from './address.js'
+import { addressKey, checkTrust, clientAddress, peerAddress, type TrustConfig } from './address.js'
 import { contextOf, tell } from './context.js'
 import { aFunction, checkOption } from './internal/checks.js'
 import type { Decision, RateLimiter } from './limit/limiter.js'
@@ -8,11 +8,13 @@ import { problem } from './problem.js'
 
 export interface RateLimitOptions {
   readonly limiter: RateLimiter
-  /**
-   * Who is counted. Default: the address the request came from, IPv6 by its /64. Behind proxies of your own, use
-   * `clientAddress(req, trust)`.
-   */
+  /** Who is counted. Default: the address the request came from, see `trust`; IPv6 by its /64. */
   readonly key?: ((req: IncomingMessage) => string) | undefined
+  /**
+   * Which proxies are believed when they name an address. Default: as the gateway around this has it, else `false`,
+   * nobody. A `key` of your own asks `clientAddress(req, trust)` itself, and `addressKey` for what to count it under.
+   */
+  readonly trust?: TrustConfig | undefined
   /** What the request takes from the quota. Default 1. */
   readonly cost?: number | ((req: IncomingMessage) => number) | undefined
   /** The name of the policy in the headers. Default `default`. */
@@ -30,7 +32,12 @@ const quotaExceeded = 'https://iana.org/assignments/http-problem-types#quota-exc
  * app.use(rateLimit({ limiter: gcra({ limit: 100, window: 60_000 }) }))
  */
 export function rateLimit(options: RateLimitOptions): Middleware {
-  const { limiter, key = defaultKey, cost = 1, name = 'default' } = options
+  const { limiter, trust, cost = 1, name = 'default' } = options
+  if (trust !== undefined) checkOption('rateLimit', 'trust', trust, checkTrust)
+  if (trust !== undefined && options.key !== undefined) {
+    throw new TypeError('rateLimit: either key or trust; a key of your own asks clientAddress(req, trust) itself')
+  }
+  const key = options.key ?? (trust === undefined ? addressOf : addressBy(trust))
   if (typeof limiter?.take !== 'function') throw new TypeError('rateLimit: limiter must have a method take')
   checkOption('rateLimit', 'key', key, aFunction)
   checkOption('rateLimit', 'cost', cost, (value) =>
@@ -51,8 +58,13 @@ export function rateLimit(options: RateLimitOptions): Middleware {
       return
     }
 
-    if (decision instanceof Promise) decision.then(apply, next)
+    if (decision instanceof Promise) decision.then(applyLate, next)
     else apply(decision)
+
+    /** Somebody in front may have answered in the meantime, for the time it took. */
+    function applyLate(decided: Decision): void {
+      if (!res.headersSent) apply(decided)
+    }
 
     function apply(decided: Decision): void {
       announce(res, name, limiter.window, decided)
@@ -67,9 +79,15 @@ export function isPolicyName(value: unknown): value is string {
   return typeof value === 'string' && /^[\x20\x21\x23-\x5b\x5d-\x7e]+$/.test(value)
 }
 
-function defaultKey(req: IncomingMessage): string {
+/** Whom a limit counts unless it is told otherwise: the address, as the gateway's rules of trust have it. */
+export function addressOf(req: IncomingMessage): string {
   return addressKey(contextOf(req).address ?? peerAddress(req))
 }
+
+const addressBy =
+  (trust: TrustConfig) =>
+  (req: IncomingMessage): string =>
+    addressKey(clientAddress(req, trust))
 
 const seconds = (ms: number): number => Math.max(1, Math.ceil(ms / 1_000))
 

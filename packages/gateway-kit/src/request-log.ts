@@ -1,6 +1,7 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { peerAddress } from './address.js'
-import { contextOf, type RequestContext, whenOver } from './context.js'
+import { contextOf, durationOf, type RequestContext, whenOver } from './context.js'
+import { isFinished, isHttp2 } from './http2.js'
 import { checkOption } from './internal/checks.js'
 import type { Middleware } from './middleware.js'
 import { originalUrl } from './target.js'
@@ -31,7 +32,7 @@ export type AccessLog = ((entry: AccessLogEntry) => void) | LineStream
 
 /** What is used of a Writable. */
 export interface LineStream {
-  write(text: string): unknown
+  write(text: string, encoding: 'latin1' | 'utf8'): unknown
   readonly writableLength?: number | undefined
 }
 
@@ -62,42 +63,62 @@ type LogWhenOver = (req: IncomingMessage, res: ServerResponse, context: RequestC
 
 export function createLogger(log: AccessLog): LogWhenOver {
   const write = typeof log === 'function' ? log : lineWriter(log)
+  const isoTime = createIsoTime()
 
   return (req, res, context) => {
     try {
-      write(describe(req, res, context))
+      write(describe(req, res, context, isoTime(context.arrivedAt)))
     } catch (error) {
       process.emitWarning(error instanceof Error ? error : new Error(String(error)))
     }
   }
 }
 
-function describe(req: IncomingMessage, res: ServerResponse, context: RequestContext): AccessLogEntry {
+function describe(req: IncomingMessage, res: ServerResponse, context: RequestContext, time: string): AccessLogEntry {
   const { route, address, requestId, identity, upstream, attempts, error } = context
-  const cause = error?.cause instanceof Error ? error.cause.message : undefined
-
-  return {
-    time: new Date(context.arrivedAt).toISOString(),
+  const entry = {
+    time,
     method: req.method ?? '',
     path: pathOf(originalUrl(req)),
     route,
     status: statusOf(res),
-    duration: performance.now() - context.arrived,
+    // Beyond a microsecond there is only noise, which takes long to write.
+    duration: Math.round(durationOf(context) * 1_000) / 1_000,
     address: address ?? peerAddress(req),
     requestId,
     user: identity?.claims.sub,
     upstream,
     attempts,
-    ...(error !== undefined && { error: { code: error.code, cause } }),
+  }
+  if (error === undefined) return entry
+
+  return {
+    ...entry,
+    error: { code: error.code, cause: error.cause instanceof Error ? error.cause.message : undefined },
+  }
+}
+
+/** ISO dates. Many requests come in the same second, and of its date only the milliseconds are written anew. */
+function createIsoTime(): (ms: number) => string {
+  let second = Number.NaN
+  let date = ''
+
+  return (ms) => {
+    const rest = ms % 1_000
+    if (ms - rest !== second) {
+      second = ms - rest
+      date = new Date(second).toISOString().slice(0, -4)
+    }
+    return `${date}${rest < 10 ? '00' : rest < 100 ? '0' : ''}${rest}Z`
   }
 }
 
 /** The status the client has seen; what went wrong where the response was cut; 499 where the client did not wait. */
 export function statusOf(res: ServerResponse): number {
-  if (res.writableFinished) return res.statusCode
+  if (isFinished(res)) return res.statusCode
 
   const { switched, error } = contextOf(res.req)
-  if (switched) return 101
+  if (switched) return isHttp2(res.req) ? 200 : 101
 
   return error?.status ?? 499
 }
@@ -111,21 +132,21 @@ function pathOf(url: string): string {
 /** What a stream that takes nothing may hold of us, in its own count of bytes; beyond it entries are dropped, not kept. */
 const MOST_HELD = 16_777_216
 
-/** A write costs far more than the lines it carries, so they wait for each other: so long (ms), or for so many characters. */
+/** A write costs far more than the lines it carries, so they wait for each other: so long (ms), or for so many bytes. */
 const LONGEST_WAIT = 20
 const ENOUGH = 65_536
 
 function lineWriter(stream: LineStream): (entry: AccessLogEntry) => void {
-  let lines = ''
+  const format = new LineFormat()
+  const lines = new Lines()
   let dropped = 0
   let timer: NodeJS.Timeout | undefined
 
   function flush(): void {
     clearTimeout(timer)
     timer = undefined
-    const text = lines
-    lines = ''
-    stream.write(text)
+    const encoding = lines.encoding
+    stream.write(lines.take(), encoding)
   }
 
   return (entry) => {
@@ -137,8 +158,107 @@ function lineWriter(stream: LineStream): (entry: AccessLogEntry) => void {
       process.emitWarning(`the access log did not keep up: ${dropped} entries were dropped`)
       dropped = 0
     }
-    lines += `${JSON.stringify(entry)}\n`
-    if (lines.length >= ENOUGH) flush()
-    else timer ??= setTimeout(flush, LONGEST_WAIT)
+    const line = format.lineOf(entry)
+    if (lines.add(line, format.ascii)) timer ??= setTimeout(flush, LONGEST_WAIT)
+    else {
+      if (timer !== undefined) flush()
+      // One that is longer than all that are collected goes by itself.
+      if (lines.add(line, format.ascii)) timer = setTimeout(flush, LONGEST_WAIT)
+      else stream.write(line, 'utf8')
+    }
+  }
+}
+
+/**
+ * Lines that wait. They are copied at once, while the pieces they are made of are still at hand: pieces of many lines that
+ * are put together at the end are gathered from all over the heap.
+ */
+class Lines {
+  readonly #bytes = Buffer.allocUnsafeSlow(ENOUGH)
+  #length = 0
+  #ascii = true
+
+  /** How to write what is there: ASCII is the same in both, and copied in one of them. */
+  get encoding(): 'latin1' | 'utf8' {
+    return this.#ascii ? 'latin1' : 'utf8'
+  }
+
+  /** False: there is no room for it. */
+  add(line: string, ascii: boolean): boolean {
+    // A character takes three bytes at most; one of four is two in a string.
+    if (this.#length + (ascii ? line.length : line.length * 3) > ENOUGH) return false
+
+    this.#length += this.#bytes.write(line, this.#length, ascii ? 'latin1' : 'utf8')
+    if (!ascii) this.#ascii = false
+    return true
+  }
+
+  take(): string {
+    const text = this.#bytes.toString(this.encoding, 0, this.#length)
+    this.#length = 0
+    this.#ascii = true
+
+    return text
+  }
+}
+
+/** What JSON writes with an escape, or what is not ASCII and left to it. */
+const needsCare = /[^\x20\x21\x23-\x5b\x5d-\x7e]/
+
+/**
+ * Entries as `JSON.stringify` would write them, in a fraction of its time: the members and their order are known, and
+ * of most of them the one that comes is the one that came last.
+ */
+class LineFormat {
+  readonly #method = new Member('method')
+  readonly #route = new Member('route')
+  readonly #address = new Member('address')
+  readonly #user = new Member('user')
+  readonly #upstream = new Member('upstream')
+  /** Whether the line that was made last has ASCII only. */
+  ascii = true
+
+  lineOf(entry: AccessLogEntry): string {
+    this.ascii = true
+    const { time, method, path, route, status, duration, address, requestId, user, upstream, attempts, error } = entry
+    const asked = `"time":"${time}"${this.#known(this.#method, method)},"path":${this.#quoted(path)}`
+    const answered = `${this.#known(this.#route, route)},"status":${status},"duration":${duration}`
+    const id = requestId === undefined ? '' : `,"requestId":${this.#quoted(requestId)}`
+    const who = `${this.#known(this.#address, address)}${id}${this.#known(this.#user, user)}`
+    const where = `${this.#known(this.#upstream, upstream)},"attempts":${attempts}`
+
+    return `{${asked}${answered}${who}${where}${error === undefined ? '' : `,"error":${this.#quoted(error)}`}}\n`
+  }
+
+  #known(member: Member, value: string | undefined): string {
+    if (value === undefined) return ''
+    // Whoever verifies may know users by objects, which may say something else by the next time.
+    if (value !== member.value || typeof value !== 'string') {
+      member.value = value
+      member.text = `,"${member.name}":${this.#quoted(value)}`
+      member.ascii = !/[\u0080-\uffff]/.test(member.text)
+    }
+    if (!member.ascii) this.ascii = false
+
+    return member.text
+  }
+
+  #quoted(value: unknown): string {
+    if (typeof value === 'string' && !needsCare.test(value)) return `"${value}"`
+
+    this.ascii = false
+    return JSON.stringify(value)
+  }
+}
+
+/** A member of the line, as it was written last. */
+class Member {
+  readonly name: string
+  value: string | undefined
+  text = ''
+  ascii = true
+
+  constructor(name: string) {
+    this.name = name
   }
 }

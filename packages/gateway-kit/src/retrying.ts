@@ -31,21 +31,30 @@ export interface Answer {
 export interface RetryPlan {
   readonly statuses: ReadonlySet<number>
   readonly replay: number
-  run(attempt: () => Promise<Answer>, signal: AbortSignal): Promise<Answer>
-  /** What an attempt rejects with. */
-  failure(error: ProxyError, again: boolean): Error
+  /** Attempts until one is not worth repeating. What is no `Answer` is taken as it is. */
+  run<T>(attempt: () => Promise<T>, signal: AbortSignal): Promise<T>
+  /** What an attempt rejects with; `pause`: what the upstream asked for, in milliseconds. */
+  failure(error: Error, again: boolean, pause?: number): Error
   /** The reason behind what `run` rejected with. */
   unwrap(error: unknown): ProxyError
 }
 
 class AttemptFailure extends Error {
   readonly again: boolean
+  readonly pause: number | undefined
 
-  constructor(cause: ProxyError, again: boolean) {
+  constructor(cause: Error, again: boolean, pause: number | undefined) {
     super(cause.message, { cause })
     this.again = again
+    this.pause = pause
   }
 }
+
+/** What an attempt failed with, behind what `run` rejected with. */
+export const reasonOf = (error: unknown): unknown => (error instanceof AttemptFailure ? error.cause : error)
+
+/** Methods of which twice is as good as once (RFC 9110, 9.2.2). */
+export const idempotent: ReadonlySet<string> = new Set(['GET', 'HEAD', 'OPTIONS', 'PUT', 'DELETE'])
 
 /** An upstream that asks for a longer pause than this is not waited for: the client is told instead. */
 const LONGEST_PAUSE = 1_000
@@ -57,22 +66,27 @@ export function createRetryPlan(options: ProxyRetry, clock: Clock): RetryPlan {
     backoff: options.backoff ?? exponential({ base: 50, max: 1_000 }),
     budget: options.budget ?? retryBudget(),
     shouldRetry: (outcome: Outcome) =>
-      outcome.ok ? (outcome.value as Answer).held : outcome.error instanceof AttemptFailure && outcome.error.again,
-    retryAfter: (outcome: Outcome) => (outcome.ok ? (outcome.value as Answer).head.retryAfter : undefined),
+      outcome.ok
+        ? (outcome.value as Answer | undefined)?.held === true
+        : outcome.error instanceof AttemptFailure && outcome.error.again,
+    retryAfter(outcome: Outcome) {
+      if (outcome.ok) return (outcome.value as Answer | undefined)?.head.retryAfter
+
+      return outcome.error instanceof AttemptFailure ? outcome.error.pause : undefined
+    },
     maxRetryAfter: LONGEST_PAUSE,
     clock,
-    discard: (value: unknown) => (value as Answer).attempt.discard(),
+    discard: (value: unknown) => (value as Answer | undefined)?.attempt.discard(),
   })
 
   return {
     statuses: new Set(options.statuses ?? [502, 503, 504]),
     replay: options.replay ?? 65_536,
     run: (attempt, signal) => policy.execute(attempt, { signal }),
-    failure: (error, again) => new AttemptFailure(error, again),
+    failure: (error, again, pause) => new AttemptFailure(error, again, pause),
     unwrap(error) {
-      if (error instanceof AttemptFailure) return error.cause as ProxyError
-
-      return error instanceof ProxyError ? error : new ProxyError('internal', 'request', { cause: error })
+      const reason = reasonOf(error)
+      return reason instanceof ProxyError ? reason : new ProxyError('internal', 'request', { cause: reason })
     },
   }
 }

@@ -1,4 +1,4 @@
-import { decodeSegment, parsePattern, type Segment, splitPath } from './pattern.js'
+import { decodeSegment, parsePattern, type Segment } from './pattern.js'
 
 /** What the router needs to know of a route. */
 export interface Routable {
@@ -18,6 +18,8 @@ export type Match<R> =
 export interface Router<R extends Routable> {
   /** `path` is in normal form, `host` as the header gives it. */
   match(method: string, host: string | undefined, path: string): Match<R>
+  /** The routes of the most specific path, whatever their methods. */
+  owners(host: string | undefined, path: string): readonly R[]
 }
 
 interface Node<R> {
@@ -35,13 +37,18 @@ const makeNode = <R>(): Node<R> => ({ statics: new Map(), param: undefined, star
  * Precedence: the host first (exact, then the longest wildcard, then none), then the path, segment by segment (static
  * before `:param` before `*` before `**`), then the method. The most specific path owns all its methods: another
  * method on it is a 405, not a chance for a wider pattern that may be guarded less.
+ *
+ * @param spell One spelling for all segments that are to be taken for the same. Default: each is its own.
  */
-export function createRouter<R extends Routable>(routes: readonly R[]): Router<R> {
+export function createRouter<R extends Routable>(
+  routes: readonly R[],
+  spell: (segment: string) => string = asWritten,
+): Router<R> {
   const exact = new Map<string, Node<R>>()
   const wildcards = new Map<string, Node<R>>()
   const anyHost = makeNode<R>()
 
-  for (const route of routes) insert(rootFor(route.host), parsePattern(route.path), route)
+  for (const route of routes) insert(rootFor(route.host), parsePattern(route.path).map(respell), route)
   const suffixes = [...wildcards].sort(([a], [b]) => b.length - a.length)
 
   function rootFor(host: string | undefined): Node<R> {
@@ -54,34 +61,45 @@ export function createRouter<R extends Routable>(routes: readonly R[]): Router<R
     return root
   }
 
-  function findRoutes(host: string | undefined, segments: readonly string[]): readonly R[] | undefined {
+  function respell(segment: Segment): Segment {
+    return segment.kind === 'static' ? { kind: 'static', text: spell(segment.text) } : segment
+  }
+
+  const read = (segment: string): string => spell(decodeSegment(segment))
+
+  function findRoutes(host: string | undefined, path: string): readonly R[] | undefined {
+    // A slash at the end makes no segment, and neither does the path that is nothing else.
+    const end = path.length > 1 && path.endsWith('/') ? path.length - 1 : path.length
+    const at = end === 1 ? end + 1 : 1
     if (exact.size > 0 || suffixes.length > 0) {
       const name = hostName(host)
       const root = exact.get(name)
-      const found = root && find(root, segments, 0)
+      const found = root && find(root, path, at, end, read)
       if (found) return found
 
       for (const [suffix, wildcard] of suffixes) {
-        const below = name.endsWith(suffix) && name.length > suffix.length ? find(wildcard, segments, 0) : undefined
-        if (below) return below
+        const below = name.endsWith(suffix) && name.length > suffix.length
+        const routes = below ? find(wildcard, path, at, end, read) : undefined
+        if (routes) return routes
       }
     }
 
-    return find(anyHost, segments, 0)
+    return find(anyHost, path, at, end, read)
   }
 
   return {
     match(method, host, path) {
-      const found = findRoutes(host, splitPath(path).map(decodeSegment))
+      const found = findRoutes(host, path)
       if (found === undefined) return { kind: 'none' }
 
-      const route =
-        found.find((one) => takes(one, method)) ??
-        (method === 'HEAD' ? found.find((one) => takes(one, 'GET')) : undefined)
+      const route = taking(found, method) ?? (method === 'HEAD' ? taking(found, 'GET') : undefined)
       return route === undefined ? { kind: 'method', allow: allowed(found) } : { kind: 'found', route }
     },
+    owners: (host, path) => findRoutes(host, path) ?? [],
   }
 }
+
+const asWritten = (segment: string): string => segment
 
 function insert<R>(root: Node<R>, pattern: readonly Segment[], route: R): void {
   let node = root
@@ -110,28 +128,42 @@ function step<R>(node: Node<R>, segment: Exclude<Segment, { kind: 'rest' }>): No
   return next
 }
 
-function find<R>(node: Node<R>, segments: readonly string[], depth: number): readonly R[] | undefined {
-  const segment = segments[depth]
-  if (segment === undefined) {
+/** A segment is cut off where it is compared: `at` is where the next one begins; beyond `end` there is none. */
+function find<R>(
+  node: Node<R>,
+  path: string,
+  at: number,
+  end: number,
+  read: (segment: string) => string,
+): readonly R[] | undefined {
+  if (at > end) {
     if (node.here.length > 0) return node.here
     return node.rest.length > 0 ? node.rest : undefined
   }
 
-  const fixed = node.statics.get(segment)
+  const slash = path.indexOf('/', at)
+  const stop = slash === -1 || slash > end ? end : slash
+  const fixed = node.statics.size === 0 ? undefined : node.statics.get(read(path.slice(at, stop)))
   const found =
-    (fixed && find(fixed, segments, depth + 1)) ??
-    (node.param && find(node.param, segments, depth + 1)) ??
-    (node.star && find(node.star, segments, depth + 1))
+    (fixed && find(fixed, path, stop + 1, end, read)) ??
+    (node.param && find(node.param, path, stop + 1, end, read)) ??
+    (node.star && find(node.star, path, stop + 1, end, read))
   if (found) return found
 
   return node.rest.length > 0 ? node.rest : undefined
 }
 
-function takes(route: Routable, method: string): boolean {
+function taking<R extends Routable>(routes: readonly R[], method: string): R | undefined {
+  for (const route of routes) if (takes(route, method)) return route
+
+  return undefined
+}
+
+export function takes(route: Routable, method: string): boolean {
   return route.methods === undefined || route.methods.includes(method)
 }
 
-function allowed(routes: readonly Routable[]): string[] {
+export function allowed(routes: readonly Routable[]): string[] {
   const methods = new Set(routes.flatMap((route) => route.methods ?? []))
   if (methods.has('GET')) methods.add('HEAD')
 

@@ -6,13 +6,24 @@ export interface Timeouts {
   readonly headers?: number | false | undefined
   /** Between two pieces of a body, in either direction. Off for `text/event-stream`. Default 60_000. */
   readonly idle?: number | false | undefined
-  /** From the arrival of the request to the last byte of the response, retries included. Default `false`. */
+  /**
+   * Without a byte on a WebSocket in either direction; pings are bytes. Both sides are then told by a Close frame (1001).
+   * Default 3_600_000.
+   */
+  readonly tunnel?: number | false | undefined
+  /** From the arrival of the request to the last byte of the response, retries included; not of a WebSocket. Default `false`. */
   readonly total?: number | false | undefined
 }
 
 export type ResolvedTimeouts = { readonly [K in keyof Timeouts]-?: number | false }
 
-export const defaultTimeouts: ResolvedTimeouts = { connect: 5_000, headers: 30_000, idle: 60_000, total: false }
+export const defaultTimeouts: ResolvedTimeouts = {
+  connect: 5_000,
+  headers: 30_000,
+  idle: 60_000,
+  tunnel: 3_600_000,
+  total: false,
+}
 
 /** The given timeouts over the defaults. */
 export function resolveTimeouts(timeouts: Timeouts = {}): ResolvedTimeouts {
@@ -20,6 +31,7 @@ export function resolveTimeouts(timeouts: Timeouts = {}): ResolvedTimeouts {
     connect: timeouts.connect ?? defaultTimeouts.connect,
     headers: timeouts.headers ?? defaultTimeouts.headers,
     idle: timeouts.idle ?? defaultTimeouts.idle,
+    tunnel: timeouts.tunnel ?? defaultTimeouts.tunnel,
     total: timeouts.total ?? defaultTimeouts.total,
   }
 }

@@ -1,3 +1,4 @@
+import { createHash, randomBytes } from 'node:crypto'
 import { type IncomingMessage, type ServerResponse, STATUS_CODES } from 'node:http'
 import type { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
@@ -5,16 +6,21 @@ import type { Dispatcher } from 'undici'
 import { Attempt, type AttemptHost, type Head } from './attempt.js'
 import { after, type Clock } from './clock.js'
 import { contextOf, tellWhenOver, type Upgrade } from './context.js'
-import { hasBody } from './ending.js'
+import type { Deadlines } from './deadlines.js'
+import { endResponse, hasBody } from './ending.js'
 import { ProxyError } from './errors.js'
-import { type Forwarding, headersFor } from './exchange.js'
+import { type Forwarding, followed, headersFor } from './exchange.js'
 import { answerFailure } from './failure.js'
+import { Flow } from './flow.js'
 import { loops, passedOn, requestHeaders, sendHead } from './headers.js'
-import { hostOf } from './http2.js'
+import { hostOf, isHttp2 } from './http2.js'
+import type { AttemptSpan } from './telemetry.js'
 import type { ResolvedTimeouts } from './timeouts.js'
 
-/** Whether this is the opening handshake of a WebSocket (RFC 6455, 4.2.1). */
+/** Whether this is the opening handshake of a WebSocket (RFC 6455, 4.2.1; over HTTP/2 RFC 8441, 4). */
 export function opensWebSocket(req: IncomingMessage): boolean {
+  if (isHttp2(req)) return req.headers[':protocol'] === 'websocket'
+
   return (
     req.method === 'GET' &&
     req.httpVersion === '1.1' &&
@@ -24,16 +30,34 @@ export function opensWebSocket(req: IncomingMessage): boolean {
   )
 }
 
+/** What the upstream has to answer to a key (RFC 6455, 4.2.2). */
+const acceptOf = (key: string): string =>
+  createHash('sha1').update(`${key}258EAFA5-E914-47DA-95CA-C5AB0DC85B11`).digest('base64')
+
 /** How many bytes are kept of a client that does not wait for its 101. */
 const MOST_EARLY = 65_536
 
 /** How long one side may take to read what is left after the other has gone, in milliseconds. */
 const LINGER = 10_000
 
+/** How long nothing has to pass before a conversation counts as over, in milliseconds. */
+const QUIET = 1_000
+
+/** How long one side may take to answer that it is over, in milliseconds. */
+const PATIENCE = 1_000
+
+/** How long the last bytes may take to leave a connection that is cut, in milliseconds. */
+const LAST_BYTES = 500
+
+/** After how long the kernel asks whether a silent client is still there, in milliseconds. */
+const KEEP_ALIVE = 60_000
+
 /**
  * One WebSocket on its way to an upstream. The handshake is a request like any other, and any answer but 101 is passed
  * on; from the 101 on the bytes of both sides go through as they are, each no faster than its reader takes them, until
- * one side ends.
+ * one side ends, nothing has passed for `timeout.tunnel`, or the gateway closes. In the two latter cases both sides are
+ * told by a Close frame, where no other frame is under way; the client first, so that what it has sent until it hears
+ * of it still arrives.
  */
 export class Tunnel implements AttemptHost {
   readonly #req: IncomingMessage
@@ -44,10 +68,19 @@ export class Tunnel implements AttemptHost {
   #earlyBytes = 0
   readonly #plan: Forwarding
   readonly #target: string
+  /** A client of HTTP/2 has none of its own, so that the upstream's answer to it is for us to look at. */
+  readonly #key: string | undefined
   #attempt: Attempt | undefined
   #upstream: Duplex | undefined
   #over = false
   #switched: (() => void) | undefined
+  #down: Flow | undefined
+  #up: Flow | undefined
+  #touched = 0
+  #leaving = false
+  /** One at a time: for silence, for a quiet moment, or for an answer. */
+  #cancel: (() => void) | undefined
+  #cancelCut: (() => void) | undefined
 
   constructor(req: IncomingMessage, res: ServerResponse, { socket, head }: Upgrade, plan: Forwarding, target: string) {
     this.#req = req
@@ -56,10 +89,15 @@ export class Tunnel implements AttemptHost {
     this.#early = [head]
     this.#plan = plan
     this.#target = target
+    this.#key = isHttp2(req) ? randomBytes(16).toString('base64') : undefined
   }
 
   get clock(): Clock {
     return this.#plan.clock
+  }
+
+  get connecting(): Deadlines | undefined {
+    return this.#plan.connecting
   }
 
   get timeouts(): ResolvedTimeouts {
@@ -87,7 +125,7 @@ export class Tunnel implements AttemptHost {
       if (loops(this.#req, request.via)) throw new ProxyError('loop', 'request')
 
       const host = (preserveHost ? hostOf(this.#req) : undefined) ?? upstream.host
-      const headers = requestHeaders(this.#req, host, request)
+      const headers = this.#withKey(requestHeaders(this.#req, host, request))
       const pick = await upstream.pick(undefined)
       if (this.#over) {
         pick.lease?.done('cancelled')
@@ -115,15 +153,72 @@ export class Tunnel implements AttemptHost {
     }
   }
 
-  /** Ends what is open, at once. */
+  /** Tells both sides, as soon as nothing has passed for a moment, that it is over. */
+  leave(): void {
+    this.#leaving = true
+    if (this.#upstream !== undefined) this.#waitForQuiet()
+  }
+
+  /** Ends what is open; what can still be said is said. */
   cut(): void {
-    this.#upstream?.destroy()
-    this.#client.destroy()
+    if (this.#upstream === undefined) {
+      this.#client.destroy()
+      return
+    }
+
+    this.#down?.partNow()
+    this.#up?.partNow()
+    this.#end()
+  }
+
+  #waitForQuiet(): void {
+    const left = this.#touched + QUIET - this.clock.now()
+    if (left > 0) this.#arm(left, () => this.#waitForQuiet())
+    else this.#part()
+  }
+
+  #watchSilence(limit: number): void {
+    const left = this.#touched + limit - this.clock.now()
+    if (left > 0) {
+      this.#arm(left, () => this.#watchSilence(limit))
+      return
+    }
+
+    contextOf(this.#req).error = new ProxyError('timeout', 'response')
+    this.#part()
+    // A frame that has begun and does not end is not waited for.
+    this.#cancelCut = after(this.clock, 3 * PATIENCE, () => this.cut())
+  }
+
+  /** The client answers with a Close frame of its own, which tells the upstream; if it does not, we do. */
+  #part(): void {
+    this.#cancel?.()
+    this.#down?.part(() => this.#arm(PATIENCE, () => this.#up?.part(() => this.#arm(PATIENCE, () => this.#end()))))
+  }
+
+  #end(): void {
+    const sockets = [this.#client, this.#upstream!]
+    for (const socket of sockets) {
+      socket.resume()
+      socket.end(() => socket.destroy())
+    }
+    setTimeout(() => {
+      for (const socket of sockets) socket.destroy()
+    }, LAST_BYTES).unref()
+  }
+
+  #arm(ms: number, run: () => void): void {
+    this.#cancel?.()
+    this.#cancel = after(this.clock, ms, run)
   }
 
   /** The client is gone before there was an answer. */
   over(): void {
     if (!this.#over) this.#fail(new ProxyError('client-gone', 'request'))
+  }
+
+  follow(options: Dispatcher.DispatchOptions): AttemptSpan | undefined {
+    return followed(this.#req, options)
   }
 
   clientStalls(): boolean {
@@ -134,6 +229,11 @@ export class Tunnel implements AttemptHost {
 
   onHead(attempt: Attempt, head: Head): void {
     if (this.#over) return
+    // To CONNECT any 2xx says that the WebSocket is open.
+    if (this.#key !== undefined && head.status < 300) {
+      this.#fail(new ProxyError('bad-response', 'request'))
+      return
+    }
 
     try {
       sendHead(this.#res, head, this.#plan.response, true)
@@ -153,7 +253,7 @@ export class Tunnel implements AttemptHost {
   onEnd(): void {
     this.#over = true
     this.#client.off('data', this.#gather).off('end', this.#gone).resume()
-    this.#res.end()
+    endResponse(this.#res)
   }
 
   onFailure(_attempt: Attempt, error: ProxyError): void {
@@ -161,10 +261,17 @@ export class Tunnel implements AttemptHost {
   }
 
   onUpgrade(attempt: Attempt, head: Head, upstream: Duplex): void {
-    const upgrade = head.headers['upgrade']
-    if (typeof upgrade !== 'string' || upgrade.toLowerCase() !== 'websocket') {
+    const { upgrade, 'sec-websocket-accept': accepted } = head.headers
+    const isOurs = this.#key === undefined || accepted === acceptOf(this.#key)
+    try {
+      if (typeof upgrade !== 'string' || upgrade.toLowerCase() !== 'websocket' || !isOurs)
+        throw new Error('the upstream switched to something else')
+
+      this.#switch(head)
+    } catch (cause) {
       upstream.destroy()
-      this.#fail(new ProxyError('bad-response', 'request'))
+      attempt.closed('failure')
+      this.#fail(new ProxyError('bad-response', 'request', { cause }))
       return
     }
 
@@ -172,25 +279,56 @@ export class Tunnel implements AttemptHost {
     this.#upstream = upstream
     this.#switched?.()
     const client = this.#client
-    this.#res.detachSocket(client as Socket)
-    client.write(switching(head, this.#plan.response, contextOf(this.#req).corsSaid), 'latin1')
     client.off('data', this.#gather).off('end', this.#gone)
-    for (const chunk of this.#early.splice(0)) if (chunk.byteLength > 0) upstream.write(chunk)
-    client.pipe(upstream)
-    upstream.pipe(client)
+    const touch = (): void => {
+      this.#touched = this.clock.now()
+    }
+    touch()
+    this.#up = new Flow(client, upstream, true, touch)
+    this.#down = new Flow(upstream, client, false, touch)
+    this.#up.start(this.#early.splice(0))
+    this.#down.start([])
+    const { tunnel } = this.timeouts
+    if (this.#leaving) this.#waitForQuiet()
+    else if (tunnel !== false) this.#watchSilence(tunnel)
 
     let open = 2
     const closed = (): void => {
       open -= 1
       if (open > 0) return
 
-      attempt.closed()
-      contextOf(this.#req).switched = true
+      this.#cancel?.()
+      this.#cancelCut?.()
+      attempt.closed('success')
       // The response has no socket any more that could tell it; the log and the count of what is under way wait for it.
-      this.#res.emit('close')
+      if (this.#key === undefined) this.#res.emit('close')
     }
     tie(client, upstream, this.clock, closed)
     tie(upstream, client, this.clock, closed)
+  }
+
+  /** Tells the client that its WebSocket is open: by 101, or over HTTP/2, where only its stream changes hands, by 200. */
+  #switch(head: Head): void {
+    const context = contextOf(this.#req)
+    if (this.#key !== undefined) {
+      const headers = passedOn(head, ['sec-websocket-accept', ''], undefined, context.corsSaid)
+      sendHead(this.#res, { status: 200, headers: head.headers, raw: headers }, this.#plan.response, false)
+      context.switched = true
+      return
+    }
+
+    context.switched = true
+    const client = this.#client as Socket
+    this.#res.detachSocket(client)
+    client.setKeepAlive?.(true, KEEP_ALIVE)
+    client.write(switching(head, this.#plan.response, context.corsSaid), 'latin1')
+  }
+
+  #withKey(headers: string[]): string[] {
+    if (this.#key === undefined) return headers
+
+    const without = headers.filter((_, index) => headers[index - (index % 2)]!.toLowerCase() !== 'sec-websocket-key')
+    return [...without, 'sec-websocket-key', this.#key]
   }
 
   readonly #gather = (chunk: Buffer): void => {

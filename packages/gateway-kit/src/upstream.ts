@@ -101,13 +101,27 @@ function fromUrl({ origin, host, pathname }: URL): Upstream {
 const nobody = (cause: unknown): ProxyError => new ProxyError('no-endpoint', 'request', { cause, retryAfter: 1_000 })
 
 function fromService(name: string, discovery: Finder, ready: number | false): Upstream {
-  const service = discovery.service(name)
+  let service = discovery.service(name)
 
-  const take = (exclude: ReadonlySet<string> | undefined): Pick => {
+  /** Whether the discovery was closed and another one has been put in its place: whoever came before that goes by it. */
+  const renewed = (cause: unknown): boolean => {
+    if ((cause as { code?: unknown }).code !== 'MSX_DISCOVERY_CLOSED') return false
+
+    const before = service
+    try {
+      service = discovery.service(name)
+    } catch {
+      return false
+    }
+    return service !== before
+  }
+
+  const take = (exclude: ReadonlySet<string> | undefined): Pick | Promise<Pick> => {
     try {
       const lease = service.pick(exclude === undefined ? {} : { exclude })
       return { origin: lease.endpoint.url, id: lease.endpoint.id, lease }
     } catch (cause) {
+      if (renewed(cause)) return pick(exclude)
       // Everybody has been tried: once more is better than not at all.
       if (exclude !== undefined) return take(undefined)
 
@@ -119,19 +133,19 @@ function fromService(name: string, discovery: Finder, ready: number | false): Up
     try {
       await service.ready(ready === false ? undefined : AbortSignal.timeout(ready))
     } catch (cause) {
+      if (renewed(cause)) return pick(undefined)
+
       throw nobody(cause)
     }
     return take(undefined)
   }
 
-  return {
-    host: name,
-    basePath: '',
-    pick(exclude) {
-      // The registry has not answered for the first time yet: that is not "nobody is there".
-      if (service.snapshot.version === 0 && service.snapshot.endpoints.length === 0) return takeWhenReady()
+  function pick(exclude: ReadonlySet<string> | undefined): Pick | Promise<Pick> {
+    // The registry has not answered for the first time yet: that is not "nobody is there".
+    if (service.snapshot.version === 0 && service.snapshot.endpoints.length === 0) return takeWhenReady()
 
-      return take(exclude)
-    },
+    return take(exclude)
   }
+
+  return { host: name, basePath: '', pick }
 }

@@ -1,20 +1,39 @@
 import { routeId } from '../config.js'
-import type { Loaded, Section } from './config-file.js'
+import { isRecord } from '../internal/checks.js'
+import type { Loaded } from './config-file.js'
+
+type Said = Readonly<Record<string, unknown>>
+
+/** The sections whose members are told of one by one. */
+const sections = ['verifiers', 'limiters', 'transcoders', 'upstreams']
 
 /** What differs between two files: one line each, `+` for what came, `-` for what went, `~` for what changed. */
 export function changesBetween(before: Loaded, after: Loaded): string[] {
-  const routes = ({ config }: Loaded) =>
-    Object.fromEntries(config.routes.map((route) => [`route ${routeId(route)}`, route]))
-  const named = (section: Section) => (loaded: Loaded) =>
-    Object.fromEntries(Object.entries(loaded.said[section]).map(([name, value]) => [`${section}.${name}`, value]))
-  const rest = ({ config: { routes: _, ...others } }: Loaded): Record<string, unknown> => ({ ...others })
+  const parts: ((loaded: Loaded) => Said)[] = [
+    // The ids are those of the routes as they hold; what is compared is what was written.
+    ({ config, said }) =>
+      Object.fromEntries(
+        config.routes.map((route, index) => [`route ${routeId(route)}`, (said['routes'] as unknown[])[index]]),
+      ),
+    ...sections.map(
+      (section) =>
+        ({ said }: Loaded) =>
+          namedOf(section, said[section]),
+    ),
+    ({ said }) =>
+      Object.fromEntries(Object.entries(said).filter(([name]) => name !== 'routes' && !sections.includes(name))),
+  ]
 
-  return [routes, named('services'), named('verifiers'), named('limiters'), named('transcoders'), rest].flatMap(
-    (part) => differences(part(before), part(after)),
-  )
+  return parts.flatMap((part) => differences(part(before), part(after)))
 }
 
-function differences(before: Readonly<Record<string, unknown>>, after: Readonly<Record<string, unknown>>): string[] {
+function namedOf(section: string, value: unknown): Said {
+  const named = isRecord(value) ? Object.entries(value) : []
+
+  return Object.fromEntries(named.map(([name, inner]) => [`${section}.${name}`, inner]))
+}
+
+function differences(before: Said, after: Said): string[] {
   const names = [...new Set([...Object.keys(before), ...Object.keys(after)])]
 
   return names.flatMap((name) => {

@@ -1,173 +1,306 @@
 import { readFile } from 'node:fs/promises'
-import { dirname, resolve } from 'node:path'
-import { createDiscovery, type Discovery, fixed } from '@msx/discovery'
-import { apiKeys } from '../api-keys.js'
-import type { Claims, Verify } from '../claims.js'
-import type { GatewayConfig } from '../config.js'
-import { type ConfigIssue, GatewayConfigError } from '../errors.js'
-import type { TranscodeOptions, Transcoder } from '../grpc.js'
-import { isRecord, show } from '../internal/checks.js'
-import type { JwtVerifierOptions } from '../jwt.js'
-import { gcra } from '../limit/gcra.js'
+import { dirname } from 'node:path'
+import type { Discovery } from '@msx/discovery'
+import type { Verify } from '../claims.js'
+import { type GatewayConfig, type RouteConfig, withDefaults } from '../config.js'
+import { checkConfig } from '../config-check.js'
+import { GatewayConfigError, isGatewayConfigError } from '../errors.js'
+import type { Transcoder } from '../grpc.js'
+import { duration, isRecord, show } from '../internal/checks.js'
 import type { RateLimiter } from '../limit/limiter.js'
-import { slidingWindow } from '../limit/sliding-window.js'
+import { type Finder, isServiceName } from '../upstream.js'
 import { parseConfig } from './config-text.js'
+import { readDiscovery, type Services } from './discovery.js'
+import { Issues, oneOf } from './issues.js'
+import { importPrometheus, importTracing } from './libraries.js'
+import { type MetricsSettings, readMetrics } from './metrics-page.js'
+import { createLimiter, createTranscoder, createVerifier, digestOfProtos } from './named.js'
+import { Parts } from './parts.js'
+import { createRedis, createRedisLimiter, type RedisConnection, readRedis } from './redis.js'
+import { readRoutes } from './routes.js'
 
-/** What the routes of a file name, as the file says it. */
-const sections = ['services', 'verifiers', 'limiters', 'transcoders'] as const
-export type Section = (typeof sections)[number]
+type Said = Readonly<Record<string, unknown>>
 
-/** What was made from a file: the gateway's config, and what its routes name. */
+/** What was made from a file: the gateway's config, what its routes name, and what is the command's own. */
 export interface Loaded {
-  readonly text: string
+  /** The file as it is written, with the environment in it, and a digest of its protos: changes are told by it. */
+  readonly said: Said
   readonly config: GatewayConfig
-  /** The sections as written, by which changes are told. */
-  readonly said: Readonly<Record<Section, Readonly<Record<string, unknown>>>>
   readonly deps: {
-    readonly discovery: Discovery
+    readonly discovery: Discovery | undefined
     readonly verifiers: Readonly<Record<string, Verify>>
     readonly limiters: Readonly<Record<string, RateLimiter>>
     readonly transcoders: Readonly<Record<string, Transcoder>>
   }
+  readonly settings: Settings
+  readonly parts: Parts
+}
+
+export interface Settings {
+  readonly metrics: MetricsSettings | undefined
+  readonly opentelemetry: boolean
+  /** Default: as the output is, `text` for a terminal, else `json`. */
+  readonly log: 'json' | 'text' | false | undefined
+  readonly shutdown: { readonly delay?: number | undefined; readonly timeout?: number | undefined }
+}
+
+export interface Loading {
+  readonly env: Readonly<Record<string, string | undefined>>
+  /** Whether connections are made. Without them everything is checked all the same. */
+  readonly connect: boolean
+  /** What is the same as in this one is kept, with all that it remembers. */
+  readonly before?: Loaded | undefined
+  /** Finds services in whatever discovery is in force when it is asked. Default: the one that the file says. */
+  readonly finder?: Finder | undefined
+  /** Tells what whoever runs the gateway should know. */
+  warn(text: string): void
 }
 
 /**
- * Reads a file and makes what its routes name. What is said as it was in `before` is kept, with all that it remembers.
+ * Reads a file and makes what its routes name.
  *
- * @throws {GatewayConfigError} with everything that is wrong in these sections.
+ * @throws {GatewayConfigError} with everything that is wrong in it, each with its place.
  */
-export async function loadFile(
-  file: string,
-  env: Readonly<Record<string, string | undefined>>,
-  before?: Loaded,
-): Promise<Loaded> {
-  const text = await readFile(file, 'utf8')
-  const { services, verifiers, limiters, transcoders, ...config } = parseConfig(text, env)
-  const issues: ConfigIssue[] = []
-  const said = { services, verifiers, limiters, transcoders } as Record<Section, Record<string, unknown>>
-  for (const section of sections) {
-    if (said[section] === undefined) said[section] = {}
-    else if (!isRecord(said[section])) {
-      issues.push({ path: section, message: `an object by name was expected, got ${show(said[section])}` })
-      said[section] = {}
-    }
-  }
-
-  const sameServices = before !== undefined && same(before.said.services, said.services)
-  const discovery = sameServices ? before.deps.discovery : discover(said.services, issues)
-  async function makeAll<T>(
-    section: Exclude<Section, 'services'>,
-    make: (options: Readonly<Record<string, unknown>>) => T | Promise<T>,
-    keep: (name: string) => T | undefined,
-  ): Promise<Record<string, T>> {
-    const made: Record<string, T> = Object.create(null)
-    for (const [name, options] of Object.entries(said[section])) {
-      try {
-        if (!isRecord(options)) throw new TypeError(`an object was expected, got ${show(options)}`)
-        const kept = before !== undefined && same(before.said[section][name], options) ? keep(name) : undefined
-        made[name] = kept ?? (await make(options))
-      } catch (error) {
-        issues.push({ path: `${section}.${name}`, message: (error as Error).message })
-      }
-    }
-    return made
-  }
-
-  const deps = {
-    discovery,
-    verifiers: await makeAll<Verify>('verifiers', makeVerifier, (name) => before?.deps.verifiers[name]),
-    limiters: await makeAll<RateLimiter>('limiters', makeLimiter, (name) => before?.deps.limiters[name]),
-    transcoders: await makeAll<Transcoder>(
-      'transcoders',
-      (options) => makeTranscoder(options, dirname(file), discovery),
-      // One that finds its service by name knows the services there were.
-      (name) => (sameServices ? before.deps.transcoders[name] : undefined),
-    ),
-  }
-  const loaded = { text, config: config as unknown as GatewayConfig, said, deps }
-  if (issues.length > 0) {
-    await dispose(loaded, before)
-    throw new GatewayConfigError(issues)
-  }
-  return loaded
-}
-
-/** Closes what one has and the other has not. */
-export async function dispose(loaded: Loaded, still: Loaded | undefined): Promise<void> {
-  const kept = new Set<unknown>(Object.values(still?.deps.transcoders ?? {}))
-  for (const transcoder of Object.values(loaded.deps.transcoders)) {
-    if (!kept.has(transcoder)) await transcoder.close()
-  }
-  if (loaded.deps.discovery !== still?.deps.discovery) await loaded.deps.discovery.close()
-}
-
-function discover(services: Readonly<Record<string, unknown>>, issues: ConfigIssue[]): Discovery {
+export async function loadFile(file: string, loading: Loading): Promise<Loaded> {
+  const issues = new Issues()
+  const said = parseConfig(await readFile(file, 'utf8'), loading.env, issues)
+  const parts = new Parts(loading.before?.parts)
   try {
-    return createDiscovery({ source: fixed(services as Record<string, string[]>) })
+    const loaded = await read(said, dirname(file), parts, issues, loading)
+    if (issues.list.length > 0) throw new GatewayConfigError(issues.list)
+
+    return loaded
   } catch (error) {
-    issues.push({ path: 'services', message: (error as Error).message })
-    return createDiscovery({ source: fixed({}) })
+    await parts.close(loading.before?.parts)
+    throw error
   }
 }
 
-async function makeVerifier(options: Readonly<Record<string, unknown>>): Promise<Verify> {
-  const { apiKeys: keys, header, ...rest } = options
-  if (keys !== undefined) {
-    refuseOthers(rest, ['apiKeys', 'header'])
-    return apiKeys({ keys: keys as Record<string, Claims>, header: header as string | undefined })
+async function read(said: Said, folder: string, parts: Parts, issues: Issues, loading: Loading): Promise<Loaded> {
+  const {
+    discovery: registry,
+    redis,
+    verifiers,
+    limiters,
+    transcoders,
+    metrics,
+    opentelemetry,
+    log,
+    shutdown,
+    ...rest
+  } = said
+  const settings = await readSettings({ metrics, opentelemetry, log, shutdown }, issues)
+  const services = await readDiscovery(registry, issues)
+  const discovery = await findServices(services, registry, parts, issues, loading)
+  const redisSettings = readRedis(redis, issues)
+
+  async function limitInRedis(name: string, options: Said, path: string): Promise<RateLimiter | undefined> {
+    if (redisSettings === undefined) {
+      if (redis === undefined) issues.add(`${path}.store`, "is 'redis', and the file has no redis to say where that is")
+      return undefined
+    }
+    const connection = await issues.attempt('redis', () =>
+      parts.keepOrMake<RedisConnection>(
+        'redis',
+        redis,
+        [],
+        () => createRedis(redisSettings, loading.connect, loading.warn),
+        (made) => made.close(),
+      ),
+    )
+    if (connection === undefined) return undefined
+
+    return issues.attempt(path, () =>
+      parts.keepOrMake(`limiter ${name}`, options, [connection], () =>
+        createRedisLimiter(name, options, connection, redisSettings),
+      ),
+    )
   }
 
-  refuseOthers(options, ['issuer', 'audience', 'algorithms', 'jwks', 'typ', 'clockTolerance', 'cache'])
-  const { jwtVerifier } = await import('../jwt.js')
-  await (await import('../jwt-library.js')).importJose()
-  return jwtVerifier(options as unknown as JwtVerifierOptions)
+  const named = <T>(section: string, value: unknown, make: (options: Said, name: string, path: string) => Promise<T>) =>
+    makeAll(section, issues.object(section, value), issues, make)
+  const withProtos: Record<string, Said> = Object.create(null)
+  const made = {
+    verifiers: await named('verifiers', verifiers, (options, _, path) =>
+      issues.attempt(path, () => parts.keepOrMake(path, options, [], () => createVerifier(options))),
+    ),
+    limiters: await named('limiters', limiters, (options, name, path) => {
+      const { store } = options
+      if (store === 'redis') return limitInRedis(name, options, path)
+      if (store !== undefined && store !== 'local') {
+        issues.add(`${path}.store`, `'local' or 'redis' was expected, got ${show(store)}`)
+      }
+      return issues.attempt(path, () => parts.keepOrMake(path, options, [], () => createLimiter(options)))
+    }),
+    transcoders: await named('transcoders', transcoders, async (options, name, path) => {
+      // The same words may lead to another text by now.
+      const words = { ...options, digest: await digestOfProtos(options, folder) }
+      withProtos[name] = words
+      return issues.attempt(path, () =>
+        parts.keepOrMake(
+          path,
+          words,
+          // One that finds its service by name knows the services there were.
+          options['address'] === undefined ? [discovery] : [],
+          () => createTranscoder(options, folder, discovery && (loading.finder ?? discovery)),
+          (transcoder) => transcoder.close(),
+        ),
+      )
+    }),
+  }
+  // Nobody can call a limiter so in the section, nor does a header tell of it: names of policies there are ASCII.
+  const ofRoutes: Record<string, RateLimiter> = Object.create(null)
+  const config = await readRoutes(rest, parts, issues, async (id, limit, path) => {
+    const limiter = await limitInRedis(`route ${id}`, limit, path)
+    if (limiter === undefined) return undefined
+
+    ofRoutes[`redis · ${id}`] = limiter
+    return `redis · ${id}`
+  })
+
+  const deps = { discovery, ...(made as object), limiters: { ...made.limiters, ...ofRoutes } } as Loaded['deps']
+  checkRoutes(config as unknown as GatewayConfig, { verifiers, limiters, transcoders }, ofRoutes, services, issues)
+  return {
+    said: { ...said, ...(transcoders !== undefined && { transcoders: withProtos }) },
+    config: config as unknown as GatewayConfig,
+    deps,
+    settings,
+    parts,
+  }
 }
 
-function makeLimiter({ algorithm = 'gcra', ...options }: Readonly<Record<string, unknown>>): RateLimiter {
-  if (algorithm !== 'gcra' && algorithm !== 'sliding-window') {
-    throw new TypeError(`algorithm must be 'gcra' or 'sliding-window', got ${show(algorithm)}`)
+async function makeAll<T>(
+  section: string,
+  said: Said,
+  issues: Issues,
+  make: (options: Said, name: string, path: string) => Promise<T | undefined>,
+): Promise<Record<string, T>> {
+  const made: Record<string, T> = Object.create(null)
+  for (const [name, options] of Object.entries(said)) {
+    const path = `${section}.${name}`
+    if (!isRecord(options)) issues.add(path, `an object was expected, got ${show(options)}`)
+    else {
+      const thing = await make(options, name, path)
+      if (thing !== undefined) made[name] = thing
+    }
+  }
+  return made
+}
+
+async function readSettings({ metrics, opentelemetry, log, shutdown }: Said, issues: Issues): Promise<Settings> {
+  if (opentelemetry !== undefined && typeof opentelemetry !== 'boolean') {
+    issues.add('opentelemetry', `true or false was expected, got ${show(opentelemetry)}`)
+  }
+  if (opentelemetry === true) await issues.attempt('opentelemetry', importTracing)
+  if (metrics !== undefined) await issues.attempt('metrics', importPrometheus)
+  const format = log === undefined || log === false ? undefined : oneOf('json', 'text')(log)
+  if (format !== undefined) issues.add('log', `${format} or false was expected, got ${show(log)}`)
+  const drain = issues.object('shutdown', shutdown)
+  issues.members('shutdown', drain, { delay: duration, timeout: duration })
+
+  return {
+    metrics: readMetrics(metrics, issues),
+    opentelemetry: opentelemetry === true,
+    log: log as Settings['log'],
+    shutdown: drain,
+  }
+}
+
+async function findServices(
+  services: Services | undefined,
+  said: unknown,
+  parts: Parts,
+  issues: Issues,
+  { connect, warn }: Loading,
+): Promise<Discovery | undefined> {
+  // Whoever only checks looks for nobody: a discovery begins to watch as soon as a route names a service.
+  if (services === undefined) return undefined
+  if (!connect || issues.list.some(({ path }) => path.startsWith('discovery'))) return services.createIdle()
+
+  return parts.keepOrMake(
+    'discovery',
+    said,
+    [],
+    () => {
+      const discovery = services.create()
+      tellOfTrouble(discovery, warn)
+      return discovery
+    },
+    (discovery) => discovery.close(),
+  )
+}
+
+/** Once for each service, until it is known again. */
+function tellOfTrouble(discovery: Discovery, warn: (text: string) => void): void {
+  const troubled = new Set<string>()
+  discovery.on('error', ({ service, error }) => {
+    if (!troubled.has(service)) warn(`discovery of ${service}: ${error.message}; what was known stays in use`)
+    troubled.add(service)
+  })
+  discovery.on('change', ({ service, snapshot }) => {
+    if (!snapshot.stale && troubled.delete(service)) warn(`discovery of ${service}: known again`)
+  })
+}
+
+/** What `createGateway` would say, and which services nobody knows. */
+function checkRoutes(
+  config: GatewayConfig,
+  sections: Readonly<Record<'verifiers' | 'limiters' | 'transcoders', unknown>>,
+  ofRoutes: Said,
+  services: Services | undefined,
+  issues: Issues,
+): void {
+  const names = (section: keyof typeof sections): Said => (isRecord(sections[section]) ? sections[section] : {})
+  try {
+    checkConfig(config, {
+      verifiers: names('verifiers'),
+      limiters: { ...names('limiters'), ...ofRoutes },
+      transcoders: names('transcoders'),
+      discovery: true,
+    })
+  } catch (error) {
+    if (!isGatewayConfigError(error)) throw error
+    for (const { path, message } of error.issues) issues.add(path, message.replace(/\bdeps\./, ''))
   }
 
-  const isGcra = algorithm === 'gcra'
-  refuseOthers(options, isGcra ? ['limit', 'window', 'burst', 'maxKeys'] : ['limit', 'window', 'maxKeys'])
-  return isGcra ? gcra(options as never) : slidingWindow(options as never)
+  if (services?.open === true || !Array.isArray(config.routes)) return
+  for (const [index, route] of config.routes.entries()) {
+    if (!isRecord(route)) continue
+
+    const service = serviceOf(
+      withDefaults(route as unknown as RouteConfig, config.defaults),
+      config,
+      names('transcoders'),
+    )
+    if (service === undefined || services?.names.has(service) === true) continue
+    issues.add(
+      `routes[${index}].upstream`,
+      `${show(service)} is neither in upstreams nor in discovery.static, and discovery names no registry to ask for it`,
+    )
+  }
 }
 
-async function makeTranscoder(
-  { proto, ...options }: Readonly<Record<string, unknown>>,
-  folder: string,
-  discovery: Discovery,
-): Promise<Transcoder> {
-  refuseOthers(options, [
-    'service',
-    'address',
-    'upstream',
-    'rules',
-    'metadata',
-    'statuses',
-    'defaults',
-    'ignoreUnknown',
-    'includeDirs',
-    'timeout',
-    'maxBody',
-  ])
-  const { transcode } = await import('../grpc.js')
-  const files = [proto].flat().map((path) => (typeof path === 'string' ? resolve(folder, path) : path))
-  const dirs = Array.isArray(options['includeDirs'])
-    ? options['includeDirs'].map((dir) => resolve(folder, String(dir)))
-    : []
+/** The services that the routes of a file have to find. */
+export function servicesOf({ config, said }: Loaded): ReadonlySet<string> {
+  const transcoders = isRecord(said['transcoders']) ? said['transcoders'] : {}
+  const names = config.routes.map((route) => serviceOf(withDefaults(route, config.defaults), config, transcoders))
 
-  return transcode({
-    ...options,
-    ...(dirs.length > 0 && { includeDirs: dirs }),
-    ...(options['address'] === undefined && { discovery }),
-    proto: files,
-  } as unknown as TranscodeOptions)
+  return new Set(names.filter((name) => name !== undefined))
 }
 
-function refuseOthers(options: Readonly<Record<string, unknown>>, names: readonly string[]): void {
-  const odd = Object.keys(options).find((name) => !names.includes(name))
-  if (odd !== undefined) throw new TypeError(`${odd} is not an option here; there are ${names.join(', ')}`)
-}
+/** The service that a route has to find, if it does not know where to go without. */
+function serviceOf(
+  { upstream, grpc }: RouteConfig,
+  { upstreams }: GatewayConfig,
+  transcoders: Said,
+): string | undefined {
+  if (grpc === undefined) {
+    const named = typeof upstream === 'string' && isServiceName(upstream)
+    return named && !(isRecord(upstreams) && Object.hasOwn(upstreams, upstream)) ? upstream : undefined
+  }
 
-const same = (a: unknown, b: unknown): boolean => JSON.stringify(a) === JSON.stringify(b)
+  const transcoder = Object.hasOwn(transcoders, grpc) ? transcoders[grpc] : undefined
+  if (!isRecord(transcoder) || transcoder['address'] !== undefined) return undefined
+  const service = transcoder['upstream'] ?? upstream
+  return typeof service === 'string' ? service : undefined
+}

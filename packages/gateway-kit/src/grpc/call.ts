@@ -8,9 +8,12 @@ import { endResponse } from '../ending.js'
 import { ProxyError } from '../errors.js'
 import { ruled } from '../headers.js'
 import { problem, problemDocument } from '../problem.js'
+import { idempotent, type RetryPlan, reasonOf } from '../retrying.js'
+import type { AttemptSpan } from '../telemetry.js'
 import type { ResolvedTimeouts } from '../timeouts.js'
 import type { Channels, Destination } from './channels.js'
-import { type GrpcCode, GrpcError } from './errors.js'
+import { awaitConnection, type Connected } from './connection.js'
+import { type GrpcCode, GrpcError, grpcCodes } from './errors.js'
 import type { Match } from './http-rule.js'
 import { readJson } from './json-body.js'
 import type { Grpc } from './libraries.js'
@@ -45,6 +48,7 @@ export interface CallRules {
   readonly timeouts: ResolvedTimeouts
   readonly maxBody: number
   readonly breaker: CircuitBreaker | undefined
+  readonly retry: RetryPlan | undefined
   readonly query: string
   readonly headers: Readonly<Record<string, string | null>> | undefined
 }
@@ -56,9 +60,12 @@ interface Ending {
 
 const asItIs = (bytes: Buffer): Buffer => bytes
 
+/** What grpc-js says of a call for which there was no connection. */
+const neverLeft = /^No connection established|^Name resolution failed/
+
 /**
- * One request as one call. It ends once: with the message, with the last of a stream, or with a problem; when the
- * client goes away, the call is cancelled.
+ * One request as one call, or as several, of which the last one counts. It ends once: with the message, with the last of
+ * a stream, or with a problem; when the client goes away, the call is cancelled.
  */
 export class TranscodedCall {
   readonly #req: IncomingMessage
@@ -77,9 +84,15 @@ export class TranscodedCall {
   #deadline = Number.POSITIVE_INFINITY
   #permit: Permit | undefined
   #destination: Destination | undefined
+  #span: AttemptSpan | undefined
   #stopReading: (() => void) | undefined
   #cancelTotal: (() => void) | undefined
   #disarm: (() => void) | undefined
+  /** The instances that were asked; with retries only. */
+  readonly #tried: Set<string> | undefined
+  /** With retries: hears how the call under way went, before anything of it is answered. */
+  #decide: { begun(): void; failed(error: Error): void } | undefined
+  #stop: AbortController | undefined
 
   constructor(
     req: IncomingMessage,
@@ -98,6 +111,7 @@ export class TranscodedCall {
     this.#match = match
     this.#answerField = answerField
     this.#startedAt = plan.clock.now()
+    this.#tried = rules.retry === undefined ? undefined : new Set()
     this.#asEvents = /\btext\/event-stream\b/i.test(req.headers.accept ?? '')
   }
 
@@ -138,15 +152,95 @@ export class TranscodedCall {
         this.#plan.reading,
       )
       const bytes = this.#rpc.input.encode(message).finish() as Buffer
-      this.#acquire()
-      const taken = this.#plan.channels.take(this.#rules.upstream)
-      this.#destination = taken instanceof Promise ? await taken : taken
-      // While an instance was looked for, the client may have gone.
-      if (this.#over) this.#settle({ cancelled: true })
-      else this.#send(this.#destination, bytes)
+      const { retry } = this.#rules
+      if (retry === undefined) await this.#try(bytes)
+      else await this.#tryRepeatedly(retry, bytes)
     } catch (error) {
       this.#fail({ error: asFailure(error) })
     }
+  }
+
+  async #tryRepeatedly(retry: RetryPlan, bytes: Buffer): Promise<void> {
+    this.#stop = new AbortController()
+    try {
+      await retry.run(
+        () =>
+          new Promise<void>((resolve, reject) => {
+            this.#decide = { begun: resolve, failed: reject }
+            void this.#try(bytes)
+          }),
+        this.#stop.signal,
+      )
+    } catch (error) {
+      throw reasonOf(error)
+    }
+  }
+
+  async #try(bytes: Buffer): Promise<void> {
+    const { clock, channels, grpc } = this.#plan
+    const { upstream, timeouts } = this.#rules
+    try {
+      this.#acquire()
+      const excluded = this.#tried === undefined || this.#tried.size === 0 ? undefined : this.#tried
+      const taken = channels.take(upstream, timeouts.connect, excluded)
+      const destination = taken instanceof Promise ? await taken : taken
+      this.#destination = destination
+      // While an instance was looked for, the client may have gone.
+      if (this.#over) {
+        this.#settle({ cancelled: true })
+        return
+      }
+
+      this.#tried?.add(destination.id)
+      const context = contextOf(this.#req)
+      context.upstream = `grpc://${destination.address}`
+      context.attempts += 1
+      this.#span = context.watch?.grpc({ path: this.#rpc.path, address: destination.address })
+      let known = false
+      const stopWaiting = awaitConnection(grpc, destination.client, timeouts.connect, clock, (connected) => {
+        known = true
+        this.#connected(connected, destination, bytes)
+      })
+      if (!known) this.#disarm = stopWaiting
+    } catch (error) {
+      this.#attemptFailed(asFailure(error), false)
+    }
+  }
+
+  #connected(connected: Connected, destination: Destination, bytes: Buffer): void {
+    if (connected === 'timeout') {
+      this.#attemptFailed(new ProxyError('timeout', 'request'), true)
+      return
+    }
+
+    try {
+      // Without a connection the call fails at once, and says why.
+      this.#send(destination, bytes, connected === 'ready')
+    } catch (error) {
+      this.#attemptFailed(asFailure(error), false)
+    }
+  }
+
+  /** One attempt is over. Another one may follow, unless something of this one was answered. */
+  #attemptFailed(error: ProxyError | GrpcError, again: boolean, pause?: number): void {
+    if (this.#over) return
+    if (this.#decide === undefined || this.#begun) {
+      this.#fail({ error })
+      return
+    }
+
+    this.#settle({ error, cancelled: isNobodys(error) })
+    this.#endSpan(error)
+    this.#disarm?.()
+    this.#disarm = undefined
+    this.#decide.failed(this.#rules.retry!.failure(error, again, pause))
+  }
+
+  /** What may have arrived is sent again only where twice is as good as once (RFC 9110, 9.2.2). */
+  #repeatable(bytes: Buffer): boolean {
+    if (bytes.byteLength > this.#rules.retry!.replay) return false
+
+    return idempotent.has(this.#req.method!) || this.#req.headers['idempotency-key'] !== undefined
   }
 
   #acquire(): void {
@@ -159,24 +253,23 @@ export class TranscodedCall {
     }
   }
 
-  #send({ address, client }: Destination, bytes: Buffer): void {
+  #send({ client }: Destination, bytes: Buffer, sent: boolean): void {
     const { grpc, metadata: names, clock } = this.#plan
     const { timeouts } = this.#rules
-    const context = contextOf(this.#req)
-    context.upstream = `grpc://${address}`
-    context.attempts = 1
     const metadata = metadataOf(this.#req, names, grpc)
+    for (const [name, value] of Object.entries(this.#span?.fields ?? {})) metadata.set(name, value)
     const left = timeouts.total === false ? false : Math.max(0, this.#startedAt + timeouts.total - clock.now())
     const limit = this.#rpc.streams ? left : shorter(left, timeouts.headers)
     // The service is told when nobody will wait any longer; that we do not wait is up to our own timers.
     if (limit !== false) this.#deadline = Date.now() + limit
     const options = limit === false ? {} : { deadline: this.#deadline }
+    const failed = (failure: ServiceError | StatusObject): void => this.#failed(failure, bytes, sent)
     if (timeouts.headers !== false) this.#disarm = after(clock, timeouts.headers, () => this.#expire())
 
     if (this.#rpc.streams) {
       const stream = client.makeServerStreamRequest(this.#rpc.path, asItIs, asItIs, bytes, metadata, options)
       this.#call = stream
-      this.#follow(stream)
+      this.#follow(stream, failed)
     } else {
       this.#call = client.makeUnaryRequest(
         this.#rpc.path,
@@ -186,7 +279,7 @@ export class TranscodedCall {
         metadata,
         options,
         (error, answer) => {
-          if (error !== null) this.#failed(error)
+          if (error !== null) failed(error)
           else this.#answer(answer!)
         },
       )
@@ -204,6 +297,7 @@ export class TranscodedCall {
       return
     }
 
+    this.#decide?.begun()
     this.#settle({})
     this.#close()
     this.#setHeaders('application/json')
@@ -223,7 +317,7 @@ export class TranscodedCall {
     return JSON.stringify(value)
   }
 
-  #follow(stream: ClientReadableStream<Buffer>): void {
+  #follow(stream: ClientReadableStream<Buffer>, failed: (status: StatusObject) => void): void {
     let status: StatusObject | undefined
     // The error comes before the messages that are still in the buffer; the end comes after them.
     stream.on('error', () => {})
@@ -233,7 +327,7 @@ export class TranscodedCall {
     stream.on('data', (bytes: Buffer) => this.#onMessage(stream, bytes))
     stream.on('end', () => {
       if (status === undefined || status.code === this.#plan.grpc.status.OK) this.#finish()
-      else this.#failed(status)
+      else failed(status)
     })
     this.#res.on('drain', () => stream.resume())
   }
@@ -264,6 +358,7 @@ export class TranscodedCall {
     if (this.#begun) return
 
     this.#begun = true
+    this.#decide?.begun()
     this.#settle({ keepDestination: true })
     this.#destination?.lease?.firstByte()
     this.#res.setHeader('cache-control', 'no-store')
@@ -300,17 +395,29 @@ export class TranscodedCall {
     this.#fail({ error: new ProxyError('timeout', this.#begun ? 'response' : 'request') })
   }
 
-  #failed(failure: ServiceError | StatusObject): void {
-    const expired = failure.code === this.#plan.grpc.status.DEADLINE_EXCEEDED && Date.now() >= this.#deadline
-    if (expired) this.#expire()
-    else this.#fail({ error: grpcFailure(failure, this.#plan.statuses) })
+  #failed(failure: ServiceError | StatusObject, bytes: Buffer, sent: boolean): void {
+    const { status } = this.#plan.grpc
+    if (failure.code === status.DEADLINE_EXCEEDED && Date.now() >= this.#deadline) {
+      this.#expire()
+      return
+    }
+
+    const error = grpcFailure(failure, this.#plan.statuses)
+    const pause = pauseAsked(failure)
+    const again =
+      this.#decide !== undefined &&
+      failure.code === status.UNAVAILABLE &&
+      pause !== 'never' &&
+      ((!sent && neverLeft.test(failure.details)) || this.#repeatable(bytes))
+    this.#attemptFailed(error, again, pause === 'never' ? undefined : pause)
   }
 
   #fail({ error }: Required<Ending>): void {
     if (this.#over) return
 
-    this.#settle({ error, cancelled: isClients(error) })
-    this.#close()
+    this.#settle({ error, cancelled: isNobodys(error) })
+    this.#close(error)
+    this.#stop?.abort(error)
     this.#call?.cancel()
     contextOf(this.#req).error = error
     // An answer to nobody would look like one in the log.
@@ -359,17 +466,33 @@ export class TranscodedCall {
     this.#destination = undefined
   }
 
-  #close(): void {
+  #close(error?: ProxyError | GrpcError): void {
     this.#over = true
+    this.#endSpan(error)
     this.#stopReading?.()
     this.#cancelTotal?.()
     this.#disarm?.()
+  }
+
+  #endSpan(error: ProxyError | GrpcError | undefined): void {
+    const said = error === undefined ? 'OK' : error instanceof GrpcError ? error.grpc : undefined
+    if (said !== undefined) this.#span?.answered(grpcCodes.indexOf(said))
+    this.#span?.end(error)
+    this.#span = undefined
   }
 
   /** The client is gone, if it was not we who ended. */
   over(): void {
     this.#fail({ error: new ProxyError('client-gone', this.#begun ? 'response' : 'request') })
   }
+}
+
+/** What the service says of another try (gRPC proposal A6): the milliseconds before it, or that there must be none. */
+function pauseAsked({ metadata }: ServiceError | StatusObject): number | 'never' | undefined {
+  const said = metadata?.get('grpc-retry-pushback-ms')[0]
+  if (said === undefined) return undefined
+
+  return /^\d+$/.test(String(said)) ? Number(said) : 'never'
 }
 
 function shorter(a: number | false, b: number | false): number | false {
@@ -385,18 +508,19 @@ function asFailure(error: unknown): ProxyError | GrpcError {
   return new ProxyError('internal', 'request', { cause: error })
 }
 
-const clientKinds = new Set([
+/** What no instance of the upstream has had a part in: that there is none is the registry's word, as for HTTP. */
+const neverAsked = new Set([
   'client-gone',
   'client-timeout',
   'body-limit',
   'body-consumed',
   'internal',
   'circuit-open',
+  'no-endpoint',
 ])
 
-/** Whether the upstream has nothing to do with it. */
-const isClients = (error: ProxyError | GrpcError): boolean =>
-  error instanceof ProxyError ? clientKinds.has(error.kind) : error.code !== 'MSX_GRPC_STATUS'
+const isNobodys = (error: ProxyError | GrpcError): boolean =>
+  error instanceof ProxyError ? neverAsked.has(error.kind) : error.code !== 'MSX_GRPC_STATUS'
 
 const isIll = (error: ProxyError | GrpcError): boolean =>
   error instanceof ProxyError || (error.grpc !== undefined && isFailure(error.grpc))

@@ -7,14 +7,24 @@ import type { Grpc } from './libraries.js'
 /** Where a call goes. Whoever takes one gives it back, once. */
 export interface Destination {
   readonly address: string
+  /** Identifies the instance, so that a retry can go to another one. */
+  readonly id: string
   readonly client: Client
   readonly lease: Lease | undefined
   release(): void
 }
 
 export interface Channels {
-  /** Rejects with a ProxyError when there is nowhere to go. */
-  take(upstream: string | undefined): Destination | Promise<Destination>
+  /**
+   * Rejects with a ProxyError when there is nowhere to go. `ready` bounds, in milliseconds, the wait for the first answer
+   * of the registry; instances in `exclude` are taken only when there are no others.
+   */
+  take(
+    upstream: string | undefined,
+    ready: number | false,
+    exclude: ReadonlySet<string> | undefined,
+  ): Destination | Promise<Destination>
+  /** Each connection is closed once nobody has it. */
   close(): void
 }
 
@@ -53,8 +63,9 @@ export function createChannels(
   const channels = new Map<string, Channel>()
   const services = new Map<string, Upstream>()
   let turn = 0
+  let closed = false
 
-  function destination(to: string, lease: Lease | undefined): Destination {
+  function destination(to: string, id: string, lease: Lease | undefined): Destination {
     let channel = channels.get(to)
     if (channel === undefined) {
       makeRoom()
@@ -68,11 +79,21 @@ export function createChannels(
     const { client } = channel
     return {
       address: to,
+      id,
       client,
       lease,
       release() {
         channel.calls -= 1
+        if (closed) closeIdle()
       },
+    }
+  }
+
+  function closeIdle(): void {
+    for (const [to, { client, calls }] of channels) {
+      if (calls > 0) continue
+      client.close()
+      channels.delete(to)
     }
   }
 
@@ -86,34 +107,35 @@ export function createChannels(
     channels.delete(to)
   }
 
-  function serviceOf(name: string): Upstream {
-    let service = services.get(name)
+  function serviceOf(name: string, ready: number | false): Upstream {
+    const key = `${ready} ${name}`
+    let service = services.get(key)
     if (service === undefined) {
-      service = createUpstream(name, discovery, 5_000)
-      services.set(name, service)
+      service = createUpstream(name, discovery, ready)
+      services.set(key, service)
     }
     return service
   }
 
   return {
-    take(upstream) {
-      if (address !== undefined) return destination(address, undefined)
+    take(upstream, ready, exclude) {
+      if (address !== undefined) return destination(address, address, undefined)
       if (upstream === undefined) {
         throw new ProxyError('internal', 'request', {
           cause: new TypeError('transcode: with discovery, give it an upstream, or a route with one'),
         })
       }
 
-      const pick = serviceOf(upstream).pick(undefined)
-      const toDestination = ({ origin, lease }: Awaited<typeof pick>): Destination => {
+      const pick = serviceOf(upstream, ready).pick(exclude)
+      const toDestination = ({ origin, id, lease }: Awaited<typeof pick>): Destination => {
         const { hostname, port, protocol } = new URL(origin)
-        return destination(`${hostname}:${port || (protocol === 'https:' ? 443 : 80)}`, lease)
+        return destination(`${hostname}:${port || (protocol === 'https:' ? 443 : 80)}`, id, lease)
       }
       return pick instanceof Promise ? pick.then(toDestination) : toDestination(pick)
     },
     close() {
-      for (const { client } of channels.values()) client.close()
-      channels.clear()
+      closed = true
+      closeIdle()
     },
   }
 }

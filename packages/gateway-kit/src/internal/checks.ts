@@ -21,6 +21,8 @@ export const duration: Check = (value) =>
     ? undefined
     : `a number of milliseconds between 0 and ${LONGEST_TIMER}`
 
+export const anObject: Check = (value) => (isRecord(value) ? undefined : 'an object')
+
 export const aFunction: Check = (value) => (typeof value === 'function' ? undefined : 'a function')
 
 export const aString: Check = (value) => (typeof value === 'string' && value !== '' ? undefined : 'a non-empty string')

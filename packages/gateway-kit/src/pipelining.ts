@@ -1,0 +1,62 @@
+import type { ServerResponse } from 'node:http'
+import type { Socket } from 'node:net'
+import type { Duplex } from 'node:stream'
+import { isHttp2 } from './http2.js'
+import type { Middleware } from './middleware.js'
+
+/** How many requests of one connection may wait before no more are read from it. */
+const MOST_WAITING = 100
+
+/** How many requests of a connection wait for the answers to those before them. */
+const waiting: unique symbol = Symbol('@msx/gateway-kit.waiting')
+
+type Waited = Socket & { [waiting]?: number }
+
+/** Whether Node has noted a response that the connection is busy with. */
+function isBusy(socket: Duplex): socket is Duplex & { readonly _httpMessage: ServerResponse } {
+  return Boolean((socket as { readonly _httpMessage?: ServerResponse | null })._httpMessage)
+}
+
+/**
+ * A client of HTTP/1.1 may send requests before it has its answers, and Node hands over all that it finds: thousands from
+ * one piece of what was read, each of which would have a connection to the upstream of its own. So they are served one
+ * after the other, as they are answered (RFC 9112, 9.3.2); who sends too many is not read from for a while.
+ */
+export function inTurn(handle: Middleware): Middleware {
+  return function takeTurn(req, res, next) {
+    // A response that stands for another one has the socket of that one.
+    if (isHttp2(req) || res.socket !== null || !isBusy(req.socket)) {
+      handle(req, res, next)
+      return
+    }
+
+    const socket = req.socket as Waited
+    socket[waiting] = (socket[waiting] ?? 0) + 1
+    // At the end of a request Node itself reads on.
+    if (socket[waiting] >= MOST_WAITING) process.nextTick(hold, socket)
+    // Never, where the connection ends first.
+    res.once('socket', () => {
+      socket[waiting]! -= 1
+      if (socket[waiting] === 0 && socket.isPaused()) socket.resume()
+      handle(req, res, next)
+    })
+  }
+}
+
+function hold(socket: Waited): void {
+  if (socket[waiting]! >= MOST_WAITING) socket.pause()
+}
+
+/** The same for what takes the connection itself: runs once all that came before has its answer, if it is still open then. */
+export function afterAnswers(socket: Duplex, run: () => void): void {
+  if (socket.destroyed) return
+
+  if (!isBusy(socket)) run()
+  else {
+    socket._httpMessage.once('close', () => {
+      // Between two requests Node gives it a while; this is none.
+      ;(socket as unknown as Socket).setTimeout(0)
+      afterAnswers(socket, run)
+    })
+  }
+}
