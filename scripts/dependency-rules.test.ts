@@ -44,6 +44,7 @@ test.each([
   ['packages/discovery/src/planted.ts', 'undici', 'undici-only-in-its-subpath'],
   ['packages/gateway-kit/src/planted.ts', '@msx/saga', 'gateway-kit-knows-only-retry-circuit-breaker-discovery'],
   ['packages/gateway-kit/src/planted.ts', 'jose', 'jose-only-in-its-subpath'],
+  ['packages/gateway-kit/src/redis.ts', 'ioredis', 'ioredis-only-in-its-subpath'],
   ['packages/messaging/src/planted.ts', 'amqplib', 'amqplib-only-in-its-subpath'],
   ['packages/circuit-breaker/src/index.ts', './undici.ts', 'root-entry-does-not-reach-undici'],
   ['packages/saga/src/planted.ts', '@shop/contracts', 'packages-do-not-know-the-shop'],

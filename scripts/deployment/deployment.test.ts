@@ -1,4 +1,5 @@
 import { execFile } from 'node:child_process'
+import { existsSync } from 'node:fs'
 import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -79,6 +80,13 @@ describe('Kubernetes', () => {
     }
   })
 
+  test('behind the ingress the gateway counts clients, not the ingress', async ({ skip }) => {
+    const resources = await build(needed('kubectl', skip), 'kubernetes/overlays/production')
+    const settings = of(resources, 'ConfigMap').find(({ metadata }) => metadata.name === 'shop')
+
+    expect(settings?.data).toMatchObject({ TRUSTED_PROXIES: '1', DISCOVERY: 'dns' })
+  })
+
   test('selects what it deploys, and names ports that are there', async ({ skip }) => {
     const resources = await build(needed('kubectl', skip), 'kubernetes/overlays/production')
     const pods = of(resources, 'Deployment').map(({ spec }) => spec.template)
@@ -113,12 +121,107 @@ describe('Kubernetes', () => {
     },
   )
 
+  describe.each(['kong/database', 'kong/db-less'])('beside the shop, %s', (folder) => {
+    test('lets everybody at its proxy, and nobody but Kong at its admin port and its database', async ({ skip }) => {
+      const kubectl = needed('kubectl', skip)
+      const resources = [...(await build(kubectl, 'kubernetes/overlays/production')), ...(await build(kubectl, folder))]
+      const policies = of(resources, 'NetworkPolicy')
+      const pods = resources.flatMap(({ spec }) => spec?.template?.metadata?.labels ?? [])
+      const reach = (name: string, port: number) => {
+        const target = { 'app.kubernetes.io/name': name }
+        return pods.filter((pod) => admits(policies, target, pod, port)).map((pod) => pod['app.kubernetes.io/name'])
+      }
+
+      expect(reach('kong', 8001)).toEqual(['kong'])
+      expect(reach('kong', 8000)).toEqual(pods.map((pod) => pod['app.kubernetes.io/name']))
+      expect(admits(policies, { 'app.kubernetes.io/name': 'kong' }, undefined, 8000)).toBe(true)
+      if (folder === 'kong/database') expect(reach('kong-database', 5432)).toEqual(['kong'])
+      // The services themselves are open to one another, and closed to everybody else.
+      expect(reach('user-service', 3000)).toEqual(expect.arrayContaining(['kong', 'order-service', 'api-gateway']))
+      expect(admits(policies, { 'app.kubernetes.io/name': 'user-service' }, undefined, 3000)).toBe(false)
+    })
+
+    test('counts clients by their own addresses, not by those of the nodes they came in by', async ({ skip }) => {
+      const resources = await build(needed('kubectl', skip), folder)
+      const open = of(resources, 'Service').filter(({ spec }) => spec.type === 'LoadBalancer')
+
+      expect(open.map(({ metadata }) => metadata.name)).toEqual(['kong'])
+      for (const { spec } of open) expect(spec.externalTrafficPolicy).toBe('Local')
+    })
+  })
+
+  test('each secret that a manifest names is in the README, with its keys', async ({ skip }) => {
+    const kubectl = needed('kubectl', skip)
+    const folders = ['kubernetes/overlays/production', 'kong/database', 'kong/db-less']
+    const resources = (await Promise.all(folders.map((folder) => build(kubectl, folder)))).flat()
+    const table = (await readFile(join(deploy, 'README.md'), 'utf8')).split('\n')
+    const named = [
+      ...resources
+        .flatMap(({ spec }) => [
+          ...(spec?.template?.spec?.initContainers ?? []),
+          ...(spec?.template?.spec?.containers ?? []),
+        ])
+        .flatMap(({ env = [] }) => env.flatMap(({ valueFrom }: Resource) => valueFrom?.secretKeyRef ?? [])),
+      ...of(resources, 'Ingress')
+        .flatMap(({ spec }) => spec.tls)
+        .flatMap(({ secretName: name }) => [
+          { name, key: 'tls.crt' },
+          { name, key: 'tls.key' },
+        ]),
+    ]
+
+    expect(named.length).toBeGreaterThan(10)
+    for (const { name, key } of named) {
+      // One row stands for the databases of all services.
+      const shown = services.includes(name.replace('-database', '')) ? '-service-database`' : `\`${name}\``
+      const row = table.find((line) => line.startsWith('|') && line.includes(shown))
+      expect(row, name).toContain(`\`${key}\``)
+    }
+  })
+
+  test('production takes its images from a registry, by a tag that does not move', async ({ skip }) => {
+    const resources = await build(needed('kubectl', skip), 'kubernetes/overlays/production')
+    const images = of(resources, 'Deployment')
+      .filter(({ metadata }) => services.includes(metadata.name))
+      .map((deployment) => podOf(deployment).containers[0].image)
+
+    expect(images.sort()).toEqual(services.map((service) => `registry.example/shop/${service}:1`))
+  })
+
   test('a resource with a mistake is refused', async () => {
     const wrong = { apiVersion: 'apps/v1', kind: 'Deployment', metadata: { name: 'x' }, spec: { replicas: 'three' } }
 
     await expect(validate(wrong)).rejects.toThrow(/replicas|selector/)
   })
 })
+
+type Labels = Readonly<Record<string, string>>
+
+/**
+ * Whether the policies of a namespace let a pod of it, or somebody from outside, at a port of `target`. What one of them
+ * lets in is in, whatever the others say; only a pod that none of them selects is open to all.
+ */
+function admits(policies: Resource[], target: Labels, source: Labels | undefined, port: number): boolean {
+  const about = policies.filter(({ spec }) => selects(spec.podSelector, target))
+  const rules = about.flatMap(({ spec }) => spec.ingress ?? [])
+  if (about.length === 0) return true
+
+  return rules.some(
+    ({ from, ports }) =>
+      (from === undefined || from.some(({ podSelector }: Resource) => source && selects(podSelector, source))) &&
+      (ports === undefined || ports.some((one: Resource) => one.port === port)),
+  )
+}
+
+function selects({ matchLabels = {}, matchExpressions = [] }: Resource, labels: Labels): boolean {
+  return (
+    Object.entries(matchLabels).every(([label, value]) => labels[label] === value) &&
+    matchExpressions.every(({ key, operator, values }: Resource) => {
+      if (operator !== 'In' && operator !== 'NotIn') throw new Error(`${operator} is not understood here`)
+      return values.includes(labels[key]) === (operator === 'In')
+    })
+  )
+}
 
 /** By the schemas that Kubernetes publishes, as kubernetes-models has them. */
 async function validate(resource: Resource): Promise<void> {
@@ -147,6 +250,34 @@ describe('Prometheus', () => {
     await run(needed('promtool', skip), ['test', 'rules', join(prometheus, 'rules.test.yaml')])
   })
 
+  test('asks for metrics that are made somewhere, and for recorded ones that are recorded', async () => {
+    const { groups } = parse(await readFile(join(prometheus, 'rules.yaml'), 'utf8'))
+    const { rules } = groups[0]
+    const recorded = rules.map(({ record }: Resource) => record)
+    const asked = new Set<string>(
+      rules.flatMap(({ expr }: Resource) =>
+        expr.replace(/\{[^}]*\}|\b(by|on|without) \([^)]*\)|\b\w+ ?\(/g, '(').match(/\b[a-z]\w*(?:[_:]\w+)+\b|\bup\b/g),
+      ),
+    )
+    const made = await sources()
+
+    expect(asked.size).toBeGreaterThan(5)
+    for (const name of asked) {
+      if (name === 'up') continue
+      if (name.includes(':')) expect(recorded).toContain(name)
+      else expect(made.includes(`'${name.replace(/_(bucket|count|sum)$/, '')}'`), name).toBe(true)
+    }
+  })
+
+  test('each service is missed when it has no address', async () => {
+    const { groups } = parse(await readFile(join(prometheus, 'rules.yaml'), 'utf8'))
+    const { expr } = groups[0].rules.find(({ alert }: Resource) => alert === 'ServiceGone')
+
+    expect([...expr.matchAll(/absent\(up\{job="shop", service="([^"]+)"\}\)/g)].map(([, name]) => name).sort()).toEqual(
+      services,
+    )
+  })
+
   test('scrapes each service, in both worlds', async () => {
     for (const file of ['prometheus.yaml', 'kubernetes.yaml']) {
       const { scrape_configs } = parse(await readFile(join(prometheus, file), 'utf8'))
@@ -155,6 +286,23 @@ describe('Prometheus', () => {
     }
   })
 })
+
+/** All that the packages and the shop are written in. */
+async function sources(): Promise<string> {
+  const root = join(deploy, '../../..')
+  const folders = ['packages', 'examples/shop', 'examples/shop/services'].map((name) => join(root, name))
+  const inside = await Promise.all(
+    folders.map(async (folder) => (await readdir(folder)).map((name) => join(folder, name, 'src'))),
+  )
+  const files = await Promise.all(
+    inside
+      .flat()
+      .filter((folder) => existsSync(folder))
+      .map(async (folder) => (await readdir(folder, { recursive: true })).map((name) => join(folder, name))),
+  )
+  const code = files.flat().filter((name) => name.endsWith('.ts') && !name.endsWith('.test.ts'))
+  return (await Promise.all(code.map((name) => readFile(name, 'utf8')))).join('')
+}
 
 describe('the collector', () => {
   test('every pipeline is made of parts that are configured, and every part is in use', async () => {
@@ -216,6 +364,19 @@ describe('Compose', () => {
 })
 
 describe('Dockerfiles', () => {
+  test('nothing that git does not see gets into an image: no secret, no data, nothing built for another machine', async () => {
+    const root = join(deploy, '../../..')
+    const [unseen, unsent] = await Promise.all(
+      ['.gitignore', '.dockerignore'].map(async (name) => {
+        const lines = (await readFile(join(root, name), 'utf8')).split('\n')
+        return lines.filter((line) => line !== '' && !line.startsWith('#'))
+      }),
+    )
+
+    expect(unseen).toContain('.secrets/')
+    expect(unsent).toEqual(expect.arrayContaining((unseen ?? []).map((line) => `**/${line.replace(/\/$/, '')}`)))
+  })
+
   test.each(services)('%s is built in stages, and runs as nobody who may do much', async (service) => {
     const text = await readFile(join(deploy, `../services/${service}/Dockerfile`), 'utf8')
     const [, last = ''] = text.split(/^FROM .*$/m).slice(1)

@@ -49,10 +49,15 @@ describe('the auditor', () => {
   })
 
   test.each([
-    ['an item that vanished', { id: 'p', onHand: 6, reserved: 0, taken: 3, held: 0 }],
-    ['an item sold twice', { id: 'p', onHand: 8, reserved: 0, taken: 3, held: 0 }],
-    ['an item held by nobody', { id: 'p', onHand: 7, reserved: 1, taken: 3, held: 0 }],
+    ['an item that vanished', { id: 'p', onHand: 6, reserved: 0, taken: 3, held: 0, delivered: 0 }],
+    ['an item sold twice', { id: 'p', onHand: 8, reserved: 0, taken: 3, held: 0, delivered: 0 }],
+    ['a delivery that was counted twice', { id: 'p', onHand: 17, reserved: 0, taken: 3, held: 0, delivered: 5 }],
+    ['an item held by nobody', { id: 'p', onHand: 7, reserved: 1, taken: 3, held: 0, delivered: 0 }],
   ])('sees %s', (_what, row) => {
     expect(wrongWithStock(row, 10)).not.toEqual([])
+  })
+
+  test('finds nothing wrong with stock of which some was sold and some delivered', () => {
+    expect(wrongWithStock({ id: 'p', onHand: 12, reserved: 0, taken: 3, held: 0, delivered: 5 }, 10)).toEqual([])
   })
 })

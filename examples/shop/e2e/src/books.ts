@@ -22,31 +22,28 @@ export interface Stock {
   /** What committed reservations took, and what open ones hold, added up from the reservations themselves. */
   readonly taken: number
   readonly held: number
+  readonly delivered: number
 }
 
-/**
- * The auditor: reads the data folder of a stopped shop as PostgreSQL's superuser, across all schemas, which no service
- * can do. Says what is wrong, in sentences; an empty list means that the books balance.
- */
-export async function audit(dataDir: string, onHandAtFirst: ReadonlyMap<string, number>): Promise<string[]> {
+/** Everything that is written about orders and stock. */
+export interface Books {
+  readonly entries: readonly Entry[]
+  readonly stock: readonly Stock[]
+}
+
+/** Reads the data folder of a stopped shop as PostgreSQL's superuser, across all schemas, which no service can do. */
+export async function booksIn(dataDir: string): Promise<Books> {
   const data = await PGlite.create({ dataDir: join(dataDir, 'postgres') })
   try {
-    return wrongIn(
-      await read((service, text) => data.query(text.replaceAll('$schema', service)).then(({ rows }) => rows)),
-      onHandAtFirst,
-    )
+    return await read((service, text) => data.query(text.replaceAll('$schema', service)).then(({ rows }) => rows))
   } finally {
     await data.close()
   }
 }
 
 /** The same for the shop of seven processes: `server` is an address of PostgreSQL's for its administrator. */
-export async function auditFull(
-  server: string,
-  shop: string,
-  onHandAtFirst: ReadonlyMap<string, number>,
-): Promise<string[]> {
-  const ask: Ask = async (service, text) => {
+export function booksOn(server: string, shop: string): Promise<Books> {
+  return read(async (service, text) => {
     const url = new URL(server)
     url.pathname = `/${shop}_${service}`
     const client = new pg.Client({ connectionString: url.href })
@@ -56,12 +53,30 @@ export async function auditFull(
     } finally {
       await client.end()
     }
-  }
-  return wrongIn(await read(ask), onHandAtFirst)
+  })
 }
 
-function wrongIn({ entries, stock }: Books, onHandAtFirst: ReadonlyMap<string, number>): string[] {
-  return [...entries.flatMap(wrongWithOrder), ...stock.flatMap((row) => wrongWithStock(row, onHandAtFirst.get(row.id)))]
+/**
+ * The auditor: says what is wrong, in sentences; an empty list means that the books balance. `answered`: the orders that
+ * somebody was promised.
+ */
+export function wrongIn(
+  { entries, stock }: Books,
+  onHandAtFirst: ReadonlyMap<string, number>,
+  answered: Iterable<string> = [],
+): string[] {
+  const written = new Set(entries.map(({ id }) => id))
+
+  return [
+    ...[...answered].filter((id) => !written.has(id)).map((id) => `order ${id} was answered with 202 and is not there`),
+    ...entries.flatMap(wrongWithOrder),
+    ...stock.flatMap((row) => wrongWithStock(row, onHandAtFirst.get(row.id))),
+  ]
+}
+
+/** What is wrong in the data folder of a stopped shop. */
+export async function audit(dataDir: string, onHandAtFirst: ReadonlyMap<string, number>): Promise<string[]> {
+  return wrongIn(await booksIn(dataDir), onHandAtFirst)
 }
 
 export function wrongWithOrder(entry: Entry): string[] {
@@ -98,16 +113,11 @@ export function wrongWithStock(row: Stock, onHandAtFirst: number | undefined): s
   const wrong = (what: string) => `product ${row.id}: ${what}`
 
   return [
-    ...(onHandAtFirst === row.onHand + row.taken
+    ...(onHandAtFirst !== undefined && onHandAtFirst + row.delivered === row.onHand + row.taken
       ? []
-      : [wrong(`${onHandAtFirst} at first, ${row.taken} taken, ${row.onHand} left`)]),
+      : [wrong(`${onHandAtFirst} at first, ${row.delivered} delivered, ${row.taken} taken, ${row.onHand} left`)]),
     ...(row.reserved === row.held ? [] : [wrong(`${row.reserved} reserved, ${row.held} held by reservations`)]),
   ]
-}
-
-interface Books {
-  readonly entries: Entry[]
-  readonly stock: Stock[]
 }
 
 /** Asks one service's tables, which are in `$schema`. */
@@ -136,6 +146,7 @@ async function read(ask: Ask): Promise<Books> {
   const stock = (await ask(
     'product_service',
     `SELECT p.id, p.on_hand AS "onHand", p.reserved,
+       (SELECT coalesce(sum(d.quantity), 0)::float8 FROM $schema.deliveries d WHERE d.product_id = p.id) AS delivered,
        coalesce(sum(i.quantity) FILTER (WHERE r.status = 'committed'), 0)::float8 AS taken,
        coalesce(sum(i.quantity) FILTER (WHERE r.status = 'reserved'), 0)::float8 AS held
      FROM $schema.products p

@@ -81,6 +81,28 @@ export function customer(url: string, id: string, email: string, token: string):
   }
 }
 
+/** Somebody orders and deletes the account: soon the token, which is good yet, opens nothing of what it had. */
+export async function expectDeparture(url: string): Promise<void> {
+  const bob = await newCustomer(url)
+  const items = [{ productId: 'espresso-cup', quantity: 1 }]
+  const key = 'the-first'
+  const { id: orderId } = (await bob.order(items, 'card-ok', key)).body
+  await bob.settled(orderId)
+
+  const payment = { orderId, amount: 1, currency: 'EUR' }
+  expect((await bob.request('POST', '/api/payments', payment)).status).not.toBe(404)
+  expect((await bob.request('DELETE', `/api/users/${bob.id}`)).status).toBe(204)
+
+  // The others hear of it by an event.
+  const soon = { timeout: 10_000, interval: 10 }
+  await expect.poll(async () => (await bob.request('GET', `/api/orders/${orderId}`)).status, soon).toBe(404)
+  expectProblem(await bob.request('GET', `/api/orders/${orderId}/saga`), 404)
+  expectProblem(await bob.request('POST', `/api/orders/${orderId}/cancel`), 404)
+  expectProblem(await bob.order(items, 'card-ok'), 403)
+  expectProblem(await bob.order(items, 'card-ok', key), 403)
+  await expect.poll(async () => (await bob.request('POST', '/api/payments', payment)).status, soon).toBe(404)
+}
+
 /** Every error of the shop is an RFC 9457 problem. */
 export function expectProblem(answer: Answer, status: number): void {
   expect(answer.status).toBe(status)

@@ -1,3 +1,4 @@
+import { asTable, runScenario, scenarios } from '@shop/scenarios'
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest'
 import { audit } from './books.js'
 import { type Customer, newCustomer, request } from './customer.js'
@@ -48,11 +49,6 @@ const sagaOf = async (order: string) => (await ada.request('GET', `/api/orders/$
 const sagaEnds = (order: string, status: string | RegExp) =>
   expect.poll(async () => (await sagaOf(order)).status, patient).toMatch(status)
 
-async function lettersAbout(order: string): Promise<string[]> {
-  const { items } = (await op.request('GET', `/ops/notifications?userId=${ada.id}`)).body
-  return items.filter((one: { orderId: string }) => one.orderId === order).map((one: { type: string }) => one.type)
-}
-
 test('cancelled before the pivot, an order gives everything back', async () => {
   const before = await stock()
   await op.break({ service: 'payment-service', route: 'Authorize', latency: 1_000 })
@@ -78,25 +74,14 @@ test('cancelled after the pivot, an order goes on to its end', async () => {
   expect(await stock()).toBe(before - 1)
 })
 
-test('with payment-service down the breaker opens, the order ends, and the customer is told', async () => {
-  const before = await stock()
-  await op.break({ service: 'payment-service', errors: 1 })
-  const orders = await Promise.all(Array.from({ length: 6 }, () => placed()))
-  await expect.poll(async () => (await op.edge('order-service', 'payment-service'))?.breaker, patient).toBe('open')
+test.each(scenarios)('$name', async (scenario) => {
+  const report = await runScenario(scenario, { url: shop.url, token: operatorToken })
 
-  await op.mend()
-  for (const order of orders) {
-    expect((await ada.settled(order, 30_000)).body).toMatchObject({ status: 'CANCELLED', reason: expect.any(String) })
-    await sagaEnds(order, 'compensated')
-    await expect.poll(() => lettersAbout(order), patient).toContain('order.cancelled')
-  }
-  expect(await stock()).toBe(before)
-  await expect.poll(async () => (await op.edge('order-service', 'payment-service'))?.breaker, patient).not.toBe('open')
+  expect(report.holds, asTable(report)).toBe(true)
 })
 
 test.each([
   ['reserve', { service: 'product-service', route: 'PUT /internal/reservations/:orderId', latency: 600 }],
-  ['authorise', { service: 'payment-service', route: 'Authorize', latency: 600 }],
   ['capture', { service: 'payment-service', route: 'Capture', latency: 600 }],
   ['commit-stock', { service: 'product-service', route: 'POST /internal/reservations/:orderId/commit', latency: 600 }],
 ])('order-service killed while it is at %s ends the order all the same', async (_step, slow) => {

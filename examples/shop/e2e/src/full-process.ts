@@ -30,21 +30,25 @@ export async function serversAnswer(): Promise<boolean> {
   return false
 }
 
-/** A name and a folder for one shop on shared servers; `drop` leaves nothing of it there. */
+/** A name and a folder for one shop on servers that it may share; `drop` leaves nothing of it there. */
 export interface Premises {
   readonly shop: string
   readonly dataDir: string
+  /** Where its servers are, if they are not the usual ones. */
+  readonly servers: Readonly<Record<string, string>>
   drop(): Promise<void>
 }
 
-export async function newPremises(): Promise<Premises> {
+export async function newPremises(servers: Premises['servers'] = {}): Promise<Premises> {
   const shop = `e2e_${randomBytes(4).toString('hex')}`
   const { path } = await temporaryFolder()
   return {
     shop,
     dataDir: path,
+    servers,
     async drop() {
-      await promisify(execFile)(process.execPath, [program('reset-full')], { env: { ...process.env, SHOP_NAME: shop } })
+      const env = { ...process.env, ...servers, SHOP_NAME: shop }
+      await promisify(execFile)(process.execPath, [program('reset-full')], { env })
       await rm(path, { recursive: true })
     },
   }
@@ -60,7 +64,7 @@ export interface FullShopProcess {
 }
 
 export async function startFullShop(
-  { shop, dataDir }: Premises,
+  { shop, dataDir, servers }: Premises,
   environment: Readonly<Record<string, string>> = {},
 ): Promise<FullShopProcess> {
   const child = spawn(process.execPath, [program('full')], {
@@ -69,6 +73,7 @@ export async function startFullShop(
       RATE_LIMIT: '10000',
       SIGN_IN_LIMIT: '10000',
       ...environment,
+      ...servers,
       SHOP_NAME: shop,
       DATA_DIR: dataDir,
       PORT: '0',
@@ -113,6 +118,13 @@ export async function registrations(shop: string): Promise<Registration[]> {
   return services
     .filter((service) => service.Tags.includes(shop))
     .map(({ Service, Meta }) => ({ service: Service, pid: Number(Meta['pid']), http: Meta['http'] ?? '' }))
+}
+
+/** Where Consul answers DNS. */
+export async function consulDns(): Promise<string> {
+  const answer = await fetch(new URL('/v1/agent/self', consul))
+  const { DebugConfig } = (await answer.json()) as { DebugConfig: { DNSAddrs: readonly string[] } }
+  return DebugConfig.DNSAddrs.find((address) => address.startsWith('udp://'))?.slice('udp://'.length) ?? ''
 }
 
 interface AgentService {

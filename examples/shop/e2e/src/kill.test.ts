@@ -25,7 +25,7 @@ test('every order answered with 202 ends after kill -9, and money and stock bala
   }
 
   const owner = at(shop, ada)
-  for (const order of placed) await endedWell(owner, order)
+  await Promise.all(placed.map((order) => endedWell(owner, order)))
   await shop.interrupt()
   expect(await audit(folder.path, onHandAtFirst)).toEqual([])
   expect(placed.filter((order) => order.answered !== undefined).length).toBeGreaterThanOrEqual(deaths.length)

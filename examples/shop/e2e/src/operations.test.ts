@@ -1,6 +1,8 @@
+import { randomUUID } from 'node:crypto'
 import { afterEach, beforeAll, describe, expect, inject, test } from 'vitest'
 import { type Customer, expectProblem, newCustomer, request } from './customer.js'
-import { type Operator, operator, stream } from './operator.js'
+import { type Operator, operator, operatorToken, stream } from './operator.js'
+import { type PlacedSpan, placeOf, placeOfReservation } from './trace.js'
 
 const shop = { url: inject('sharedShop') }
 const op: Operator = operator(shop.url)
@@ -69,14 +71,27 @@ describe('the topology', () => {
   })
 
   test('each service is reached through the gateway', async () => {
-    for (const name of ['user', 'product', 'order', 'payment', 'notification', 'analytics']) {
-      const at = `/ops/services/${name}-service`
-      expect((await op.request('GET', `${at}/health/live`)).body).toMatchObject({ service: `${name}-service` })
+    const { items } = (await op.request('GET', '/ops/services')).body
+    expect(items).toHaveLength(7)
+    for (const { name } of items) {
+      const at = `/ops/services/${name}`
+      expect((await op.request('GET', `${at}/health/live`)).body).toMatchObject({ service: name })
       expect((await op.request('GET', `${at}/health/ready`)).status).toBe(200)
       expect((await op.request('GET', `${at}/metrics`)).body).toContain('process_cpu_seconds_total')
     }
     expectProblem(await op.request('GET', '/ops/services/nobody/metrics'), 404)
     expectProblem(await op.request('GET', '/ops/services/user-service/internal/signing-keys'), 404)
+    expectProblem(await op.request('GET', '/ops/services/api-gateway/internal/signing-keys'), 404)
+  })
+
+  test.each([
+    '/ops/sagas?limit=-1',
+    '/ops/sagas?limit=1.5',
+    '/ops/sagas?limit=many',
+    '/ops/sagas?after=nothing',
+    '/ops/traces?limit=-1',
+  ])('a page that cannot be is refused: %s', async (path) => {
+    expectProblem(await op.request('GET', path), 422)
   })
 })
 
@@ -170,6 +185,103 @@ describe('a fault', () => {
   ])('that is none is refused: %j', async (fault) => {
     expectProblem(await op.request('PUT', '/ops/faults', fault), 422)
   })
+})
+
+describe('a trace', () => {
+  interface Span {
+    readonly traceId: string
+    readonly spanId: string
+    readonly parentId?: string
+    readonly service: string
+    readonly kind: string
+    readonly name: string
+    readonly failed: boolean
+    readonly attributes: Readonly<Record<string, unknown>>
+    readonly links: readonly { readonly traceId: string; readonly spanId: string }[]
+  }
+
+  /** The spans of the newest trace that the gateway gave this name. */
+  async function newest(name: string, ready: (spans: readonly Span[]) => boolean): Promise<readonly Span[]> {
+    let spans: readonly Span[] = []
+    const look = async () => {
+      const { items } = (await op.request('GET', '/ops/traces?limit=200')).body
+      const line = items.find((one: { name: string }) => one.name === name)
+      spans = line === undefined ? [] : (await op.request('GET', `/ops/traces/${line.traceId}`)).body.spans
+      return ready(spans)
+    }
+    await expect.poll(look, patient).toBe(true)
+    return spans
+  }
+
+  const below = (spans: readonly Span[], parent: Span | undefined, kind: string) =>
+    spans.filter((span) => span.parentId === parent?.spanId && span.kind === kind)
+
+  test('goes from the gateway, through its attempt, to the service', async () => {
+    await placed()
+
+    const reserved = ['createOrder', 'step reserve', 'reserveInventory']
+    const spans = await newest('POST /api/orders', (all) => reserved.every((name) => named(name, all) !== undefined))
+    const request = spans.find(({ service, kind }) => service === 'api-gateway' && kind === 'server')
+    const [attempt] = below(spans, request, 'client')
+    expect(attempt).toMatchObject({
+      service: 'api-gateway',
+      name: 'POST',
+      attributes: { 'http.request.method': 'POST', 'http.response.status_code': 202, 'server.address': '127.0.0.1' },
+    })
+    expect(below(spans, attempt, 'server')).toMatchObject([
+      { service: 'order-service', name: 'POST /api/orders', attributes: { 'http.route': '/api/orders' } },
+    ])
+
+    expect(named('createOrder', spans)).toMatchObject({
+      service: 'order-service',
+      events: [{ name: 'order_created' }],
+    })
+    const { traceId, spanId } = named('step reserve', spans)!
+    expect(named('reserveInventory', spans)).toMatchObject({
+      service: 'order-service',
+      parentId: named('createOrder', spans)?.spanId,
+      links: [{ traceId, spanId }],
+    })
+    expect(below(spans, named('reserveInventory', spans), 'client')).toMatchObject([{ name: 'PUT' }])
+  })
+
+  test('has two attempts where the gateway has tried again, each of which reached the service', async () => {
+    await op.break({ service: 'product-service', route: 'GET /api/products/:id', errors: 1 })
+    const before = (await op.edge('api-gateway', 'product-service'))?.retries ?? 0
+    expect((await request(shop.url, 'GET', '/api/products/espresso-cup')).status).toBe(503)
+
+    const spans = await newest('GET /api/products/:id', (all) => all.length >= 5)
+    const asked = spans.find(({ parentId }) => parentId === undefined)
+    const attempts = below(spans, asked, 'client')
+    expect(attempts.map(({ attributes, failed }) => [attributes['http.request.resend_count'], failed])).toEqual([
+      [undefined, true],
+      [1, true],
+    ])
+    for (const attempt of attempts) {
+      expect(below(spans, attempt, 'server')).toMatchObject([
+        { service: 'product-service', attributes: { 'shop.fault': true, 'http.response.status_code': 503 } },
+      ])
+    }
+    expect((await op.edge('api-gateway', 'product-service'))?.retries).toBeGreaterThan(before)
+  })
+
+  test('of a payment goes on over gRPC', async () => {
+    const order = await placed()
+    await ada.request('POST', '/api/payments', { orderId: order, amount: 1, currency: 'EUR' })
+
+    const spans = await newest('POST /api/payments', (all) => all.some(({ service }) => service === 'payment-service'))
+    const [call] = below(
+      spans,
+      spans.find(({ parentId }) => parentId === undefined),
+      'client',
+    )
+    expect(call).toMatchObject({ name: 'shop.payment.v1.PaymentService/ProcessPayment' })
+    expect(below(spans, call, 'server')).toMatchObject([
+      { service: 'payment-service', attributes: { 'rpc.system': 'grpc', 'rpc.method': 'ProcessPayment' } },
+    ])
+  })
+
+  const named = (name: string, spans: readonly Span[]) => spans.find((span) => span.name === name)
 })
 
 describe('dead letters', () => {
@@ -282,6 +394,51 @@ test('what customers are told can be looked at', async () => {
   }
 
   await expect.poll(async () => (await letters()).sort(), patient).toEqual(['order.confirmed', 'order.created'])
+
+  const browse = async (query: string) => {
+    const headers = { authorization: `Bearer ${operatorToken}`, accept: 'text/html,application/xhtml+xml,*/*;q=0.8' }
+    const response = await fetch(`${shop.url}/ops/notifications${query}`, { headers })
+    return { status: response.status, type: response.headers.get('content-type'), text: await response.text() }
+  }
+  const page = await browse(`?userId=${ada.id}`)
+  expect(page).toMatchObject({ status: 200, type: expect.stringMatching(/^text\/html/) })
+  expect(page.text).toContain(order)
+  expect((await browse('')).text).toContain('<form>')
+})
+
+test('customers are told by the channels that they chose', async () => {
+  const bob = await newCustomer(shop.url)
+  const preferences = { email: false, sms: true, push: true }
+  expect((await bob.request('PATCH', `/api/users/${bob.id}`, { preferences })).body).toMatchObject({ preferences })
+
+  // The choice travels as an event of its own, which an order may overtake: so the last of several is looked at.
+  const channelsOfTheNext = async () => {
+    const order = (await bob.order(cup, 'card-ok')).body.id
+    await bob.settled(order)
+    const channels = async () => {
+      const { items } = (await op.request('GET', `/ops/notifications?userId=${bob.id}`)).body
+      return items
+        .filter((one: Record<string, string>) => one['orderId'] === order && one['type'] === 'order.confirmed')
+        .map(({ channel }: Record<string, string>) => channel)
+    }
+    await expect.poll(channels, patient).not.toEqual([])
+    return channels()
+  }
+  await expect.poll(channelsOfTheNext, { timeout: 40_000, interval: 100 }).toEqual(['push', 'sms'])
+})
+
+test('goods that are delivered can be bought', async () => {
+  const stock = async () => (await ada.request('GET', '/api/products/paper-lantern')).body.stock
+  const before = await stock()
+  const goods = { productId: 'paper-lantern', quantity: 7 }
+  const path = `/ops/deliveries/${randomUUID()}`
+
+  expect((await op.request('PUT', path, goods)).status).toBe(201)
+  expect((await op.request('PUT', path, goods)).status).toBe(200)
+  expectProblem(await op.request('PUT', path, { ...goods, quantity: 8 }), 409)
+  expectProblem(await ada.request('PUT', path, goods), 401)
+
+  expect(await stock()).toBe(before + 7)
 })
 
 describe('traces', () => {
@@ -313,12 +470,9 @@ describe('traces', () => {
         'user-service',
       ])
 
-    const spans = (await traceOf()) as { spanId: string; parentId?: string; name: string; events: { name: string }[] }[]
-    const named = (name: string) => spans.find((span) => span.name === name)
-    expect(named('createOrder')?.events).toMatchObject([{ name: 'order_created' }])
-    const above = (span: (typeof spans)[number] | undefined): string[] =>
-      span === undefined ? [] : [span.name, ...above(spans.find(({ spanId }) => spanId === span.parentId))]
-    expect(above(named('reserveInventory'))).toEqual(expect.arrayContaining(['createOrder', 'POST /api/orders']))
+    const spans = (await traceOf()) as (PlacedSpan & { readonly events: readonly { readonly name: string }[] })[]
+    expect(spans.find(({ name }) => name === 'createOrder')?.events).toMatchObject([{ name: 'order_created' }])
+    await expect.poll(async () => placeOf('reserveInventory', await traceOf()), patient).toEqual(placeOfReservation)
     expectProblem(await op.request('GET', '/ops/traces/0123'), 404)
   })
 })

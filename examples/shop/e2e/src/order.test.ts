@@ -1,5 +1,5 @@
 import { beforeAll, describe, expect, inject, test } from 'vitest'
-import { type Customer, expectProblem, newCustomer, request } from './customer.js'
+import { type Customer, expectDeparture, expectProblem, newCustomer, request } from './customer.js'
 
 const shop = { url: inject('sharedShop') }
 let ada: Customer
@@ -62,16 +62,6 @@ describe('an order', () => {
     expect(saga.steps.map((step: { name: string }) => step.name)).toEqual(
       expect.arrayContaining(['reserve', 'authorise']),
     )
-  })
-
-  test('of more than there is ends CANCELLED and takes nothing', async () => {
-    const [product] = await firstProducts()
-    if (product === undefined) throw new Error('the shop sells nothing')
-
-    const accepted = await ada.order([{ productId: product.id, quantity: 1_000 }], 'card-ok')
-
-    expect((await ada.settled(accepted.body.id)).body.status).toBe('CANCELLED')
-    expect(await stockOf(product.id)).toBe(product.stock)
   })
 
   test('sent twice with one key is one order, and with another body is refused', async () => {
@@ -143,4 +133,8 @@ describe('a bad order', () => {
 
     expectProblem(await ada.request('POST', '/api/orders', body), 400)
   })
+})
+
+test('an account that is deleted takes its orders out of reach, although its token is good yet', async () => {
+  await expectDeparture(shop.url)
 })

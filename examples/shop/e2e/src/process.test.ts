@@ -1,63 +1,99 @@
 import { once } from 'node:events'
-import { writeFile } from 'node:fs/promises'
+import { readdir, writeFile } from 'node:fs/promises'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
-import { afterEach, beforeEach, expect, test } from 'vitest'
-import { expectProblem, newCustomer, request } from './customer.js'
-import { freshFolder, refusedStart, startShop } from './shop-process.js'
+import { PGlite } from '@electric-sql/pglite'
+import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest'
+import { type Customer, expectProblem, newCustomer, request } from './customer.js'
+import { reachableFromOutside } from './outside.js'
+import { freshFolder, refusedStart, type ShopProcess, startShop, temporaryFolder } from './shop-process.js'
 
-let folder: Awaited<ReturnType<typeof freshFolder>>
+/** A folder for as long as the test runs. */
+async function folderOf(make: typeof freshFolder): Promise<string> {
+  const { path, remove } = await make()
+  onTestFinished(remove)
+  return path
+}
 
-beforeEach(async () => {
-  folder = await freshFolder()
-})
+// One shop is started twice in these two, since starting takes the longest of all that is looked at.
+describe('a shop that is stopped and started again', () => {
+  let shop: ShopProcess
+  let data: Awaited<ReturnType<typeof freshFolder>>
+  let ada: Customer
 
-afterEach(() => folder.remove())
-
-test('Ctrl-C ends the shop and frees its port; what was bought is there at the next start', async () => {
-  const first = await startShop(folder.path)
-  const ada = await newCustomer(first.url)
-  await letsOneBrowserIn(first.output())
-  expect(await first.interrupt()).toBe(0)
-  await expect(fetch(first.url)).rejects.toThrow()
-
-  const second = await startShop(folder.path)
-  const again = await fetch(`${second.url}/api/sessions`, {
-    method: 'POST',
-    headers: { 'content-type': 'application/json' },
-    body: JSON.stringify({ email: ada.email, password: 'correct horse battery' }),
+  beforeAll(async () => {
+    data = await freshFolder()
+    shop = await startShop(data.path)
   })
 
-  expect(again.status).toBe(200)
-  expect(await second.interrupt()).toBe(0)
+  afterAll(async () => {
+    await shop.kill()
+    await data.remove()
+  })
+
+  test('refuses a second one on its data, naming the process and the variable', async () => {
+    const { code, output } = await refusedStart(data.path)
+
+    expect(code).toBe(1)
+    expect(output).toContain(`in use by process ${shop.pid}`)
+    expect(output).toContain('DATA_DIR')
+  })
+
+  test('lets one browser in by the link that it printed, and ends with Ctrl-C, its port free', async () => {
+    ada = await newCustomer(shop.url)
+    await letsOneBrowserIn(shop.output())
+
+    expect(await shop.interrupt()).toBe(0)
+
+    await expect(fetch(shop.url)).rejects.toThrow()
+  })
+
+  test('has what was bought, and uses none of the servers that its environment names', async () => {
+    shop = await startShop(data.path, {
+      DATABASE_URL: 'postgres://nobody:nothing@127.0.0.1:1/nowhere',
+      AMQP_URL: 'amqp://127.0.0.1:1',
+      REDIS_URL: 'redis://127.0.0.1:1',
+      CONSUL_HTTP_ADDR: '127.0.0.1:1',
+      NODE_ENV: 'production',
+    })
+
+    const { email } = ada
+    const password = 'correct horse battery'
+    expect((await request(shop.url, 'POST', '/api/sessions', { email, password })).status).toBe(200)
+    expect((await request(shop.url, 'GET', '/health/ready')).status).toBe(200)
+    expect(await reachableFromOutside([shop.url])).toEqual([])
+  })
+
+  test('has no operations in production, where they are for whoever has the token, and there is none', async () => {
+    for (const path of ['/ops', '/ops/topology', '/ops/faults', '/ops/stream', '/ops/session?code=']) {
+      expectProblem(await request(shop.url, 'GET', path, undefined, { authorization: 'Bearer ' }), 404)
+    }
+    expect(shop.output()).not.toContain('/ops')
+  })
+
+  test('ends as with Ctrl-C when its terminal is closed', async () => {
+    expect(await shop.interrupt('SIGHUP')).toBe(0)
+    expect(await readdir(data.path)).not.toContain('lock.json')
+  })
 })
 
-test('a second shop on the same data is refused, naming the process and the variable', async () => {
-  const first = await startShop(folder.path)
-
-  const { code, output } = await refusedStart(folder.path)
-
-  expect(code).toBe(1)
-  expect(output).toContain(`in use by process ${first.pid}`)
-  expect(output).toContain('DATA_DIR')
-  await first.interrupt()
-})
-
-test('a busy port is an error that names the port and the variable', async () => {
+test('a busy port is an error that names the port and the variable, before a database is made', async () => {
+  const empty = await folderOf(temporaryFolder)
   const server = createServer().listen(0, '127.0.0.1')
   await once(server, 'listening')
   const { port } = server.address() as AddressInfo
 
-  const { code, output } = await refusedStart(folder.path, { PORT: String(port) })
+  const { code, output } = await refusedStart(empty, { PORT: String(port) })
 
   expect(code).toBe(1)
   expect(output).toContain(`port ${port} is taken`)
+  expect(output).not.toContain('First start')
   server.close()
 })
 
 test('a data folder that cannot be written is an error that names it and the variable', async () => {
-  const file = join(folder.path, 'a-file')
+  const file = join(await folderOf(temporaryFolder), 'a-file')
   await writeFile(file, '')
 
   const { code, output } = await refusedStart(join(file, 'data'))
@@ -67,22 +103,27 @@ test('a data folder that cannot be written is an error that names it and the var
   expect(output).toContain('DATA_DIR')
 })
 
-test('embedded is embedded: addresses of servers in the environment are not used', async () => {
-  const shop = await startShop(folder.path, {
-    DATABASE_URL: 'postgres://nobody:nothing@127.0.0.1:1/nowhere',
-    AMQP_URL: 'amqp://127.0.0.1:1',
-    REDIS_URL: 'redis://127.0.0.1:1',
-    CONSUL_HTTP_ADDR: '127.0.0.1:1',
-    NODE_ENV: 'production',
-  })
+test('each service is kept out of the tables of all others, and of their outboxes and sagas', async () => {
+  const data = await PGlite.create({ dataDir: join(await folderOf(freshFolder), 'postgres') })
+  onTestFinished(() => data.close())
+  const { rows: tables } = await data.query<{ owner: string; name: string }>(
+    `SELECT tableowner AS owner, quote_ident(schemaname) || '.' || quote_ident(tablename) AS name
+     FROM pg_tables WHERE tableowner LIKE '%\\_service'`,
+  )
+  const roles = [...new Set(tables.map(({ owner }) => owner))].sort()
+  expect(roles).toEqual(
+    ['analytics', 'notification', 'order', 'payment', 'product', 'user'].map((name) => `${name}_service`),
+  )
 
-  // In production the operations are for whoever has the token, and there is none.
-  for (const path of ['/ops', '/ops/topology', '/ops/faults', '/ops/stream', '/ops/session?code=']) {
-    expectProblem(await request(shop.url, 'GET', path, undefined, { authorization: 'Bearer ' }), 404)
+  const readable: string[] = []
+  for (const role of roles) {
+    await data.exec(`SET ROLE ${role}`)
+    for (const { owner, name } of tables) {
+      const refused = await data.query(`SELECT 1 FROM ${name} LIMIT 1`).catch((error: { code?: string }) => error.code)
+      if ((refused === '42501') === (owner === role)) readable.push(`${role} ${name}`)
+    }
   }
-  expect(shop.output()).not.toContain('/ops')
-  expect((await fetch(`${shop.url}/health/ready`)).status).toBe(200)
-  await shop.interrupt()
+  expect(readable).toEqual([])
 })
 
 /** The link that the shop printed works once, and gives a cookie that works on. */

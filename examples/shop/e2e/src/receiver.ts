@@ -7,9 +7,14 @@ export interface ReceivedSpan {
   readonly spanId: string
   readonly parentSpanId?: string
   readonly name: string
+  readonly kind: number
   readonly service: string
   readonly attributes: Readonly<Record<string, unknown>>
+  readonly links: readonly { readonly traceId: string; readonly spanId: string }[]
 }
+
+/** The numbers of two kinds of spans in the protocol. */
+export const otlpKind = { server: 2, client: 3 } as const
 
 /** Takes spans as a collector does: OTLP over HTTP, in JSON. */
 export interface Receiver {

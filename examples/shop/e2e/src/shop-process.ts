@@ -13,8 +13,8 @@ export interface ShopProcess {
   readonly url: string
   readonly pid: number
   readonly output: () => string
-  /** Ctrl-C; resolves with the exit code. */
-  interrupt(): Promise<number | null>
+  /** Ctrl-C, or another signal; resolves with the exit code. */
+  interrupt(signal?: NodeJS.Signals): Promise<number | null>
   /** `kill -9`: no code of the shop runs after it. */
   kill(): Promise<void>
 }
@@ -33,8 +33,8 @@ export async function startShop(dataDir: string, environment: Environment = {}):
     url,
     pid: child.pid as number,
     output,
-    async interrupt() {
-      child.kill('SIGINT')
+    async interrupt(signal = 'SIGINT') {
+      child.kill(signal)
       return (await exit)[0] as number | null
     },
     async kill() {

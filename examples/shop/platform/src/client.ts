@@ -2,7 +2,7 @@ import { type CircuitBreaker, circuitBreaker } from '@msx/circuit-breaker'
 import type { Discovery } from '@msx/discovery'
 import { serviceFetch } from '@msx/discovery/undici'
 import { exponential, pipeline, resilientFetch, retry, timeout } from '@msx/retry'
-import { SpanKind } from '@opentelemetry/api'
+import { SpanKind, SpanStatusCode } from '@opentelemetry/api'
 import type { Instruments } from './watch/instruments.js'
 import { inject, inSpan, type Spans } from './watch/spans.js'
 
@@ -45,20 +45,39 @@ export function serviceClient(options: ServiceClientOptions): ServiceClient {
   const policy = pipeline(again, breaker, timeout(options.timeout ?? 1_000, { name }))
   const { edges, spans } = options.instruments
   edges.watch(options.service, 'http', breaker, again)
-  const send = resilientFetch(policy, { fetch: traced(serviceFetch(options.discovery, { retries: 0 }), spans) })
+  const send = serviceFetch(options.discovery, { retries: 0 })
 
-  return { breaker, fetch: (path, init) => send(`http://${options.service}${path}`, init) }
+  return {
+    breaker,
+    fetch: (path, init) =>
+      resilientFetch(policy, { fetch: traced(send, spans) })(`http://${options.service}${path}`, init),
+  }
 }
 
-/** Each attempt is a span, and tells the other side so. */
+/** Each attempt of one request is a span by the conventions for HTTP, and tells the other side so. */
 function traced(send: typeof fetch, { tracer }: Spans): typeof fetch {
+  let sent = 0
+
   return (input, init) => {
     const method = init?.method ?? 'GET'
-    const work = async () => {
+    const { host, origin, pathname } = new URL(String(input))
+    const attributes = {
+      'http.request.method': method,
+      'url.full': origin + pathname,
+      'server.address': host,
+      ...(sent > 0 && { 'http.request.resend_count': sent }),
+    }
+    sent += 1
+
+    return inSpan(tracer, method, { kind: SpanKind.CLIENT, attributes }, async (span) => {
       const headers = new Headers(init?.headers)
       inject(headers)
-      return send(input, { ...init, headers })
-    }
-    return inSpan(tracer, method, work, SpanKind.CLIENT)
+      const response = await send(input, { ...init, headers })
+      span.setAttribute('http.response.status_code', response.status)
+      if (response.status >= 400) {
+        span.setAttribute('error.type', String(response.status)).setStatus({ code: SpanStatusCode.ERROR })
+      }
+      return response
+    })
   }
 }

@@ -19,41 +19,6 @@ export interface Database extends Sql {
   readonly pool: PackageDatabase
 }
 
-interface EmbeddedTransaction {
-  query<R>(text: string, values?: unknown[]): Promise<{ rows: R[] }>
-  exec(script: string): Promise<unknown>
-}
-
-/** The part of PGlite that is used here. */
-export interface Embedded {
-  exec(script: string): Promise<unknown>
-  transaction<T>(run: (tx: EmbeddedTransaction) => Promise<T>): Promise<T>
-}
-
-/**
- * A service's view of the one embedded PostgreSQL: everything runs under the service's own role and schema, so that
- * PostgreSQL itself refuses a look into another service's tables.
- */
-export function embeddedDatabase(embedded: Embedded, role: string): Database {
-  const transaction: Database['transaction'] = (run) =>
-    embedded.transaction(async (tx) => {
-      await tx.exec(`SET LOCAL ROLE ${quoted(role)}; SET LOCAL search_path TO ${quoted(role)}`)
-      return run({
-        query: (text, values) => tx.query(text, values),
-        execute: async (script) => void (await tx.exec(script)),
-      })
-    })
-
-  const query: Database['query'] = (text, values) => transaction((tx) => tx.query(text, values))
-
-  return {
-    transaction,
-    query,
-    execute: (script) => transaction((tx) => tx.execute(script)),
-    pool: { query, transaction },
-  }
-}
-
 interface Answering {
   query<R = Record<string, unknown>>(text: string, values?: unknown[]): Promise<{ rows: R[]; command: string }>
 }
@@ -68,7 +33,25 @@ interface PooledConnection extends Answering {
 /** The part of a `pg.Pool` that is used here. */
 export interface Pooled extends Answering {
   connect(): Promise<PooledConnection>
+  connect(taken: (error: Error | undefined, connection?: PooledConnection) => void): void
 }
+
+/**
+ * A connection of the pool, with somebody who listens to its errors. It can break in the moment in which it is handed
+ * over, before a promise is followed up, and a connection that breaks with nobody listening ends the process.
+ */
+function take(pool: Pooled): Promise<PooledConnection> {
+  return new Promise((resolve, reject) => {
+    pool.connect((error, connection) => {
+      if (connection === undefined) return reject(error as Error)
+
+      connection.on('error', ignore)
+      resolve(connection)
+    })
+  })
+}
+
+function ignore(): void {}
 
 /** The schema of a service's outbox and inbox; it is there before the service is, since its role may make none. */
 export function messagingSchema(service: string): string {
@@ -83,10 +66,8 @@ export function pooledDatabase(pool: Pooled): Database {
     execute: async (script) => void (await pool.query(script)),
 
     async transaction(run) {
-      const connection = await pool.connect()
-      // A connection that breaks also says so by itself; here it is enough that its next query rejects.
-      const ignore = () => {}
-      connection.on('error', ignore)
+      // One that breaks also says so by itself; here it is enough that its next query rejects.
+      const connection = await take(pool)
       const tx = lend(connection)
       let clean = false
       try {
@@ -144,24 +125,4 @@ function rollBack(connection: Answering): Promise<boolean> {
     () => true,
     () => false,
   )
-}
-
-/** Makes the role, its schema of the same name, and further schemas of its own. Safe to repeat. */
-export async function provision(embedded: Embedded, role: string, schemas: readonly string[] = []): Promise<void> {
-  const statements = [role, ...schemas].map(
-    (schema) => `CREATE SCHEMA IF NOT EXISTS ${quoted(schema)} AUTHORIZATION ${quoted(role)};`,
-  )
-  await embedded.exec(`
-    DO $$ BEGIN
-      IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = '${role}') THEN CREATE ROLE ${quoted(role)} NOLOGIN; END IF;
-    END $$;
-    ${statements.join('\n')}
-  `)
-}
-
-/** Names of roles and schemas come from our own code; anything else is a mistake worth an error. */
-function quoted(name: string): string {
-  if (!/^[a-z][a-z0-9_]*$/.test(name))
-    throw new TypeError(`'${name}' is not a name for a role or a schema (a-z, 0-9, _)`)
-  return `"${name}"`
 }

@@ -4,6 +4,7 @@ import { z } from 'zod'
 import { type App, type AppOptions, createApp, type Listening, listen } from './http.js'
 import { createLog } from './log.js'
 import { HttpProblem, readJson } from './problem.js'
+import { rawAnswer } from './testing.js'
 
 const servers: Listening[] = []
 
@@ -141,6 +142,15 @@ describe('listen', () => {
     expect(declared.status).toBe(413)
     expect(streamed.status).toBe(413)
     expect(streamed.headers.get('content-type')).toBe('application/problem+json')
+  })
+
+  it('answers what is no request with a problem', async () => {
+    const { url } = await serve(create())
+
+    const answer = await rawAnswer(url, 'hello\r\n\r\n')
+
+    expect(answer).toMatch(/^HTTP\/1\.1 400 Bad Request\r\n/)
+    expect(answer).toContain('application/problem+json')
   })
 
   it('rejects when the port is taken', async () => {

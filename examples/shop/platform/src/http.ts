@@ -1,10 +1,12 @@
 import { createServer } from 'node:http'
 import { getRequestListener } from '@hono/node-server'
 import { trace } from '@opentelemetry/api'
-import { Hono } from 'hono'
+import { Hono, type MiddlewareHandler } from 'hono'
 import { bodyLimit } from 'hono/body-limit'
-import { collectDefaultMetrics, Histogram, Registry } from 'prom-client'
+import { Histogram, Registry } from 'prom-client'
 import type { Log } from './log.js'
+import { refuseMalformed } from './malformed.js'
+import { exposition } from './metrics.js'
 import { HttpProblem, notFound } from './problem.js'
 import type { Instruments } from './watch/instruments.js'
 import { watchRequests } from './watch/requests.js'
@@ -22,10 +24,22 @@ export interface AppOptions {
 
 const maxBody = 100 * 1024
 
+/** Answers 413 to a body that is longer than any request of the shop, before the rest of it is read. */
+export function limitBody(): MiddlewareHandler {
+  return bodyLimit({
+    maxSize: maxBody,
+    onError: () =>
+      new HttpProblem({
+        status: 413,
+        title: 'Content Too Large',
+        detail: `a body may have at most ${maxBody} bytes`,
+      }).toResponse(),
+  })
+}
+
 /** An HTTP application with what every service has: health, metrics, problems for errors, a limit on bodies. */
 export function createApp(options: AppOptions): App {
   const registry = options.registry ?? new Registry()
-  collectDefaultMetrics({ register: registry })
   const duration = new Histogram({
     name: 'http_request_duration_seconds',
     help: 'Time from request to answer, by route pattern',
@@ -45,17 +59,7 @@ export function createApp(options: AppOptions): App {
       (performance.now() - started) / 1_000,
     )
   })
-  app.use(
-    bodyLimit({
-      maxSize: maxBody,
-      onError: () =>
-        new HttpProblem({
-          status: 413,
-          title: 'Content Too Large',
-          detail: `a body may have at most ${maxBody} bytes`,
-        }).toResponse(),
-    }),
-  )
+  app.use(limitBody())
 
   app.get('/health/live', (context) => context.json({ status: 'ok', service: options.name }))
   app.get('/health/ready', async (context) => {
@@ -65,7 +69,8 @@ export function createApp(options: AppOptions): App {
     return context.json({ status: ready ? 'ok' : 'unavailable', service: options.name }, ready ? 200 : 503)
   })
   app.get('/metrics', async () => {
-    return new Response(await registry.metrics(), { headers: { 'content-type': registry.contentType } })
+    const { text, contentType } = await exposition(registry)
+    return new Response(text, { headers: { 'content-type': contentType } })
   })
 
   app.notFound(() => notFound('such resource').toResponse())
@@ -115,11 +120,12 @@ export interface ListenOptions {
 export async function listen(app: App, options: ListenOptions = {}): Promise<Listening> {
   const { port = 0, host = '127.0.0.1', instruments } = options
   const answer = getRequestListener(app.fetch)
-  const watch = instruments && watchRequests(instruments, (req) => req.method ?? 'GET')
+  const watch = instruments && watchRequests(instruments)
   const server = createServer((req, res) => {
     if (watch === undefined) void answer(req, res)
     else watch(req, res, () => void answer(req, res))
   })
+  refuseMalformed(server)
   let closing = false
   server.on('request', (_request, response) => {
     // A kept-alive connection that falls idle after `close` would hold the server open until the client lets go of it.

@@ -4,25 +4,28 @@ import { join } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import { PGlite } from '@electric-sql/pglite'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest'
-import { type Database, embeddedDatabase, provision } from './database.js'
+import type { Database } from './database.js'
+import { type EmbeddedPostgres, embeddedPostgres } from './embedded.js'
 import { applyMigrations } from './migrations.js'
 
-let embedded: PGlite
+let pglite: PGlite
+let embedded: EmbeddedPostgres
 let database: Database
 let path: string
 let folder: URL
 let services = 0
 
 beforeAll(async () => {
-  embedded = await PGlite.create()
+  pglite = await PGlite.create()
+  embedded = embeddedPostgres(pglite)
 })
 
-afterAll(() => embedded.close())
+afterAll(() => pglite.close())
 
 beforeEach(async () => {
   const role = `service_${++services}`
-  await provision(embedded, role)
-  database = embeddedDatabase(embedded, role)
+  await embedded.provision(role)
+  database = embedded.database(role)
   path = await mkdtemp(join(tmpdir(), 'migrations-'))
   folder = pathToFileURL(`${path}/`)
 })

@@ -1,7 +1,7 @@
 import { Hono } from 'hono'
 import { describe, expect, it } from 'vitest'
 import { z } from 'zod'
-import { HttpProblem, notFound, readJson, unavailable } from './problem.js'
+import { HttpProblem, limitOf, notFound, readJson, unavailable } from './problem.js'
 
 describe('HttpProblem', () => {
   it('answers as RFC 9457 says', async () => {
@@ -75,6 +75,20 @@ describe('readJson', () => {
     expect(await response.json()).toMatchObject({ type: 'about:blank', status })
   })
 
+  it('refuses bytes that are no UTF-8, and what was compressed', async () => {
+    const headers = { 'content-type': 'application/json' }
+    const broken = Buffer.from('{"amount":3,"name":"\xff"}', 'latin1')
+
+    const notText = await app.request('/', { method: 'POST', body: broken, headers })
+    const zipped = await app.request('/', {
+      method: 'POST',
+      body: '{"amount":3}',
+      headers: { ...headers, 'content-encoding': 'gzip' },
+    })
+
+    expect([notText.status, zipped.status]).toEqual([400, 415])
+  })
+
   it('names the field that is wrong', async () => {
     const response = await post('{"amount":"three"}')
 
@@ -82,5 +96,24 @@ describe('readJson', () => {
       detail: expect.stringMatching(/^amount: /),
       issues: [{ path: 'amount', message: expect.any(String) }],
     })
+  })
+})
+
+describe('limitOf', () => {
+  const app = new Hono()
+  app.get('/', (context) => context.json(limitOf(context, { usual: 50, most: 200 })))
+  app.onError((error) => (error as HttpProblem).toResponse())
+
+  it.each([
+    ['', 50],
+    ['?limit=', 50],
+    ['?limit=7', 7],
+    ['?limit=1e9', 200],
+  ])('of /%s is %i', async (query, limit) => {
+    expect(await (await app.request(`/${query}`)).json()).toBe(limit)
+  })
+
+  it.each(['0', '-1', '1.5', 'many', 'NaN'])('refuses %s', async (text) => {
+    expect((await app.request(`/?limit=${text}`)).status).toBe(422)
   })
 })

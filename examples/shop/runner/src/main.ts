@@ -4,11 +4,7 @@ import { UnreadableDataError } from './data.js'
 import { FolderInUseError } from './lock.js'
 import { readSettings, SettingError, type Settings } from './settings.js'
 import { type Shop, startShop } from './shop.js'
-
-/** A start that failed for a reason that can be mended from outside. */
-class StartError extends Error {
-  override readonly name = 'StartError'
-}
+import { StartError } from './start-error.js'
 
 /** A stop that takes longer than this is cut short; the data are safe at any moment. */
 const patience = 4_000
@@ -32,8 +28,7 @@ const sameKeystroke = 1_000
 let shop: Shop | undefined
 let stoppedAt: number | undefined
 
-process.on('SIGINT', stop)
-process.on('SIGTERM', stop)
+for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, stop)
 
 try {
   const settings = readSettings(process.env)
@@ -58,12 +53,6 @@ function isKnown(error: unknown): error is Error {
 /** The failures that a person can do something about, told so. */
 function explained(error: unknown, settings: Settings): unknown {
   const { code, path } = error as NodeJS.ErrnoException
-  if (code === 'EADDRINUSE') {
-    return new StartError(`port ${settings.port} is taken by another program; stop it, or set PORT to another port`)
-  }
-  if (code === 'EACCES' && path === undefined) {
-    return new StartError(`this user may not listen on port ${settings.port}; set PORT to one above 1023`)
-  }
   if (unwritable.has(code ?? '') && concerns(path, settings.dataDir)) {
     return new StartError(
       `the data folder ${settings.dataDir} cannot be written (${code}); set DATA_DIR to another folder`,

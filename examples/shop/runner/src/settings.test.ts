@@ -14,6 +14,28 @@ test.each(['http', '-1', '65536', '8080.5', 'NaN', '1e9'])('refuses PORT=%s and 
 })
 
 test.each([
+  ['', false],
+  ['1', { hops: 1 }],
+  ['10.0.0.0/8, ::1', ['10.0.0.0/8', '::1']],
+])('believes the proxies of TRUSTED_PROXIES=%s', (text, trust) => {
+  expect(readSettings({ TRUSTED_PROXIES: text }).trust).toEqual(trust)
+})
+
+test.each(['0', '10', 'true', 'ingress', '10.0.0.0/33', '10.0.0.0/8/8', '10.0.0.0/8,'])(
+  'refuses TRUSTED_PROXIES=%s',
+  (text) => {
+    expect(() => readSettings({ TRUSTED_PROXIES: text })).toThrow(`TRUSTED_PROXIES is '${text}'; it must be networks`)
+  },
+)
+
+test('refuses a level of logging that there is not', () => {
+  expect(() => readSettings({ LOG_LEVEL: 'verbose' })).toThrow(
+    "LOG_LEVEL is 'verbose'; it must be one of fatal, error,",
+  )
+  expect(readSettings({ LOG_LEVEL: 'info' })).toEqual(readSettings({ LOG_LEVEL: '' }))
+})
+
+test.each([
   [{ OPS_TOKEN: 'a-token-of-some-length' }, { by: 'token', token: 'a-token-of-some-length' }],
   [
     { OPS_TOKEN: 'a-token-of-some-length', NODE_ENV: 'production' },

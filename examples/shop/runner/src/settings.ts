@@ -1,3 +1,4 @@
+import { isIP } from 'node:net'
 import { defaultDataDir } from './places.js'
 
 /** What the environment may change about a shop. The embedded one reads nothing else, whatever is set. */
@@ -10,6 +11,8 @@ export interface Settings {
   readonly rateLimit: number
   /** `SIGN_IN_LIMIT`: sign-ins per minute and address. Default 10. */
   readonly signInLimit: number
+  /** `TRUSTED_PROXIES`: whose word on a client's address is taken, by their networks or their number. Default: nobody's. */
+  readonly trust: TrustedProxies
   /** `TOKEN_TTL`: how long a sign-in lasts, in milliseconds. Default 3 600 000. */
   readonly tokenTtl: number
   readonly operations: OperationsSettings
@@ -20,6 +23,8 @@ export interface Settings {
   /** `RESERVATION_TTL`: how long goods are kept for an order before it is paid, in milliseconds. Default 900 000. */
   readonly reservationTtl: number
 }
+
+export type TrustedProxies = readonly string[] | { readonly hops: number } | false
 
 /** Who may use `/ops`. */
 export type OperationsSettings =
@@ -38,11 +43,13 @@ export class SettingError extends Error {
 }
 
 export function readSettings(env: NodeJS.ProcessEnv): Settings {
+  checkLogLevel(env)
   return {
     port: whole(env, 'PORT', 8080, 0, 65_535),
     dataDir: env['DATA_DIR'] || defaultDataDir,
     rateLimit: whole(env, 'RATE_LIMIT', 100, 1, 1_000_000),
     signInLimit: whole(env, 'SIGN_IN_LIMIT', 10, 1, 1_000_000),
+    trust: readTrust(env),
     tokenTtl: whole(env, 'TOKEN_TTL', 3_600_000, 1, 2 ** 31 - 1),
     operations: readOperations(env),
     traces: readTraces(env),
@@ -66,6 +73,32 @@ export function readTraces(env: NodeJS.ProcessEnv): string | undefined {
   if (endpoint === undefined || /^https?:\/\//.test(endpoint)) return endpoint
 
   throw new SettingError(`OTEL_EXPORTER_OTLP_ENDPOINT is '${endpoint}'; it must begin with http:// or https://`)
+}
+
+export function readTrust({ TRUSTED_PROXIES: text = '' }: NodeJS.ProcessEnv): TrustedProxies {
+  if (text === '') return false
+  if (/^[1-9]$/.test(text)) return { hops: Number(text) }
+
+  const networks = text.split(',').map((network) => network.trim())
+  if (networks.every(isNetwork)) return networks
+  throw new SettingError(
+    `TRUSTED_PROXIES is '${text}'; it must be networks with commas, like 10.0.0.0/8,::1, or how many proxies there are, 1 to 9`,
+  )
+}
+
+function isNetwork(text: string): boolean {
+  const [address = '', prefix = '0', ...more] = text.split('/')
+  const longest = { 0: -1, 4: 32, 6: 128 }[isIP(address)] ?? -1
+  return more.length === 0 && /^\d{1,3}$/.test(prefix) && Number(prefix) <= longest
+}
+
+const logLevels = ['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent']
+
+/** The logs read it themselves, wherever they are made; here it is only seen to it that they can. */
+function checkLogLevel({ LOG_LEVEL: level }: NodeJS.ProcessEnv): void {
+  if (level === undefined || level === '' || logLevels.includes(level)) return
+
+  throw new SettingError(`LOG_LEVEL is '${level}'; it must be one of ${logLevels.join(', ')}`)
 }
 
 /** A whole number from the environment; an empty variable is one that is not set. */

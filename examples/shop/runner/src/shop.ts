@@ -3,26 +3,26 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { createDiscovery, type Discovery, fixed } from '@msx/discovery'
 import { memory } from '@msx/messaging'
 import { createAnalyticsService } from '@shop/analytics-service'
-import { createApiGateway } from '@shop/api-gateway'
+import { createApiGateway, localLink } from '@shop/api-gateway'
 import { createNotificationService } from '@shop/notification-service'
 import { createOrderService } from '@shop/order-service'
 import { createPaymentService } from '@shop/payment-service'
 import {
   createInstruments,
   createLog,
-  embeddedDatabase,
   followSpans,
   type Instruments,
   type Log,
   messagingSchema,
-  provision,
   type Service,
   type ServiceDeps,
 } from '@shop/platform'
+import { embeddedPostgres } from '@shop/platform/embedded'
 import { createProductService } from '@shop/product-service'
 import { createUserService } from '@shop/user-service'
 import { openData } from './data.js'
 import { lockFolder } from './lock.js'
+import { freePort } from './port.js'
 import type { Settings } from './settings.js'
 
 export interface Shop {
@@ -42,6 +42,12 @@ interface Life {
   readonly port: number | undefined
   readonly httpPort: number | undefined
 }
+
+/**
+ * Requests at once; of orders half as many. A burst of a hundred is taken, and answered late; with far more the services, which
+ * share one event loop, get in each other's way until the calls between them run out of time. How busy the loop is says nothing.
+ */
+const limits = { inFlight: 256 }
 
 /** Between a kill and the next start, in milliseconds, as long as it takes to notice. */
 const revival = 250
@@ -64,17 +70,21 @@ export async function startShop(settings: Settings, options: { onFirstStart?: ()
   try {
     const lock = await lockFolder(settings.dataDir)
     cleanup.push(() => lock.release())
+    // Before a database is made, which takes its time.
+    await freePort(settings.port)
 
     const data = await openData(settings.dataDir, options)
     cleanup.push(() => data.close())
+    const postgres = embeddedPostgres(data)
 
     followSpans()
-    const transport = memory()
+    const transport = memory({ history: 0 })
     const addresses: Record<string, ReturnType<typeof endpointOf>[]> = {}
     const { operations } = settings
     const secret = () => randomBytes(24).toString('base64url')
     const token = operations.by === 'nobody' ? undefined : operations.by === 'token' ? operations.token : secret()
-    const code = operations.by === 'link' ? secret() : undefined
+    // Kept here, so that a gateway which is started again knows whether it was used.
+    const operationsLink = operations.by === 'link' ? localLink(secret()) : undefined
 
     /** Starts a service, and starts another in its place whenever it is killed. */
     const start = async (name: string, make: (life: Life) => Service): Promise<string> => {
@@ -137,14 +147,14 @@ export async function startShop(settings: Settings, options: { onFirstStart?: ()
       schemas: readonly string[] = [],
     ): Promise<Pick<ServiceDeps, 'database' | 'transport'>> => {
       const role = name.replace('-', '_')
-      await provision(data, role, [messagingSchema(name), ...schemas])
-      return { database: embeddedDatabase(data, role), transport }
+      await postgres.provision(role, [messagingSchema(name), ...schemas])
+      return { database: postgres.database(role), transport }
     }
 
     // In the order of who calls whom, since `fixed` wants to know the addresses.
-    const { tokenTtl, undoAttempts, reservationTtl, rateLimit, signInLimit } = settings
+    const { tokenTtl, undoAttempts, reservationTtl, rateLimit, signInLimit, trust } = settings
     const user = await owner('user-service')
-    await start('user-service', (life) => createUserService({ ...user, ...life, tokenTtl }))
+    await start('user-service', (life) => createUserService({ ...user, ...life, tokenTtl, signInLimit }))
     const product = await owner('product-service')
     await start('product-service', (life) => createProductService({ ...product, ...life, reservationTtl }))
     const payment = await owner('payment-service')
@@ -156,10 +166,10 @@ export async function startShop(settings: Settings, options: { onFirstStart?: ()
     const order = await owner('order-service', ['order_service_saga'])
     await start('order-service', (life) => createOrderService({ ...order, ...life, undoAttempts }))
     const url = await start('api-gateway', (life) =>
-      createApiGateway({ ...life, rateLimit, signInLimit, operationsCode: code }),
+      createApiGateway({ ...life, rateLimit, signInLimit, limits, trust, operationsLink }),
     )
 
-    return { url, link: code && `${url}/ops/session?code=${code}`, stop: undo }
+    return { url, link: operationsLink && `${url}/ops/session?code=${operationsLink.code}`, stop: undo }
   } catch (error) {
     await undo()
     throw error

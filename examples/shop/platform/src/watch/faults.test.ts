@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { createFaults, faultRequest } from './faults.js'
+import { createFaults, delayed, faultRequest } from './faults.js'
 
 const effect = (seen: number, delayed: number, failed: number, dropped: number) => ({ seen, delayed, failed, dropped })
 
@@ -60,8 +60,32 @@ describe('a fault', () => {
     expect(faults.strike('GET /b').then).toBe('go-on')
   })
 
+  it('that was dropped, or whose place another one took, does not come back by whoever has not heard of it', () => {
+    const faults = createFaults('orders')
+    faults.set({ id: 'first', route: '/a', errors: 1 })
+    faults.set({ id: 'second', route: '/a', errors: 1 })
+    faults.set({ id: 'third', route: '/b', errors: 1 })
+    faults.clear('third')
+
+    expect(['first', 'second', 'third'].map((id) => faults.set({ id, route: '/c', errors: 1 }))).toEqual([
+      false,
+      true,
+      false,
+    ])
+  })
+
+  it('delays nobody who has stopped waiting, and says why in the words of the signal', async () => {
+    const gone = new AbortController()
+    const wait = delayed({ latency: 60_000, then: 'go-on' }, gone.signal)
+    const reason = new Error('gone')
+    gone.abort(reason)
+
+    await expect(wait).rejects.toBe(reason)
+  })
+
   it.each([
     [{ service: 'x' }],
+    [{ service: 'x', kill: false }],
     [{ service: 'x', errors: 1.1 }],
     [{ service: 'x', latency: -1 }],
     [{ service: '', latency: 1 }],

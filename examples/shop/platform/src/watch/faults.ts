@@ -22,9 +22,12 @@ export const faultRequest = z
     /** Ends the service at once, as SIGKILL would. It is started again. */
     kill: z.boolean().optional(),
   })
-  .refine((fault) => [fault.latency, fault.errors, fault.drop, fault.kill].some((value) => value !== undefined), {
-    message: 'name one of latency, errors, drop and kill',
-  })
+  .refine(
+    (fault) => [fault.latency, fault.errors, fault.drop].some((value) => value !== undefined) || fault.kill === true,
+    {
+      message: 'name one of latency, errors, drop and kill',
+    },
+  )
 
 export type FaultRequest = z.output<typeof faultRequest>
 
@@ -48,8 +51,11 @@ export interface Strike {
 }
 
 export interface Faults {
-  /** One fault per route; another one on it takes its place and counts anew. */
-  set(fault: Omit<FaultRequest, 'service' | 'kill'> & { readonly id?: string | undefined }): void
+  /**
+   * One fault per route; another one on it takes its place and counts anew. False, and nothing done, when the fault of
+   * this id was dropped before: somebody has not heard of that yet.
+   */
+  set(fault: Omit<FaultRequest, 'service' | 'kill'> & { readonly id?: string | undefined }): boolean
   /** Drops one, or all of them. */
   clear(id?: string): void
   list(): Fault[]
@@ -70,20 +76,36 @@ interface Kept {
   dropped: number
 }
 
+/** How many dropped faults are remembered. */
+const tombstones = 1_000
+
 const spared: Strike = { latency: 0, then: 'go-on' }
 
 /** The faults of one service. They live as long as its process; who set them sets them again. */
 export function createFaults(service: string, random: () => number = Math.random): Faults {
   const faults = new Map<string, Kept>()
+  const buried = new Set<string>()
+
+  function bury(id: string): void {
+    for (const [route, fault] of faults) if (fault.id === id) faults.delete(route)
+    buried.add(id)
+    const [oldest] = buried
+    if (buried.size > tombstones && oldest !== undefined) buried.delete(oldest)
+  }
 
   return {
     set({ id = randomUUID(), route, latency, errors, drop }) {
+      if (buried.has(id)) return false
+
+      const before = faults.get(route)
+      if (before !== undefined && before.id !== id) bury(before.id)
       const matches = matcher(route)
       faults.set(route, { id, route, latency, errors, drop, matches, seen: 0, delayed: 0, failed: 0, dropped: 0 })
+      return true
     },
 
     clear(id) {
-      for (const [route, fault] of faults) if (id === undefined || fault.id === id) faults.delete(route)
+      for (const one of id === undefined ? [...faults.values()].map((fault) => fault.id) : [id]) bury(one)
     },
 
     list: () =>
@@ -118,9 +140,14 @@ export function createFaults(service: string, random: () => number = Math.random
   }
 }
 
-/** Waits as long as the fault says, or until nobody waits for the answer any more. */
+/** Waits as long as the fault says. Rejects with the signal's reason when nobody waits for the answer any more. */
 export async function delayed({ latency }: Strike, signal?: AbortSignal): Promise<void> {
-  if (latency > 0) await sleep(latency, undefined, signal === undefined ? {} : { signal })
+  if (latency === 0) return
+
+  await sleep(latency, undefined, signal === undefined ? {} : { signal }).catch((error: unknown) => {
+    signal?.throwIfAborted()
+    throw error
+  })
 }
 
 /** `*`, a route in full, or a path with `:name` for a segment; a path without a method is meant in all of them. */

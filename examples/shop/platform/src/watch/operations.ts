@@ -1,7 +1,7 @@
 import { timingSafeEqual } from 'node:crypto'
 import { z } from 'zod'
 import type { App } from '../http.js'
-import { HttpProblem, notFound, readJson } from '../problem.js'
+import { HttpProblem, limitOf, notFound, readJson } from '../problem.js'
 import type { DeadLetterBox } from './dead-letters.js'
 import type { Edge } from './edges.js'
 import type { Fault } from './faults.js'
@@ -53,7 +53,9 @@ export function operationRoutes(app: App, service: string, instruments: Instrume
   app.get(`${base}/spans`, (context) => context.json({ items: spans.list(context.req.query('trace')) }))
 
   app.put(`${base}/faults`, async (context) => {
-    faults.set(await readJson(context, faultOrder))
+    if (!faults.set(await readJson(context, faultOrder))) {
+      throw new HttpProblem({ status: 410, title: 'Gone', detail: 'this fault was dropped before' })
+    }
     return context.json({ items: faults.list() })
   })
 
@@ -69,8 +71,7 @@ export function operationRoutes(app: App, service: string, instruments: Instrume
   })
 
   app.get(`${base}/dead-letters`, async (context) => {
-    const limit = Math.min(Number(context.req.query('limit') ?? 50) || 50, 500)
-    return context.json(await boxOf(box).read(limit))
+    return context.json(await boxOf(box).read(limitOf(context, { usual: 50, most: 500 })))
   })
 
   app.post(`${base}/dead-letters/replay`, async (context) => {

@@ -1,24 +1,24 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { context, SpanKind, SpanStatusCode, trace } from '@opentelemetry/api'
-import { delayed } from './faults.js'
+import { delayed, type Faults } from './faults.js'
 import type { Instruments } from './instruments.js'
-import { extracted, inject } from './spans.js'
+import { extracted } from './spans.js'
 
 type Next = (error?: unknown) => void
+type RequestWatch = (req: IncomingMessage, res: ServerResponse, next: Next) => void
 
 /** What keeps a service going is neither traced nor broken: its health must stay honest, and faults removable. */
-const spared = /^\/(health\/|metrics$|internal\/operations\/|ops(\/|$))/
+const spared = /^\/(health\/|metrics$|internal\/operations\/)/
 
 /**
  * Every request of a service, before anything else sees it: a span for it, below that of the caller, and the faults
- * that were asked for. What is sent on from here belongs to the span; `name` is what the span is called.
+ * that were asked for. The span is called by its method until the route is known.
  */
-export function watchRequests(
-  { faults, spans }: Pick<Instruments, 'faults' | 'spans'>,
-  name: (req: IncomingMessage) => string,
-) {
-  return function watchRequest(req: IncomingMessage, res: ServerResponse, next: Next): void {
-    const path = (req.url ?? '/').split('?', 1)[0] as string
+export function watchRequests({ faults, spans }: Pick<Instruments, 'faults' | 'spans'>): RequestWatch {
+  const disturb = disturbRequests(faults)
+
+  return function watchRequest(req, res, next) {
+    const path = pathOf(req)
     if (spared.test(path)) {
       next()
       return
@@ -26,38 +26,39 @@ export function watchRequests(
 
     const method = req.method ?? 'GET'
     const parent = extracted({ get: (header) => one(req.headers[header]) })
-    const attributes = { 'http.request.method': method }
-    const span = spans.tracer.startSpan(name(req), { kind: SpanKind.SERVER, attributes }, parent)
+    const attributes = { 'http.request.method': method, 'url.path': path, 'url.scheme': 'http' }
+    const span = spans.tracer.startSpan(method, { kind: SpanKind.SERVER, attributes }, parent)
     res.once('close', () => {
-      span.setAttribute('http.response.status_code', res.statusCode)
-      if (res.statusCode >= 500 || !res.writableFinished) span.setStatus({ code: SpanStatusCode.ERROR })
+      const { statusCode, writableFinished } = res
+      if (writableFinished) span.setAttribute('http.response.status_code', statusCode)
+      if (statusCode >= 500 || !writableFinished) {
+        span.setAttribute('error.type', writableFinished ? String(statusCode) : 'cut')
+        span.setStatus({ code: SpanStatusCode.ERROR })
+      }
       span.end()
     })
 
-    context.with(trace.setSpan(parent, span), () => {
-      handOn(req)
-      const strike = faults.strike(`${method} ${path}`)
-      if (strike.latency === 0 && strike.then === 'go-on') return next()
-
-      span.setAttribute('shop.fault', true)
-      delayed(strike).then(() => {
-        if (strike.then === 'drop') req.socket.destroy()
-        else if (strike.then === 'fail') fail(res)
-        else next()
-      }, next)
-    })
+    context.with(trace.setSpan(parent, span), () => disturb(req, res, next))
   }
 }
 
-/** A proxy sends on what it received, header by header: so the present span is written where it looks. */
-function handOn(req: IncomingMessage): void {
-  inject({
-    set(name, value) {
-      const at = req.rawHeaders.findIndex((header, index) => index % 2 === 0 && header.toLowerCase() === name)
-      if (at === -1) req.rawHeaders.push(name, value)
-      else req.rawHeaders[at + 1] = value
-    },
-  })
+/** The faults that were asked for, without a span. */
+export function disturbRequests(faults: Pick<Faults, 'strike'>): RequestWatch {
+  return function disturbRequest(req, res, next) {
+    const strike = faults.strike(`${req.method ?? 'GET'} ${pathOf(req)}`)
+    if (strike.latency === 0 && strike.then === 'go-on') return next()
+
+    trace.getActiveSpan()?.setAttribute('shop.fault', true)
+    delayed(strike).then(() => {
+      if (strike.then === 'drop') req.socket.destroy()
+      else if (strike.then === 'fail') fail(res)
+      else next()
+    }, next)
+  }
+}
+
+function pathOf({ url = '/' }: IncomingMessage): string {
+  return url.split('?', 1)[0] as string
 }
 
 function fail(res: ServerResponse): void {

@@ -1,6 +1,6 @@
 import { SettingError } from '../settings.js'
 
-/** Where the servers are. The same variables and defaults as those of `scripts/services`. */
+/** Where the servers are. The same variables as those of `scripts/services`, and the same servers when they are not set. */
 export interface Addresses {
   /** `AMQP_URL` */
   readonly rabbitmq: string
@@ -15,7 +15,8 @@ export interface Addresses {
 export function readAddresses(env: NodeJS.ProcessEnv): Addresses {
   const consul = env['CONSUL_HTTP_ADDR'] || 'http://127.0.0.1:8500'
   return {
-    rabbitmq: address('AMQP_URL', env['AMQP_URL'] || 'amqp://guest:guest@127.0.0.1:5672'),
+    // Without a user the client takes the one that RabbitMQ has for its own machine only.
+    rabbitmq: address('AMQP_URL', env['AMQP_URL'] || 'amqp://127.0.0.1:5672'),
     postgres: address('DATABASE_URL', env['DATABASE_URL'] || 'postgres://postgres@127.0.0.1:5432/postgres'),
     redis: address('REDIS_URL', env['REDIS_URL'] || 'redis://127.0.0.1:6379'),
     consul: address('CONSUL_HTTP_ADDR', consul.includes('://') ? consul : `http://${consul}`),

@@ -1,4 +1,5 @@
 import { connect } from 'amqplib'
+import { StartError } from '../start-error.js'
 import { exchangeOf, queuePrefixOf } from './names.js'
 
 /** The groups of the services, after which their queues are called. */
@@ -6,6 +7,14 @@ const groups = ['inventory', 'payment', 'notification', 'analytics']
 
 /** The waits between the retries of a message, in milliseconds: the levels of the transport. */
 const waits = [1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1_200, 1_800, 3_600].map((seconds) => seconds * 1_000)
+
+/** Rejects with what is wrong with AMQP_URL: seven services would each say it at length. */
+export async function checkBrokerage(url: string): Promise<void> {
+  const connection = await connect(url).catch((error: Error) => {
+    throw new StartError(`RabbitMQ does not let AMQP_URL in: ${error.message}`)
+  })
+  await connection.close()
+}
 
 /** Deletes the shop's queues, with what is in them, and its exchanges. A broker deletes what is not there, too. */
 export async function dropBrokerage(url: string, shop: string): Promise<void> {

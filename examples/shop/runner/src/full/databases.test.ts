@@ -91,6 +91,15 @@ describe.skipIf(server === undefined)('on a real PostgreSQL', { timeout }, () =>
       .toBe('mine')
   })
 
+  test('claimShop says that the address is at fault, and never its password', async () => {
+    const elsewhere = new URL(url)
+    elsewhere.pathname = '/no_such_database'
+
+    await expect(claimShop(elsewhere.href, name())).rejects.toThrow(
+      'PostgreSQL does not let DATABASE_URL in: database "no_such_database" does not exist',
+    )
+  })
+
   describe('pooledDatabase', () => {
     let pool: pg.Pool
     let database: Database

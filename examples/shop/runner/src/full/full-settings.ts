@@ -1,15 +1,22 @@
 import { readSettings, SettingError, type Settings } from '../settings.js'
 import { type Addresses, readAddresses } from './addresses.js'
+import { type DiscoverySettings, readDiscovery } from './discovery-settings.js'
 
 /** What the environment may change about the shop of seven processes. */
 export interface FullSettings extends Settings {
   /** `SHOP_NAME`: what its databases, queues and registrations begin with. Default `shop`. */
   readonly shop: string
   readonly addresses: Addresses
+  /** `DISCOVERY`: how the seven find each other. Default `consul`. */
+  readonly discovery: DiscoverySettings
 }
 
 export function readFullSettings(env: NodeJS.ProcessEnv): FullSettings {
-  return { ...readSettings(env), shop: readShopName(env), addresses: readAddresses(env) }
+  const discovery = readDiscovery(env, 'srv')
+  if (discovery.by === 'dns' && discovery.records === 'a') {
+    throw new SettingError("DNS_RECORDS is 'a'; seven processes on one machine need srv, which tells their ports")
+  }
+  return { ...readSettings(env), shop: readShopName(env), addresses: readAddresses(env), discovery }
 }
 
 /** Short and plain, since it becomes part of the names of databases, roles, queues and tags. */

@@ -2,20 +2,22 @@ import { type ChildProcess, spawn } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
 import { join } from 'node:path'
 import { serviceProgram } from '../places.js'
+import { freePort } from '../port.js'
+import { StartError } from '../start-error.js'
 import { databaseUrl } from './addresses.js'
 import { claimShop } from './admin.js'
+import { checkBrokerage } from './brokerage.js'
+import type { DiscoverySettings } from './discovery-settings.js'
 import type { FullSettings } from './full-settings.js'
 import { databaseOf, instanceId } from './names.js'
 import { readPasswords } from './passwords.js'
-import { freePort } from './port.js'
 import { provisionDatabases } from './provision.js'
 import { readable } from './readable.js'
 import { untilReady } from './ready.js'
-import { deregister } from './registrations.js'
+import { deregister, dnsServerOf } from './registrations.js'
 import { bringUpServers, takeDownServers } from './servers.js'
 import { databaseOwners, type ServiceName, serviceNames } from './service-names.js'
 import { serviceVariables } from './service-settings.js'
-import { StartError } from './start-error.js'
 import { type Supervised, supervise } from './supervise.js'
 import { undoStack } from './undo-stack.js'
 
@@ -56,6 +58,7 @@ export async function startFullShop(settings: FullSettings, options: FullShopOpt
     undo.add(() => takeDownServers(ours))
     signal.throwIfAborted()
 
+    await checkBrokerage(addresses.rabbitmq)
     const admin = await claimShop(addresses.postgres, shop)
     undo.add(() => admin.end())
 
@@ -64,6 +67,9 @@ export async function startFullShop(settings: FullSettings, options: FullShopOpt
     const passwords = await readPasswords(join(settings.dataDir, 'full', 'passwords.json'), roles)
     await provisionDatabases(admin, roles, passwords).catch(explainRefusal)
     signal.throwIfAborted()
+
+    const discovery = await located(settings)
+    if (discovery.by === 'dns') say(`Discovery by SRV records, asked of ${discovery.servers.join(', ')}`)
 
     say('Services, each a process of its own')
     const secret = () => randomBytes(24).toString('base64url')
@@ -78,6 +84,7 @@ export async function startFullShop(settings: FullSettings, options: FullShopOpt
       const variables = serviceVariables({
         ...settings,
         addresses: { ...addresses, postgres },
+        discovery,
         port: service === 'api-gateway' ? port : 0,
         operations,
         operationsCode: service === 'api-gateway' ? operationsCode : undefined,
@@ -96,6 +103,13 @@ export async function startFullShop(settings: FullSettings, options: FullShopOpt
     await undo.run()
     throw error
   }
+}
+
+/** Whose DNS is asked is Consul's own, unless somebody else was named. */
+async function located({ addresses, discovery }: FullSettings): Promise<DiscoverySettings> {
+  if (discovery.by === 'consul' || discovery.servers.length > 0) return discovery
+
+  return { ...discovery, servers: [await dnsServerOf(addresses.consul)] }
 }
 
 /** PostgreSQL's `insufficient_privilege`. */

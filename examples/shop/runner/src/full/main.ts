@@ -1,9 +1,9 @@
 // The shop of seven processes, as a process: reads the settings, starts, says where it is, and ends with the first
 // Ctrl-C, everything it started before it.
 import { SettingError } from '../settings.js'
+import { StartError } from '../start-error.js'
 import { readFullSettings } from './full-settings.js'
 import { type FullShop, startFullShop } from './full-shop.js'
-import { StartError } from './start-error.js'
 
 /** How long the seven have to stop, in milliseconds, before those that have not are killed. */
 const patience = 20_000

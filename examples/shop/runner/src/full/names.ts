@@ -21,3 +21,8 @@ export function queuePrefixOf(shop: string): string {
 export function instanceId(shop: string, service: ServiceName, pid: number): string {
   return `${shop}-${service}-${pid}`
 }
+
+/** What the HTTP of a service that is called in another way is entered as, beside it: an SRV record has room for one port. */
+export function httpNameOf(serviceOrInstance: string): string {
+  return `${serviceOrInstance}-http`
+}

@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto'
 import { mkdir, readFile, rename, writeFile } from 'node:fs/promises'
 import { dirname } from 'node:path'
-import { StartError } from './start-error.js'
+import { StartError } from '../start-error.js'
 
 export type Passwords = Readonly<Record<string, string>>
 

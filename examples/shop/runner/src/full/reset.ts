@@ -1,12 +1,12 @@
 // `pnpm --filter shop reset:full`: drops what the shop of seven processes keeps on its servers, databases and queues.
 import { SettingError } from '../settings.js'
+import { StartError } from '../start-error.js'
 import { claimShop } from './admin.js'
 import { dropBrokerage } from './brokerage.js'
 import { readFullSettings } from './full-settings.js'
 import { databaseOf } from './names.js'
 import { dropDatabases } from './provision.js'
 import { databaseOwners } from './service-names.js'
-import { StartError } from './start-error.js'
 
 try {
   const { addresses, shop } = readFullSettings(process.env)

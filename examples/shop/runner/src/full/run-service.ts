@@ -13,7 +13,7 @@ import {
 import { Redis } from 'ioredis'
 import pg from 'pg'
 import { directoryOf } from './discovery.js'
-import { exchangeOf, instanceId, queuePrefixOf } from './names.js'
+import { exchangeOf, httpNameOf, instanceId, queuePrefixOf } from './names.js'
 import { prefixed } from './prefixed.js'
 import type { ServiceName } from './service-names.js'
 import type { ServiceSettings } from './service-settings.js'
@@ -29,6 +29,12 @@ export interface RunningService {
 
 /** Six services keep within the hundred connections that a PostgreSQL allows unless told otherwise. */
 const connections = 8
+
+/** Requests at once for each gateway, and how busy it may be itself: what is behind it has processes of its own. */
+const limits = { inFlight: 256, utilisation: 0.98 }
+
+/** Between two attempts to reach the broker again, in milliseconds: six processes do not wear it out. */
+const reconnectDelay = 1_000
 
 /** Between leaving Consul and closing the door, in milliseconds: callers hear of it by their watches. */
 const drainDelay = 100
@@ -60,22 +66,26 @@ export async function runService(settings: ServiceSettings): Promise<RunningServ
 
     if (registry === undefined) return { url, http, stop: undo.run }
 
-    const { hostname: host, port } = new URL(url)
-    const registration = await registry.register({
-      name,
-      id: instanceId(shop, name, process.pid),
-      host,
-      port: Number(port),
-      tags: [shop],
-      // Where health, metrics and internal questions are answered, for a service that is called in another way.
-      meta: { pid: String(process.pid), http },
-      check: { http: `${http}/health/ready`, interval: 1_000 },
-      removeAfter: 60_000,
-    })
-    undo.add(async () => {
-      await registration.deregister()
-      await new Promise((resolve) => setTimeout(resolve, drainDelay))
-    })
+    const id = instanceId(shop, name, process.pid)
+    const enter = async (as: string, at: string) => {
+      const { hostname: host, port } = new URL(at)
+      const registration = await registry.register({
+        name: as,
+        id: as === name ? id : httpNameOf(id),
+        host,
+        port: Number(port),
+        tags: [shop],
+        // Where health, metrics and internal questions are answered, for a service that is called in another way.
+        meta: { pid: String(process.pid), http },
+        check: { http: `${http}/health/ready`, interval: 1_000 },
+        removeAfter: 60_000,
+      })
+      undo.add(() => registration.deregister())
+    }
+    undo.add(() => new Promise((resolve) => setTimeout(resolve, drainDelay)))
+    await enter(name, url)
+    // What Consul tells of it besides is not told by its DNS.
+    if (settings.discovery.by === 'dns' && http !== url) await enter(httpNameOf(name), http)
 
     return { url, http, stop: undo.run }
   } catch (error) {
@@ -99,7 +109,11 @@ async function create(name: ServiceName, surroundings: Surroundings): Promise<Se
 
   switch (name) {
     case 'user-service':
-      return (await import('@shop/user-service')).createUserService({ ...deps(surroundings), tokenTtl })
+      return (await import('@shop/user-service')).createUserService({
+        ...deps(surroundings),
+        tokenTtl,
+        signInLimit,
+      })
     case 'product-service':
       return (await import('@shop/product-service')).createProductService({
         ...deps(surroundings),
@@ -117,18 +131,21 @@ async function create(name: ServiceName, surroundings: Surroundings): Promise<Se
     case 'order-service':
       return (await import('@shop/order-service')).createOrderService({ ...deps(surroundings), undoAttempts })
     case 'api-gateway': {
-      const { createApiGateway, redisLimiters } = await import('@shop/api-gateway')
-      const limiters = redisLimiters(openRedis(surroundings), settings.shop)
+      const { createApiGateway, redisLimiters, redisLink } = await import('@shop/api-gateway')
+      const redis = openRedis(surroundings)
+      const limiters = redisLimiters(redis, settings.shop)
       return createApiGateway({
         discovery,
         log,
         instruments,
-        operationsCode,
+        operationsLink: operationsCode === undefined ? undefined : redisLink(redis, settings.shop, operationsCode),
         host,
         port,
         rateLimit,
         signInLimit,
         limiters,
+        limits,
+        trust: settings.trust,
       })
     }
   }
@@ -145,7 +162,8 @@ function deps({ settings, discovery, log, instruments, undo }: Surroundings): Se
   pool.on('error', (error) => log.warn({ err: error }, 'an idle connection to PostgreSQL was lost'))
   undo(() => pool.end())
 
-  const transport = prefixed(rabbitmq({ url: addresses.rabbitmq, exchange: exchangeOf(shop) }), queuePrefixOf(shop))
+  const broker = rabbitmq({ url: addresses.rabbitmq, exchange: exchangeOf(shop), reconnect: () => reconnectDelay })
+  const transport = prefixed(broker, queuePrefixOf(shop))
   return { database: pooledDatabase(pool), transport, discovery, log, instruments, host, port }
 }
 

@@ -2,8 +2,8 @@ import { type SpawnOptions, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { connect } from 'node:net'
 import { serversProgram } from '../places.js'
+import { StartError } from '../start-error.js'
 import type { Addresses } from './addresses.js'
-import { StartError } from './start-error.js'
 
 /** The ports of the protocols, for addresses without one. */
 const standardPorts: Readonly<Record<string, number>> = {

@@ -1,5 +1,6 @@
-import { type OperationsSettings, readSettings, SettingError, whole } from '../settings.js'
+import { type OperationsSettings, readSettings, SettingError, type TrustedProxies, whole } from '../settings.js'
 import { type Addresses, addressVariables, readAddresses } from './addresses.js'
+import { type DiscoverySettings, discoveryVariables, readDiscovery } from './discovery-settings.js'
 import { readShopName } from './full-settings.js'
 import { isServiceName, type ServiceName, serviceNames } from './service-names.js'
 
@@ -13,6 +14,7 @@ export interface ServiceSettings {
   readonly port: number
   readonly rateLimit: number
   readonly signInLimit: number
+  readonly trust: TrustedProxies
   readonly tokenTtl: number
   readonly operations: OperationsSettings
   /** `OPS_CODE`: of the link that lets a browser into the operations, for the gateway. */
@@ -26,20 +28,6 @@ export interface ServiceSettings {
   readonly httpPort: number
   /** `HOST`: what it listens on. Default `127.0.0.1`. */
   readonly host: string
-}
-
-export type DiscoverySettings =
-  | { readonly by: 'consul' }
-  /** `DNS_SUFFIX`: what follows a service's name, such as `shop.svc.cluster.local`. `DNS_SERVERS`: whom to ask, with commas. */
-  | { readonly by: 'dns'; readonly suffix: string; readonly servers: readonly string[] }
-
-export function readDiscovery(env: NodeJS.ProcessEnv): DiscoverySettings {
-  const by = env['DISCOVERY'] || 'consul'
-  if (by === 'consul') return { by }
-  if (by !== 'dns') throw new SettingError(`DISCOVERY is '${by}'; it must be consul or dns`)
-
-  const servers = (env['DNS_SERVERS'] ?? '').split(',').filter((server) => server !== '')
-  return { by, suffix: env['DNS_SUFFIX'] ?? '', servers }
 }
 
 export function readServiceSettings(service: string | undefined, env: NodeJS.ProcessEnv): ServiceSettings {
@@ -62,15 +50,15 @@ export function readServiceSettings(service: string | undefined, env: NodeJS.Pro
 }
 
 /** The environment that `readServiceSettings` reads the same settings from. */
-export function serviceVariables(
-  settings: Omit<ServiceSettings, 'service' | 'discovery' | 'httpPort'>,
-): Record<string, string> {
+export function serviceVariables(settings: Omit<ServiceSettings, 'service' | 'httpPort'>): Record<string, string> {
   return {
     ...addressVariables(settings.addresses),
+    ...discoveryVariables(settings.discovery),
     SHOP_NAME: settings.shop,
     PORT: String(settings.port),
     RATE_LIMIT: String(settings.rateLimit),
     SIGN_IN_LIMIT: String(settings.signInLimit),
+    TRUSTED_PROXIES: trustText(settings.trust),
     TOKEN_TTL: String(settings.tokenTtl),
     OPS_TOKEN: settings.operations.by === 'token' ? settings.operations.token : '',
     OPS_CODE: settings.operationsCode ?? '',
@@ -79,4 +67,9 @@ export function serviceVariables(
     RESERVATION_TTL: String(settings.reservationTtl),
     HOST: settings.host,
   }
+}
+
+function trustText(trust: TrustedProxies): string {
+  if (trust === false) return ''
+  return 'hops' in trust ? String(trust.hops) : trust.join(',')
 }

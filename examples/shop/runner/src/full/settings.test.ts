@@ -8,12 +8,18 @@ test('finds the servers where scripts/services puts them when nothing is set', (
     port: 8080,
     shop: 'shop',
     addresses: {
-      rabbitmq: 'amqp://guest:guest@127.0.0.1:5672',
+      rabbitmq: 'amqp://127.0.0.1:5672',
       postgres: 'postgres://postgres@127.0.0.1:5432/postgres',
       redis: 'redis://127.0.0.1:6379',
       consul: 'http://127.0.0.1:8500',
     },
   })
+})
+
+test('knows no password that was not set', () => {
+  const passwords = Object.values(readAddresses({})).map((address) => new URL(address).password)
+
+  expect(passwords).toEqual(['', '', '', ''])
 })
 
 test('takes an address of Consul without its scheme', () => {
@@ -42,6 +48,7 @@ test('a service reads from its environment what it was given', () => {
     port: 7,
     rateLimit: 8,
     signInLimit: 9,
+    trust: ['10.0.0.0/8', '::1'],
     tokenTtl: 10,
     operations: { by: 'token', token: 'a-token-of-some-length' },
     operationsCode: 'a-code',
@@ -49,11 +56,11 @@ test('a service reads from its environment what it was given', () => {
     undoAttempts: 11,
     reservationTtl: 12,
     host: '0.0.0.0',
+    discovery: { by: 'dns', records: 'srv', suffix: 'service.consul', servers: ['127.0.0.1:8600'] },
   } as const
 
   expect(readServiceSettings('order-service', serviceVariables(given))).toEqual({
     service: 'order-service',
-    discovery: { by: 'consul' },
     httpPort: 0,
     ...given,
   })
@@ -68,8 +75,27 @@ test('finds others by DNS where it is told to', () => {
 
   expect(readServiceSettings('user-service', env).discovery).toEqual({
     by: 'dns',
+    records: 'a',
     suffix: 'shop.svc.cluster.local',
     servers: ['10.0.0.10', '10.0.0.11'],
   })
-  expect(() => readServiceSettings('user-service', { DISCOVERY: 'luck' })).toThrow("DISCOVERY is 'luck'")
+})
+
+test('seven processes on one machine find each other by SRV records, and tell their children so', () => {
+  const { discovery } = readFullSettings({ DISCOVERY: 'dns', DNS_SERVERS: '127.0.0.1:8600' })
+
+  expect(discovery).toEqual({ by: 'dns', records: 'srv', suffix: 'service.consul', servers: ['127.0.0.1:8600'] })
+})
+
+test.each([
+  [{ DISCOVERY: 'luck' }, "DISCOVERY is 'luck'; it must be consul or dns"],
+  [{ DISCOVERY: 'dns', DNS_RECORDS: 'mx' }, "DNS_RECORDS is 'mx'; it must be a or srv"],
+  [{ DISCOVERY: 'dns', DNS_SERVERS: 'dns.example' }, "DNS_SERVERS is 'dns.example'; it must be IP addresses"],
+])('refuses %j', (env, message) => {
+  expect(() => readServiceSettings('user-service', env)).toThrow(message)
+  expect(() => readFullSettings(env)).toThrow(message)
+})
+
+test('refuses names without ports where ports are needed', () => {
+  expect(() => readFullSettings({ DISCOVERY: 'dns', DNS_RECORDS: 'a' })).toThrow("DNS_RECORDS is 'a'")
 })

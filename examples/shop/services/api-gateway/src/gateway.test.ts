@@ -2,7 +2,7 @@ import { once } from 'node:events'
 import { createServer, type Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { createDiscovery, type Discovery, fixed } from '@msx/discovery'
-import { createEdges, createInstruments, createLog, type Service } from '@shop/platform'
+import { createEdges, createInstruments, createLog, type Instruments, type Service } from '@shop/platform'
 import { exportJWK, generateKeyPair, SignJWT } from 'jose'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { createApiGateway } from './gateway.js'
@@ -14,6 +14,9 @@ let discovery: Discovery
 let gateway: Service
 let url: string
 let token: string
+/** How many requests are answered with 503 from now on. */
+let failing: number
+let instruments: Instruments
 
 beforeEach(async () => {
   const { privateKey, publicKey } = await generateKeyPair('ES256')
@@ -27,7 +30,9 @@ beforeEach(async () => {
     .sign(privateKey)
 
   // Stands for every service: hands out the keys, and says what it was asked and by whom.
+  failing = 0
   upstream = createServer((req, res) => {
+    if (req.url !== '/.well-known/jwks.json' && failing-- > 0) return void res.writeHead(503).end()
     const seen = { method: req.method, path: req.url, user: req.headers['x-user-id'] ?? null }
     res.setHeader('content-type', 'application/json')
     res.end(JSON.stringify(req.url === '/.well-known/jwks.json' ? keys : seen))
@@ -47,12 +52,15 @@ afterEach(async () => {
 
 async function start(addresses: Record<string, string[]>, limit = 1_000): Promise<void> {
   discovery = createDiscovery({ source: fixed(addresses) })
+  instruments = createInstruments('api-gateway')
   gateway = createApiGateway({
     discovery,
-    instruments: createInstruments('api-gateway'),
+    instruments,
     log: createLog('api-gateway', 'silent'),
     rateLimit: limit,
     signInLimit: 2,
+    // Nothing is given back while a test runs, however slow the machine is.
+    limiters: (quota) => localLimiters({ ...quota, window: 60_000 }),
   })
   url = (await gateway.start()).url
 }
@@ -102,6 +110,22 @@ describe('the gateway', () => {
     expect(statuses.filter((status) => status === 429)).toHaveLength(5)
   })
 
+  test('counts clients by what the proxies in front say of them, and by nothing that clients say', async () => {
+    await gateway.stop()
+    const log = createLog('api-gateway', 'silent')
+    const instruments = createInstruments('api-gateway')
+    gateway = createApiGateway({ discovery, instruments, log, rateLimit: 1, signInLimit: 1, trust: { hops: 1 } })
+    url = (await gateway.start()).url
+    const from = (address: string) => ({ headers: { 'x-forwarded-for': address } })
+    const signIn = (address: string) => ask('/api/sessions', { method: 'POST', ...from(address) })
+
+    const read = [await ask('/api/products', from('1.1.1.1')), await ask('/api/products', from('9.9.9.9, 1.1.1.1'))]
+    const signedIn = [await signIn('2.2.2.2'), await signIn('3.3.3.3'), await signIn('9.9.9.9, 3.3.3.3')]
+
+    expect(read.map(({ status }) => status)).toEqual([200, 429])
+    expect(signedIn.map(({ status }) => status)).toEqual([200, 200, 429])
+  })
+
   test('lets somebody else count where it is told so, each quota by itself', async () => {
     await gateway.stop()
     const asked: string[] = []
@@ -138,11 +162,77 @@ describe('the gateway', () => {
     expect(await ready.json()).toMatchObject({ instances: { 'user-service': 1, 'order-service': 0 } })
   })
 
+  test.each(['/health/live', '/health/ready', '/metrics'])('answers %s also to HEAD and with a query', async (path) => {
+    expect((await ask(path, { method: 'HEAD' })).status).toBe(200)
+    expect((await ask(`${path}?at=now`)).status).toBe(200)
+  })
+
+  test('keeps from payment-service what is too long for it', async () => {
+    const body = JSON.stringify({ orderId: 'o1', amount: 1, currency: 'x'.repeat(20_000) })
+
+    const answer = await ask('/api/payments', {
+      method: 'POST',
+      body,
+      ...as({ 'content-type': 'application/json' }),
+    })
+
+    expect(answer.status).toBe(413)
+  })
+
   test('counts requests by route pattern', async () => {
     await ask('/api/products/espresso-cup')
 
     const text = await (await ask('/metrics')).text()
     expect(text).toContain('http_requests_total{method="GET",route="/api/products/:id",status="200"} 1')
+  })
+})
+
+describe('a trace', () => {
+  const finished = () => instruments.spans.list()
+  const request = async () => {
+    await expect.poll(() => finished().filter(({ kind }) => kind === 'server').length).toBe(1)
+    return finished().find(({ kind }) => kind === 'server')
+  }
+  const attempts = () => finished().filter(({ kind }) => kind === 'client')
+
+  test('shows a request, and below it the attempt that answered it', async () => {
+    const answer = await ask('/api/products/espresso-cup?colour=red')
+
+    expect(answer.status).toBe(200)
+    const { spanId, name, attributes } = (await request())!
+    expect(name).toBe('GET /api/products/:id')
+    expect(attributes).toMatchObject({ 'url.path': '/api/products/espresso-cup', 'http.response.status_code': 200 })
+    const { port } = upstream.address() as AddressInfo
+    expect(attempts()).toMatchObject([
+      {
+        parentId: spanId,
+        name: 'GET',
+        attributes: {
+          'http.request.method': 'GET',
+          'url.full': `http://127.0.0.1:${port}/api/products/espresso-cup`,
+          'server.address': '127.0.0.1',
+          'server.port': port,
+          'http.response.status_code': 200,
+        },
+      },
+    ])
+  })
+
+  test('shows a retry as an attempt of its own, as the edge does', async () => {
+    failing = 1
+
+    expect((await ask('/api/products/espresso-cup')).status).toBe(200)
+
+    const { spanId, failed } = (await request())!
+    expect(failed).toBe(false)
+    expect(
+      attempts().map((span) => [span.parentId, span.failed, span.attributes['http.request.resend_count']]),
+    ).toEqual([
+      [spanId, true, undefined],
+      [spanId, false, 1],
+    ])
+    const edge = instruments.edges.snapshot().find(({ to }) => to === 'product-service')
+    expect(edge).toMatchObject({ retries: 1, failures: 0.5, rate: 0.2 })
   })
 })
 

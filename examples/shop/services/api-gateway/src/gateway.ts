@@ -1,15 +1,35 @@
 import { once } from 'node:events'
-import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
+import { createServer, type Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import type { Discovery } from '@msx/discovery'
 import { serviceFetch } from '@msx/discovery/undici'
-import { compose, createGateway, type Middleware, problem, rateLimit, requestId } from '@msx/gateway-kit'
+import {
+  type Clock,
+  compose,
+  createGateway,
+  type GatewayLimits,
+  problem,
+  rateLimit,
+  requestId,
+  type TrustConfig,
+} from '@msx/gateway-kit'
 import { transcode } from '@msx/gateway-kit/grpc'
 import { jwtVerifier, remoteJwks } from '@msx/gateway-kit/jwt'
+import { tracing } from '@msx/gateway-kit/opentelemetry'
 import { paymentProto } from '@shop/contracts'
-import { type Instruments, type Log, type Service, urlHost, watchRequests } from '@shop/platform'
+import {
+  disturbRequests,
+  type Instruments,
+  type Log,
+  propagator,
+  refuseMalformed,
+  type Service,
+  urlHost,
+} from '@shop/platform'
 import * as client from 'prom-client'
+import { answerHealth, ownHealth } from './health.js'
 import { type Limiters, localLimiters } from './limiters.js'
+import type { OperationsLink } from './operations/link.js'
 import { createOperations } from './operations/operations.js'
 import { routeTable, upstreams } from './routes.js'
 
@@ -17,8 +37,8 @@ export interface ApiGatewayDeps {
   readonly discovery: Discovery
   readonly log: Log
   readonly instruments: Instruments
-  /** Of the link that lets a browser into the operations, once. Default: there is no such link. */
-  readonly operationsCode?: string | undefined
+  /** Lets a browser into the operations, once. Default: there is no such link. */
+  readonly operationsLink?: OperationsLink | undefined
   /** Default `127.0.0.1`. */
   readonly host?: string | undefined
   /** Default: any free port. */
@@ -29,24 +49,36 @@ export interface ApiGatewayDeps {
   readonly signInLimit: number
   /** Who counts. Default: this process, for itself. */
   readonly limiters?: Limiters | undefined
+  /**
+   * Beyond what load it turns requests away at once, instead of answering all of them late: health and operations never,
+   * orders at half of it. Default: never.
+   */
+  readonly limits?: Pick<GatewayLimits, 'inFlight' | 'utilisation'> | undefined
+  /** The proxies in front whose word on a client's address is taken. Default: nobody's. */
+  readonly trust?: TrustConfig | undefined
+  /** By which wrong guesses at the operations' token are forgotten. Default: the system's. */
+  readonly clock?: Clock | undefined
 }
 
 /** The shop's one public door: checks who comes and how often, and forwards to the services. */
 export function createApiGateway(deps: ApiGatewayDeps): Service {
   const registry = new client.Registry()
-  client.collectDefaultMetrics({ register: registry })
   deps.instruments.edges.measure(registry)
   const limiters = deps.limiters ?? localLimiters
   const requests = limiters({ name: 'requests', limit: deps.rateLimit, window: 1_000 })
   const signIns = limiters({ name: 'sign-in', limit: deps.signInLimit, window: 60_000 })
 
-  const { instruments, host = '127.0.0.1' } = deps
+  const { instruments, host = '127.0.0.1', trust = false } = deps
+  const own = ownHealth(deps.discovery, registry)
   const operations = createOperations({
     name: 'api-gateway',
+    own,
     services: behind,
     discovery: deps.discovery,
     instruments,
-    code: deps.operationsCode,
+    link: deps.operationsLink,
+    trust,
+    clock: deps.clock,
     log: deps.log,
   })
 
@@ -59,7 +91,8 @@ export function createApiGateway(deps: ApiGatewayDeps): Service {
     statuses: { FAILED_PRECONDITION: 409, INVALID_ARGUMENT: 422 },
   })
 
-  const gateway = createGateway(routeTable(instruments.edges), {
+  const table = { ...routeTable(instruments.edges), trust, limits: deps.limits }
+  const gateway = createGateway(table, {
     discovery: deps.discovery,
     verifiers: {
       customer: jwtVerifier({
@@ -76,14 +109,18 @@ export function createApiGateway(deps: ApiGatewayDeps): Service {
     limiters: { 'sign-in': signIns },
     transcoders: { payments },
     metrics: { client, registry },
-    log: (entry) => deps.log[entry.status >= 500 ? 'warn' : 'info'](entry, 'request'),
+    // The log writes the time itself.
+    log: ({ time: _, ...entry }) => deps.log[entry.status >= 500 ? 'warn' : 'info'](entry, 'request'),
   })
   const handle = compose(
     requestId(),
-    health(deps.discovery, registry),
+    answerHealth(own),
     operations.middleware,
-    watchRequests(instruments, nameOf),
-    rateLimit({ limiter: requests }),
+    // Around all that may refuse or repeat a request: what became of it is seen on its span and those of its attempts.
+    tracing({ tracer: instruments.spans.tracer, propagator }),
+    disturbRequests(instruments.faults),
+    // The gateway's own default, where it is the connection that tells; it folds the addresses of one IPv6 network.
+    rateLimit({ limiter: requests, trust }),
     gateway.handler,
   )
 
@@ -99,6 +136,7 @@ export function createApiGateway(deps: ApiGatewayDeps): Service {
           if (!res.headersSent) problem(res, error === undefined ? 404 : 500)
         })
       })
+      refuseMalformed(server)
       server.listen(deps.port ?? 0, host)
       await once(server, 'listening')
       return { url: `http://${urlHost(host)}:${(server.address() as AddressInfo).port}` }
@@ -120,43 +158,3 @@ export function createApiGateway(deps: ApiGatewayDeps): Service {
 
 /** The services that have something to show to an operator. */
 const behind = [...upstreams, 'payment-service', 'notification-service', 'analytics-service']
-
-/** Ids are no part of a name, or each order would have a name of its own. */
-function nameOf({ method = 'GET', url = '/' }: IncomingMessage): string {
-  const path = url.split('?', 1)[0] ?? '/'
-  return `${method} ${path.replace(/^(\/api\/[a-z]+)\/[^/]+/, '$1/:id')}`
-}
-
-/** What a person or a machine asks to see whether the shop is well. Not limited and not logged. */
-function health(discovery: Discovery, registry: client.Registry): Middleware {
-  return function answerHealth(req, res, next) {
-    if (req.method !== 'GET') return next()
-
-    switch (req.url) {
-      case '/health/live':
-        return json(res, 200, { status: 'ok', service: 'api-gateway' })
-      case '/health/ready':
-        return ready(discovery, res)
-      case '/metrics':
-        return void registry.metrics().then(
-          (text) => res.writeHead(200, { 'content-type': registry.contentType }).end(text),
-          () => problem(res, 500),
-        )
-      default:
-        return next()
-    }
-  }
-}
-
-/** Ready is who knows where to send what comes. That the services behind are well is for their own health to say. */
-function ready(discovery: Discovery, res: ServerResponse): void {
-  const instances = Object.fromEntries(
-    upstreams.map((name) => [name, discovery.service(name).snapshot.endpoints.length]),
-  )
-  const ok = Object.values(instances).every((count) => count > 0)
-  json(res, ok ? 200 : 503, { status: ok ? 'ok' : 'unavailable', service: 'api-gateway', instances })
-}
-
-function json(res: ServerResponse<IncomingMessage>, status: number, body: object): void {
-  res.writeHead(status, { 'content-type': 'application/json' }).end(JSON.stringify(body))
-}

@@ -13,8 +13,15 @@ import { kongConfig } from './kong.js'
 import { routeTable, upstreams } from './routes.js'
 
 const folder = fileURLToPath(new URL('../../../deploy/kong/config/', import.meta.url))
-const services = Object.fromEntries(upstreams.map((name) => [name, `http://${name}:3000`]))
-const options = { services, rateLimit: 100, signInLimit: 10 }
+const behind = [...upstreams, 'payment-service']
+const services = Object.fromEntries(behind.map((name) => [name, `http://${name}:3000`]))
+const differences: string[] = []
+const options = {
+  services,
+  rateLimit: 100,
+  signInLimit: 10,
+  onDifference: ({ path, message }: { path: string; message: string }) => void differences.push(`${path} ${message}`),
+}
 const table = routeTable(createEdges())
 const config = kongConfig(table, options)
 
@@ -34,6 +41,29 @@ const route = z.strictObject({
   preserve_host: z.boolean(),
   plugins: z.array(plugin),
 })
+const count = z.int().min(1).max(255)
+const upstream = z.strictObject({
+  name: z.string().regex(/^[\w.~-]+$/),
+  host_header: z.string(),
+  targets: z.array(z.strictObject({ target: z.string().regex(/^[\w.-]+:\d+$/), weight: z.int().min(0).max(65_535) })),
+  healthchecks: z.strictObject({
+    passive: z.strictObject({
+      type: z.literal('http'),
+      healthy: z.strictObject({ successes: count }),
+      unhealthy: z.strictObject({
+        http_statuses: z.array(z.int().min(100).max(999)),
+        http_failures: count,
+        tcp_failures: count,
+        timeouts: count,
+      }),
+    }),
+    active: z.strictObject({
+      type: z.literal('tcp'),
+      healthy: z.strictObject({ interval: z.literal(0), successes: count }),
+      unhealthy: z.strictObject({ interval: z.int().min(1) }),
+    }),
+  }),
+})
 const format = z.strictObject({
   _format_version: z.enum(['2.1', '3.0']),
   _transform: z.boolean(),
@@ -48,6 +78,7 @@ const format = z.strictObject({
       routes: z.array(route),
     }),
   ),
+  upstreams: z.array(upstream),
   plugins: z.array(plugin),
 })
 
@@ -64,15 +95,26 @@ describe('Kong’s config', () => {
 
   test('has each route of our gateway, to the same service, and with a token where ours wants one', () => {
     const routes = routesOf(config)
-    const expected = table.routes.filter(({ upstream }) => upstream !== 'payment-service')
 
-    expect(routes.map(({ name }) => name).sort()).toEqual(expected.map(({ id }) => id).sort())
-    for (const { id, auth, methods, rateLimit } of expected) {
+    expect(routes.map(({ name }) => name).sort()).toEqual(table.routes.map(({ id }) => id).sort())
+    for (const { id, auth, methods, rateLimit, upstream } of table.routes) {
       const found = routes.find(({ name }) => name === id)
+      const service = config.services.find(({ routes }) => routes.some(({ name }) => name === id))
+      expect(service?.name).toMatch(new RegExp(`^${upstream}`))
       expect(found?.methods).toEqual(expect.arrayContaining([...(methods ?? [])]))
       expect(found?.plugins.some(({ name }) => name === 'jwt')).toBe(auth !== false)
       expect(found?.plugins.some(({ name }) => name === 'rate-limiting')).toBe(rateLimit === 'sign-in')
     }
+  })
+
+  test('has a breaker for each service, and none is left out', () => {
+    const places = (config.upstreams ?? []).flatMap(({ targets }) => targets.map(({ target }) => target))
+
+    expect(places.sort()).toEqual(behind.map((name) => `${name}:3000`).sort())
+    for (const { url } of config.services) {
+      expect(config.upstreams?.map(({ name }) => `http://${name}`)).toContain(url)
+    }
+    expect(differences.filter((text) => text.includes('breaker is left out'))).toEqual([])
   })
 
   test.each([
@@ -80,6 +122,7 @@ describe('Kong’s config', () => {
     ['GET', '/api/products/espresso-cup', 'product'],
     ['GET', '/api/orders/1/saga', 'order-saga'],
     ['POST', '/api/orders/1/cancel', 'cancel-order'],
+    ['POST', '/api/payments', 'pay'],
     ['GET', '/internal/users/1', undefined],
     ['GET', '/api/products/1/2', undefined],
     ['GET', '/x/api/products', undefined],

@@ -1,5 +1,6 @@
-import type { GatewayConfig } from '@msx/gateway-kit'
+import type { ConfigIssue, GatewayConfig } from '@msx/gateway-kit'
 import { type KongConfig, type KongPlugin, toKong } from '@msx/gateway-kit/kong'
+import { breakers } from './routes.js'
 
 export interface KongOptions {
   /** Where each service answers. */
@@ -8,6 +9,8 @@ export interface KongOptions {
   readonly rateLimit: number
   /** Sign-ins per minute and address. */
   readonly signInLimit: number
+  /** Hears of what Kong does in another way. */
+  onDifference(difference: ConfigIssue): void
 }
 
 /**
@@ -28,18 +31,28 @@ kong.service.request.set_header('x-user-id', claims.sub)
 const jwt: KongPlugin = { name: 'jwt', config: { key_claim_name: 'kid', claims_to_verify: ['exp'] } }
 
 /**
- * The gateway's table as Kong's. What goes out over gRPC is left out, as Kong's plugin for that wants annotations in the
- * proto, and so is the limit on the whole time of a request, which Kong does not know.
+ * The gateway's table as Kong's. What our own gateway transcodes to gRPC goes to the same path of the service over HTTP:
+ * Kong's plugin for gRPC wants annotations in the proto, and has statuses of its own. The limit on the whole time of a
+ * request is left out, as Kong does not know it.
  */
-export function kongConfig(table: GatewayConfig, { services, rateLimit, signInLimit }: KongOptions): KongConfig {
+export function kongConfig(
+  table: GatewayConfig,
+  { services, rateLimit, signInLimit, onDifference }: KongOptions,
+): KongConfig {
   const { defaults = {}, routes } = table
   const config = toKong(
     {
       ...table,
-      routes: routes.filter(({ grpc }) => grpc === undefined),
+      routes: routes.map(({ grpc: _, ...route }) => route),
       defaults: { ...defaults, timeout: { ...defaults.timeout, total: false } },
     },
-    { verifiers: { customer: jwt }, limiters: { 'sign-in': { limit: signInLimit, window: 60_000 } }, services },
+    {
+      verifiers: { customer: jwt },
+      limiters: { 'sign-in': { limit: signInLimit, window: 60_000 } },
+      services,
+      breakers,
+      onDifference,
+    },
   )
 
   return {

@@ -1,10 +1,23 @@
-import { circuitBreaker } from '@msx/circuit-breaker'
+import { type CircuitBreakerOptions, circuitBreaker } from '@msx/circuit-breaker'
 import type { GatewayConfig, ProxyRetry, RouteConfig } from '@msx/gateway-kit'
 import { exponential } from '@msx/retry'
 import type { Instruments } from '@shop/platform'
 
 /** What the gateway forwards to. It is ready when it knows an instance of each. */
 export const upstreams = ['user-service', 'product-service', 'order-service'] as const
+
+/** A service that was killed is back within seconds: nobody should be turned away for much longer than it is gone. */
+const usual: CircuitBreakerOptions = { openDuration: { base: 1_000, max: 10_000, jitter: 0.2 } }
+
+/** What each breaker of the table is made from, by its name. */
+export const breakers = {
+  'user-service': usual,
+  'product-service': usual,
+  'order-service': usual,
+  // Hashing passwords is what a flood of sign-ups uses up; whoever is signed in already is not turned away for it.
+  passwords: usual,
+  payments: usual,
+} satisfies Readonly<Record<Upstream | 'passwords' | 'payments', CircuitBreakerOptions>>
 
 type Upstream = (typeof upstreams)[number]
 
@@ -13,17 +26,14 @@ type Upstream = (typeof upstreams)[number]
  * order or an account is theirs is for the owning service to say: it is told who asks by `x-user-id`.
  */
 export function routeTable(edges: Instruments['edges']): GatewayConfig {
-  // A service that was killed is back within seconds: nobody should be turned away for much longer than it is gone.
-  const openDuration = { base: 1_000, max: 10_000, jitter: 0.2 }
-  const breakers = new Map(upstreams.map((name) => [name, circuitBreaker({ name, openDuration })]))
-  // Hashing passwords is what a flood of sign-ups uses up; whoever is signed in already is not turned away for it.
-  const passwords = circuitBreaker({ name: 'passwords', openDuration })
-  for (const [name, breaker] of breakers) edges.watch(name, 'http', breaker)
-  edges.watch('user-service', 'http', passwords)
-  const to = (upstream: Upstream) => ({ upstream, breaker: breakers.get(upstream), retry: retrying(upstream, edges) })
-  const toPasswords = { ...to('user-service'), breaker: passwords }
-  const payments = circuitBreaker({ name: 'payments', openDuration })
-  edges.watch('payment-service', 'grpc', payments)
+  const breaker = (name: keyof typeof breakers, service: string = name, kind: 'http' | 'grpc' = 'http') => {
+    const made = circuitBreaker({ name, ...breakers[name] })
+    edges.watch(service, kind, made)
+    return made
+  }
+  const made = new Map(upstreams.map((name) => [name, breaker(name)]))
+  const to = (upstream: Upstream) => ({ upstream, breaker: made.get(upstream), retry: retrying(upstream, edges) })
+  const toPasswords = { ...to('user-service'), breaker: breaker('passwords', 'user-service') }
   const signedIn = { auth: 'customer' } as const
   const open = { auth: false } as const
 
@@ -35,7 +45,17 @@ export function routeTable(edges: Instruments['edges']): GatewayConfig {
     { id: 'products', methods: ['GET'], path: '/api/products', ...to('product-service'), ...open },
     { id: 'product', methods: ['GET'], path: '/api/products/:id', ...to('product-service'), ...open },
 
-    { id: 'place-order', methods: ['POST'], path: '/api/orders', ...to('order-service'), ...signedIn },
+    {
+      id: 'place-order',
+      methods: ['POST'],
+      path: '/api/orders',
+      ...to('order-service'),
+      // A 503 is what order-service says when it has asked others twice already: once more would be twice as much of it.
+      retry: { ...retrying('order-service', edges), statuses: [502, 504] },
+      // Each is the work of a dozen other requests. Most of these are reads, for which half of the room is left.
+      priority: -1,
+      ...signedIn,
+    },
     { id: 'order', methods: ['GET'], path: '/api/orders/:id', ...to('order-service'), ...signedIn },
     { id: 'order-saga', methods: ['GET'], path: '/api/orders/:id/saga', ...to('order-service'), ...signedIn },
     {
@@ -44,7 +64,9 @@ export function routeTable(edges: Instruments['edges']): GatewayConfig {
       path: '/api/payments',
       upstream: 'payment-service',
       grpc: 'payments',
-      breaker: payments,
+      breaker: breaker('payments', 'payment-service', 'grpc'),
+      // Less than payment-service takes: what is too long for it would count as its failure.
+      maxBody: 16 * 1024,
       ...signedIn,
     },
     { id: 'cancel-order', methods: ['POST'], path: '/api/orders/:id/cancel', ...to('order-service'), ...signedIn },

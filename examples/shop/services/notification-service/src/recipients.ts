@@ -22,8 +22,9 @@ export async function rememberRecipient(
   )
 }
 
-export async function forgetRecipient(tx: Queries, userId: string): Promise<void> {
-  await tx.query('DELETE FROM recipients WHERE user_id = $1', [userId])
+/** Whoever deleted the account hears no more, also not of an order that was under way. The id stays, to know that. */
+export async function silenceRecipient(tx: Queries, gone: { userId: string; timestamp: string }): Promise<void> {
+  await rememberRecipient(tx, { ...gone, preferences: { email: false, sms: false, push: false } })
 }
 
 export async function preferencesOf(tx: Queries, userId: string): Promise<Preferences> {

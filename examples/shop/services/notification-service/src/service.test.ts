@@ -77,7 +77,7 @@ it('lists the newest first', async () => {
   expect(times).toHaveLength(3)
 })
 
-it('goes by the channels that its owner chose, and by no other', async () => {
+it('goes by the channels that its owner chose, and by no other, and by none to whoever is gone', async () => {
   const told = (preferences: { email: boolean; sms: boolean; push: boolean }, timestamp: string) =>
     orders.publish('user.updated', { userId: 'mary', preferences, timestamp })
   const channelsOf = async (orderId: string) =>
@@ -92,8 +92,9 @@ it('goes by the channels that its owner chose, and by no other', async () => {
 
   await orders.publish('user.deleted', { userId: 'mary', timestamp: '2026-01-03T00:00:00.000Z' })
   await deps.transport.drain()
-  const { rows } = await deps.database.query("SELECT 1 FROM recipients WHERE user_id = 'mary'")
-  expect(rows).toEqual([])
+  await orders.publish('order.cancelled', { ...order('mary', 'second'), reason: 'out of stock' })
+  await deps.transport.drain()
+  expect(await channelsOf('second')).toEqual([])
 })
 
 it('gives up on an event after six attempts, and writes about it once the dead letter is replayed', async () => {

@@ -13,7 +13,7 @@ import {
 import { channels } from './channels.js'
 import { compose } from './compose.js'
 import { notificationsOf, writeNotification } from './notifications.js'
-import { forgetRecipient, preferencesOf, rememberRecipient } from './recipients.js'
+import { preferencesOf, rememberRecipient, silenceRecipient } from './recipients.js'
 
 const name = 'notification-service'
 
@@ -35,7 +35,7 @@ export function createNotificationService(deps: ServiceDeps): Service {
           return
         }
         case 'user.deleted':
-          return forgetRecipient(tx, message.data.userId)
+          return silenceRecipient(tx, message.data)
       }
 
       const { id, type, time: at, data } = message

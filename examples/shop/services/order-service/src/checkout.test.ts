@@ -156,7 +156,7 @@ describe('an order that fails', () => {
 test('what happened while nobody could hear of it is told as soon as somebody can, in order', async () => {
   const lonely = memory()
   await world.stop()
-  await world.start(lonely)
+  await world.start({ transport: lonely })
   const id = await world.placed({ paymentMethod: 'card-declined' })
   expect(await world.ended(id)).toMatchObject({ status: 'CANCELLED' })
 
@@ -184,6 +184,17 @@ describe('when a service is away in the middle', () => {
 
     expect(await world.ended(id)).toMatchObject({ status: 'CONFIRMED' })
   })
+
+  test('the order lives through a restart of product-service', async () => {
+    const left = { PUT: 4, secure: 4 }
+    world.products.before = (request) => {
+      if ((request === 'PUT' || request === 'secure') && left[request]-- > 0) throw new Error('broken')
+    }
+    const id = await world.placed()
+
+    expect(await world.ended(id, 15_000)).toMatchObject({ status: 'CONFIRMED' })
+    expect(world.payments.asked.filter((method) => method === 'Authorize')).toHaveLength(1)
+  }, 20_000)
 
   test('the order is CANCELLED, and only after product-service is back and has released', async () => {
     const reached = gate()

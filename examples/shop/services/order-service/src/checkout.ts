@@ -11,13 +11,15 @@
 
 import type { SchemasOf } from '@msx/messaging'
 import type { Outbox } from '@msx/messaging/postgres'
-import { exponential } from '@msx/retry'
+import { exponential, type Outcome } from '@msx/retry'
 import { NonRetryableError, StepRejectedError, saga } from '@msx/saga'
 import type { OrderItem, ShopEvents } from '@shop/contracts'
+import type { TraceContext } from '@shop/platform'
 import { cancelOrder, confirmOrder, insertShipment } from './orders.js'
 import { isRefusal, type Payments } from './payments.js'
 import type { Products, ReservationAnswer } from './products.js'
 import { reasonOf } from './reason.js'
+import { ServiceAway } from './service-away.js'
 
 export interface CheckoutInput {
   readonly orderId: string
@@ -27,6 +29,8 @@ export interface CheckoutInput {
   readonly currency: string
   readonly paymentMethod: string
   readonly createdAt: string
+  /** The span that took the order. A checkout that an older version began has none. */
+  readonly trace?: TraceContext | undefined
 }
 
 export interface CheckoutParts {
@@ -46,6 +50,12 @@ const untilDone = {
   timeout: stepTimeout,
   retry: { attempts: Number.POSITIVE_INFINITY, backoff: exponential({ base: 100, max: 5_000 }) },
 }
+
+/**
+ * A service that was killed is back, and known to be where it is now, after two seconds or three. What nobody pays for is
+ * tried for as long as that: the pauses take 1.9 to 3.8 seconds in all.
+ */
+const outlivingRestart = { attempts: 6, backoff: exponential({ base: 250, max: 1_000, jitter: 'equal' }) }
 
 export function checkoutSaga({ outbox, products, payments, undoAttempts }: CheckoutParts) {
   /** What has begun to be undone is undone, however long the other side is away, unless there is a limit. */
@@ -68,13 +78,13 @@ export function checkoutSaga({ outbox, products, payments, undoAttempts }: Check
     .step(
       'reserve',
       async ({ input, attempt, signal }) => {
-        const answer = await products.reserve(input.orderId, input.items, signal)
+        const answer = await products.reserve(input, signal)
         if (answer.ok) return
 
         throw refusedAt(attempt, answer.detail)
       },
       {
-        retry: { attempts: 4, backoff: exponential({ base: 150, max: 1_000 }) },
+        retry: outlivingRestart,
         timeout: stepTimeout,
         compensate: async ({ input, signal }) => expectDone(await products.release(input.orderId, signal)),
         ...undoUntilDone,
@@ -86,7 +96,7 @@ export function checkoutSaga({ outbox, products, payments, undoAttempts }: Check
       async ({ input, attempt, signal }) => {
         const { orderId, userId, total: amount, currency, paymentMethod } = input
         // Goods whose time is up are not paid for; from here on they are kept until this checkout has ended.
-        const kept = await products.secure(orderId, signal)
+        const kept = await products.secure(orderId, signal).catch(notKept)
         if (!kept.ok) throw refusedAt(attempt, kept.detail)
 
         const payment = await payments
@@ -98,7 +108,8 @@ export function checkoutSaga({ outbox, products, payments, undoAttempts }: Check
         return { transactionId: payment.transactionId }
       },
       {
-        retry: { attempts: 2, backoff: exponential({ base: 100, max: 300 }) },
+        // The money is asked for twice at most, since nobody knows for so long whether it was taken.
+        retry: { ...outlivingRestart, shouldRetry: (outcome, attempt) => attempt < 2 || isAway(outcome) },
         timeout: stepTimeout,
         async compensate({ input, signal }) {
           const payment = await payments.find(input.orderId, signal)
@@ -147,6 +158,14 @@ function expectDone(answer: ReservationAnswer): void {
 /** A refusal speaks for its own attempt only. One before it may have had its effect, so then the undoing is due too. */
 function refusedAt(attempt: number, detail: string): Error {
   return attempt === 1 ? new StepRejectedError(detail) : new NonRetryableError(detail)
+}
+
+function notKept(error: unknown): never {
+  throw new ServiceAway('product-service', error)
+}
+
+function isAway(outcome: Outcome): boolean {
+  return !outcome.ok && outcome.error instanceof ServiceAway
 }
 
 function finalIfRefused(error: unknown): never {

@@ -1,8 +1,8 @@
 import { Client, credentials, Metadata, type MethodDefinition, type ServiceError, status } from '@grpc/grpc-js'
 import { type CircuitBreaker, circuitBreaker } from '@msx/circuit-breaker'
-import type { Discovery } from '@msx/discovery'
+import type { Discovery, Endpoint } from '@msx/discovery'
 import { exponential, isTimeoutError, type Outcome, type Policy, pipeline, retry, timeout } from '@msx/retry'
-import { SpanKind } from '@opentelemetry/api'
+import { type Attributes, type Span, SpanKind } from '@opentelemetry/api'
 import { type Instruments, inject, inSpan } from '@shop/platform'
 
 export interface GrpcClientOptions {
@@ -93,8 +93,8 @@ export function grpcClient(options: GrpcClientOptions): GrpcClient {
             const answer = await inSpan(
               instruments.spans.tracer,
               method.path.slice(1),
-              () => unary(client, method, request, deadline, context.signal),
-              SpanKind.CLIENT,
+              { kind: SpanKind.CLIENT, attributes: attributesOf(method.path, lease.endpoint) },
+              (span) => told(span, unary(client, method, request, deadline, context.signal)),
             )
             lease.firstByte()
             lease.done('success')
@@ -111,6 +111,30 @@ export function grpcClient(options: GrpcClientOptions): GrpcClient {
       for (const client of clients.values()) client.close()
       clients.clear()
     },
+  }
+}
+
+/** By the conventions for RPC. */
+function attributesOf(path: string, { host, port }: Endpoint): Attributes {
+  const [, service, method] = path.split('/')
+  return {
+    'rpc.system': 'grpc',
+    'rpc.service': service,
+    'rpc.method': method,
+    'server.address': host,
+    'server.port': port,
+  }
+}
+
+/** With the status that the call came back with on its span. */
+async function told<A>(span: Span, call: Promise<A>): Promise<A> {
+  try {
+    const answer = await call
+    span.setAttribute('rpc.grpc.status_code', status.OK)
+    return answer
+  } catch (error) {
+    if (isServiceError(error)) span.setAttribute('rpc.grpc.status_code', error.code)
+    throw error
   }
 }
 

@@ -1,5 +1,5 @@
 import { isSagaConflictError, type SagaEngine, type SagaStatus } from '@msx/saga'
-import { type App, HttpProblem, notFound, readJson } from '@shop/platform'
+import { type App, HttpProblem, limitOf, notFound, readJson } from '@shop/platform'
 import { z } from 'zod'
 import { linesOf } from './saga-view.js'
 
@@ -37,14 +37,16 @@ export function sagaOperations(app: App, engine: SagaEngine, token: string | und
   if (token === undefined) return
 
   app.get(base, async (context) => {
-    const status = context.req.query('status')
+    const status = context.req.query('status') || undefined
     if (status !== undefined && !isStatus(status)) {
       throw unprocessable(`status is '${status}'; expected one of ${statuses.join(', ')}`)
     }
 
-    const limit = Math.min(Number(context.req.query('limit') ?? 50) || 50, 200)
-    const after = context.req.query('after')
-    const { items, next } = await engine.list({ ...(status !== undefined && { status }) }, { limit, after })
+    const limit = limitOf(context, { usual: 50, most: 200 })
+    const after = context.req.query('after') || undefined
+    const { items, next } = await engine
+      .list({ ...(status !== undefined && { status }) }, { limit, after })
+      .catch(explained)
     return context.json({ items: items.map(summary), next })
   })
 

@@ -227,6 +227,42 @@ describe('looking at an order', () => {
     expect(await world.request('GET', '/api/orders/none')).toMatchObject({ status: 404 })
   })
 
+  test('is for nobody whose account is gone, though the token may be good yet; nor is a new one', async () => {
+    const bob = customer('user-bob')
+    const id = await world.placed({ userId: bob, key: 'the-first' })
+    await world.ended(await world.placed())
+    await world.depart(bob, new Date(Date.now() + 60_000))
+
+    for (const [method, path] of [
+      ['GET', `/api/orders/${id}`],
+      ['GET', `/api/orders/${id}/saga`],
+      ['POST', `/api/orders/${id}/cancel`],
+    ] as const) {
+      const [own, nobodys] = [
+        await world.request(method, path, { userId: bob }),
+        await world.request(method, path.replace(id, 'none'), { userId: bob }),
+      ]
+      expect(own.status).toBe(404)
+      expect(own.body).toEqual(nobodys.body)
+    }
+    expect(await world.order({ userId: bob })).toMatchObject({ status: 403, body: { detail: 'your account is gone' } })
+    expect(await world.order({ userId: bob, key: 'the-first' })).toMatchObject({ status: 403 })
+    expect((await world.read(await world.placed())).status).toBeDefined()
+  })
+
+  test('is forgotten to be of somebody who is gone when no token of theirs is good any more', async () => {
+    const gone = async () => {
+      const { rows } = await world.deps.database.query<{ id: string }>('SELECT user_id AS id FROM departed_users')
+      return rows.map(({ id }) => id)
+    }
+    await world.depart('user-long-ago', new Date(Date.now() - 1_000))
+    await world.depart('user-unknown')
+    await world.depart('user-just-now', new Date(Date.now() + 60_000))
+
+    expect(await gone()).toEqual(expect.arrayContaining(['user-unknown', 'user-just-now']))
+    expect(await gone()).not.toContain('user-long-ago')
+  })
+
   test('tells the reason only of a cancelled one', async () => {
     const [good, bad] = [await world.placed(), await world.placed({ paymentMethod: 'card-declined' })]
     const orders: OrderBody[] = [await world.ended(good), await world.ended(bad)]

@@ -4,7 +4,7 @@ import type { Outbox } from '@msx/messaging/postgres'
 import type { SagaEngine } from '@msx/saga'
 import type { Tracer } from '@opentelemetry/api'
 import type { ShopEvents } from '@shop/contracts'
-import { type Database, HttpProblem, inSpan, type Log, unavailable } from '@shop/platform'
+import { type Database, HttpProblem, hasDeparted, inSpan, type Log, presentTrace, unavailable } from '@shop/platform'
 import type { CheckoutDefinition } from './checkout.js'
 import { hashOf, type OrderRequest } from './order-request.js'
 import { findRequest, insertOrder, insertRequest, type OrderRequestRow } from './orders.js'
@@ -39,7 +39,10 @@ export async function placeOrder(deps: PlaceOrderDeps, { userId, key, body }: Pl
   const { database, engine, checkout, outbox } = deps
   const bodyHash = hashOf(body)
   const known = await findRequest(database, userId, key)
-  if (known !== undefined) return sameOrder(known, bodyHash)
+  if (known !== undefined) {
+    if (await hasDeparted(database, userId)) throw accountGone()
+    return sameOrder(known, bodyHash)
+  }
 
   const { items, total, currency } = await quote(deps, userId, body)
   const { paymentMethod } = body
@@ -52,7 +55,8 @@ export async function placeOrder(deps: PlaceOrderDeps, { userId, key, body }: Pl
         return sameOrder((await findRequest(tx, userId, key))!, bodyHash) // the key is taken, so the row is there
       }
 
-      const input = { orderId: id, userId, items: body.items, total, currency, paymentMethod, createdAt }
+      const trace = presentTrace()
+      const input = { orderId: id, userId, items: body.items, total, currency, paymentMethod, createdAt, trace }
       const { id: sagaId } = await engine.start(checkout, input, { key: id, tx })
       await insertOrder(tx, { id, sagaId, userId, paymentMethod, items, total, currency, createdAt })
 
@@ -60,7 +64,7 @@ export async function placeOrder(deps: PlaceOrderDeps, { userId, key, body }: Pl
       await outbox.publish(tx, 'order.created', event, { key: id })
       return id
     })
-  const placed = await inSpan(deps.tracer, 'createOrder', async (span) => {
+  const placed = await inSpan(deps.tracer, 'createOrder', {}, async (span) => {
     const orderId = await take()
     span.setAttribute('shop.order.id', orderId).addEvent('order_created')
     return orderId
@@ -83,12 +87,16 @@ async function quote({ users, products, log }: PlaceOrderDeps, userId: string, b
     log.warn({ err: error }, 'an order could not be taken')
     throw unavailable(error.service, error.retryAfter)
   })
-  if (!exists) throw new HttpProblem({ status: 403, title: 'Forbidden', detail: 'your account is gone' })
+  if (!exists) throw accountGone()
 
   const priced = price(body.items, catalogue)
   if (!priced.ok) throw unprocessable(priced.because)
 
   return priced
+}
+
+function accountGone(): HttpProblem {
+  return new HttpProblem({ status: 403, title: 'Forbidden', detail: 'your account is gone' })
 }
 
 function unprocessable(detail: string): HttpProblem {

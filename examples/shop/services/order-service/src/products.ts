@@ -1,6 +1,6 @@
 import type { Discovery } from '@msx/discovery'
 import type { OrderItem } from '@shop/contracts'
-import { type Instruments, inSpan, serviceClient } from '@shop/platform'
+import { type Instruments, inSpan, serviceClient, type TraceContext } from '@shop/platform'
 import { z } from 'zod'
 import { describe, ServiceAway } from './service-away.js'
 
@@ -17,6 +17,13 @@ const products = z.object({
 
 export type Product = z.infer<typeof products>['items'][number]
 
+/** What is to be kept for an order, and the span that asks for it, if that was written down. */
+export interface ReservationRequest {
+  readonly orderId: string
+  readonly items: readonly OrderItem[]
+  readonly trace?: TraceContext | undefined
+}
+
 /** How a command on a reservation ended. What is not listed here is thrown: nobody knows how it ended. */
 export type ReservationAnswer =
   | { readonly ok: true }
@@ -29,7 +36,7 @@ export interface Products {
   find(ids: readonly string[]): Promise<Product[]>
   /** Their names by id; what is not answered soon is left out. */
   names(ids: readonly string[]): Promise<ReadonlyMap<string, string>>
-  reserve(orderId: string, items: readonly OrderItem[], signal: AbortSignal): Promise<ReservationAnswer>
+  reserve(request: ReservationRequest, signal: AbortSignal): Promise<ReservationAnswer>
   /** Takes away the time limit of the reservation. */
   secure(orderId: string, signal: AbortSignal): Promise<ReservationAnswer>
   release(orderId: string, signal: AbortSignal): Promise<ReservationAnswer>
@@ -91,8 +98,10 @@ export function createProducts(discovery: Discovery, instruments: Instruments): 
       const found = await find(decoration, ids).catch(() => [])
       return new Map(found.map((product) => [product.id, product.name]))
     },
-    reserve: (orderId, items, signal) =>
-      inSpan(instruments.spans.tracer, 'reserveInventory', () => command('PUT', orderId, signal, { items })),
+    reserve: ({ orderId, items, trace }, signal) =>
+      inSpan(instruments.spans.tracer, 'reserveInventory', { below: trace }, () =>
+        command('PUT', orderId, signal, { items }),
+      ),
     secure: (orderId, signal) => command('POST', `${orderId}/secure`, signal),
     release: (orderId, signal) => command('DELETE', orderId, signal),
     commit: (orderId, signal) => command('POST', `${orderId}/commit`, signal),

@@ -1,4 +1,4 @@
-import { type App, HttpProblem, notFound, readJson } from '@shop/platform'
+import { type App, HttpProblem, hasDeparted, notFound, readJson } from '@shop/platform'
 import type { Context } from 'hono'
 import { orderRequest } from './order-request.js'
 import { findOrder, type Order } from './orders.js'
@@ -43,11 +43,11 @@ export function orderRoutes(app: App, deps: PlaceOrderDeps): void {
     return context.json({ id, status }, 202, { location: `/api/orders/${id}` })
   })
 
-  /** The order that is asked for, if it is the asker's. Somebody else's looks the same as none. */
+  /** The order that is asked for, if it is the asker's, who has an account. Somebody else's looks the same as none. */
   async function own(context: Context): Promise<Order> {
     const userId = userOf(context)
     const order = await findOrder(database, context.req.param('id') ?? '')
-    if (order?.userId !== userId) throw notFound('such order')
+    if (order?.userId !== userId || (await hasDeparted(database, userId))) throw notFound('such order')
 
     return order
   }

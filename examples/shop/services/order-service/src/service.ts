@@ -3,13 +3,22 @@ import { openTelemetry } from '@msx/saga/opentelemetry'
 import { postgresStore } from '@msx/saga/postgres'
 import { prometheus } from '@msx/saga/prometheus'
 import { shopEvents } from '@shop/contracts'
-import { createService, openMail, type Service, type ServiceDeps } from '@shop/platform'
+import {
+  createService,
+  fewAtOnce,
+  openMail,
+  rememberDeparture,
+  type Service,
+  type ServiceDeps,
+  transactionOf,
+} from '@shop/platform'
 import * as client from 'prom-client'
 import { checkoutSaga } from './checkout.js'
 import { sagaOperations } from './operations.js'
 import { createPayments } from './payments.js'
 import { createProducts } from './products.js'
 import { orderRoutes } from './routes.js'
+import { measureStuck } from './stuck.js'
 import { createUsers } from './users.js'
 
 const name = 'order-service'
@@ -27,13 +36,20 @@ export interface OrderServiceOptions extends ServiceDeps {
 /** Takes orders and sees each of them through its checkout. */
 export function createOrderService(options: OrderServiceOptions): Service {
   const { database, discovery, instruments, log, leaseTtl = 5_000 } = options
-  const mail = openMail(name, shopEvents, options)
-  const { outbox } = mail
+  const mail = openMail(name, shopEvents, options, 'ordering')
+  const { bus, outbox } = mail
+  bus.subscribe(
+    'ordering',
+    'user.deleted',
+    ({ data }, context) => rememberDeparture(transactionOf(context), data),
+    fewAtOnce,
+  )
   const products = createProducts(discovery, instruments)
   const users = createUsers(discovery, instruments)
   const payments = createPayments(discovery, instruments)
   const checkout = checkoutSaga({ outbox, products, payments, undoAttempts: options.undoAttempts })
-  const store = postgresStore({ pool: database, schema: sagaSchema })
+  // Where there is a pool it is the pool itself: a lease is renewed beside its connections when requests have taken all of them.
+  const store = postgresStore({ pool: database.pool, schema: sagaSchema })
   const engine = createSagaEngine({
     store,
     sagas: [checkout],
@@ -47,6 +63,7 @@ export function createOrderService(options: OrderServiceOptions): Service {
 
   const registry = new client.Registry()
   prometheus({ client, registry }).add(engine)
+  measureStuck(registry, engine)
 
   return createService({
     name,

@@ -52,12 +52,18 @@ export async function serveGrpc(options: GrpcOptions): Promise<GrpcServer> {
 
   const implementation: UntypedServiceImplementation = {}
   for (const [name, handler] of Object.entries(handlers)) {
-    implementation[name] = unary(name, watched(name, handler, options.instruments), stopping.signal, log)
+    implementation[name] = unary(
+      name,
+      watched(name, pathOf(service, name), handler, options.instruments),
+      stopping.signal,
+      log,
+    )
   }
   server.addService(service, implementation)
 
   const port = await new Promise<number>((resolve, reject) => {
-    server.bindAsync(`${host}:${options.port ?? 0}`, ServerCredentials.createInsecure(), (error, bound) => {
+    const address = host.includes(':') ? `[${host}]` : host
+    server.bindAsync(`${address}:${options.port ?? 0}`, ServerCredentials.createInsecure(), (error, bound) => {
       if (error === null) resolve(bound)
       else reject(error)
     })
@@ -77,12 +83,23 @@ export async function serveGrpc(options: GrpcOptions): Promise<GrpcServer> {
   }
 }
 
+function pathOf(service: ServiceDefinition, name: string): string {
+  const path = service[name]?.path
+  if (path === undefined) throw new TypeError(`the service has no method '${name}'`)
+  return path
+}
+
 /** A span for each call, below that of the caller, and the faults that were asked for. */
-function watched(name: string, handler: UnaryHandler, { faults, spans }: GrpcOptions['instruments']): UnaryHandler {
+function watched(
+  name: string,
+  path: string,
+  handler: UnaryHandler,
+  { faults, spans }: GrpcOptions['instruments'],
+): UnaryHandler {
   return (message, call) => {
     const parent = extracted({ get: (key) => call.metadata.get(key)[0]?.toString() })
-    const attributes = { 'rpc.system': 'grpc', 'rpc.method': name }
-    const span = spans.tracer.startSpan(name, { kind: SpanKind.SERVER, attributes }, parent)
+    const attributes = { 'rpc.system': 'grpc', 'rpc.service': path.split('/')[1], 'rpc.method': name }
+    const span = spans.tracer.startSpan(path.slice(1), { kind: SpanKind.SERVER, attributes }, parent)
 
     return context.with(trace.setSpan(parent, span), async () => {
       try {
@@ -91,8 +108,11 @@ function watched(name: string, handler: UnaryHandler, { faults, spans }: GrpcOpt
         if (strike.then === 'fail') throw new Refusal('UNAVAILABLE', 'broken on purpose')
         if (strike.then === 'drop') await silence(call)
 
-        return await handler(message, call)
+        const answer = await handler(message, call)
+        span.setAttribute('rpc.grpc.status_code', status.OK)
+        return answer
       } catch (error) {
+        span.setAttribute('rpc.grpc.status_code', error instanceof Refusal ? error.code : status.INTERNAL)
         if (!(error instanceof Refusal) || error.code === status.UNAVAILABLE) {
           span.setStatus({ code: SpanStatusCode.ERROR })
         }

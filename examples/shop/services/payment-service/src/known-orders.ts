@@ -1,4 +1,4 @@
-import type { Sql } from '@shop/platform'
+import { hasDeparted, type Sql } from '@shop/platform'
 import { Refusal } from './refusal.js'
 
 type Queries = Pick<Sql, 'query'>
@@ -45,7 +45,8 @@ export interface PaymentWish {
 export async function refuseUnlessOwed(tx: Queries, wish: PaymentWish): Promise<void> {
   const { rows } = await tx.query<Row>('SELECT * FROM known_orders WHERE order_id = $1 FOR UPDATE', [wish.orderId])
   const [order] = rows
-  if (order === undefined || order.user_id !== wish.userId || order.total === null) {
+  const isOwn = order?.user_id === wish.userId && !(await hasDeparted(tx, wish.userId))
+  if (order === undefined || !isOwn || order.total === null) {
     throw new Refusal('NOT_FOUND', `there is no order ${wish.orderId} of yours to pay`)
   }
   if (order.status !== 'PENDING') throw new Refusal('FAILED_PRECONDITION', `the order is ${order.status}`)

@@ -27,13 +27,8 @@ export function paymentMethodsOf(transactions: Transactions): Readonly<Record<st
       return paymentOf(await transactions.refund(parse(orderReference, message).orderId))
     },
 
-    async ProcessPayment(message, { metadata }) {
-      const userId = metadata.get('x-user-id')[0]?.toString()
-      if (userId === undefined) throw new Refusal('UNAUTHENTICATED', 'x-user-id is missing: who pays?')
-
-      const { transactionId, status } = await transactions.pay({ ...parse(processRequest, message), userId })
-      if (status === 'VOIDED') throw new Refusal('FAILED_PRECONDITION', 'the payment was called off')
-      return { transactionId, status }
+    ProcessPayment(message, { metadata }) {
+      return pay(transactions, message, metadata.get('x-user-id')[0]?.toString())
     },
 
     async GetPayment(message) {
@@ -44,6 +39,19 @@ export function paymentMethodsOf(transactions: Transactions): Readonly<Record<st
       return paymentOf(transaction)
     },
   }
+}
+
+/** Pays an order of the customer's own, whom the gateway let in. */
+export async function pay(
+  transactions: Transactions,
+  message: unknown,
+  userId: string | undefined,
+): Promise<Pick<Payment, 'transactionId' | 'status'>> {
+  if (userId === undefined || userId === '') throw new Refusal('UNAUTHENTICATED', 'x-user-id is missing: who pays?')
+
+  const { transactionId, status } = await transactions.pay({ ...parse(processRequest, message), userId })
+  if (status === 'VOIDED') throw new Refusal('FAILED_PRECONDITION', 'the payment was called off')
+  return { transactionId, status }
 }
 
 function answers(transaction: Transaction): boolean {

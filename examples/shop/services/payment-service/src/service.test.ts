@@ -1,3 +1,4 @@
+import { networkInterfaces } from 'node:os'
 import { status } from '@grpc/grpc-js'
 import { createBus } from '@msx/messaging'
 import { type AuthorizeRequest, shopEvents } from '@shop/contracts'
@@ -26,8 +27,8 @@ afterEach(async () => {
 
 afterAll(() => deps.close())
 
-async function startService(): Promise<void> {
-  service = createPaymentService(deps)
+async function startService(options: { readonly host?: string } = {}): Promise<void> {
+  service = createPaymentService({ ...deps, ...options })
   const address = await service.start()
   http = address.http
   client = paymentClient(address.url)
@@ -52,6 +53,19 @@ async function ledgerOf(orderId: string): Promise<{ entry: string; amount: numbe
   )
   return rows
 }
+
+test('listens on an address of IPv6, too', async ({ skip }) => {
+  if (!Object.values(networkInterfaces()).some((all) => all?.some(({ address }) => address === '::1'))) {
+    skip('this machine has no IPv6')
+  }
+  client.close()
+  await service.stop()
+
+  await startService({ host: '::1' })
+
+  expect((await client.authorize(authorization())).status).toBe('AUTHORISED')
+  expect((await fetch(`${http}/health/ready`)).status).toBe(200)
+})
 
 describe('Authorize', () => {
   test('reserves the money and writes it down', async () => {
@@ -345,6 +359,39 @@ describe('orders heard of by their events', () => {
 
     await expect(client.process({ orderId, ...paid, ...changes }, userId)).rejects.toMatchObject({ code: status[code] })
     expect(await ledgerOf(orderId)).toEqual([])
+  })
+
+  test('are not paid by somebody whose account is gone', async () => {
+    const orderId = await created()
+
+    await bus.publish('user.deleted', { userId: 'user-1', timestamp: base.timestamp })
+    await deps.transport.drain()
+
+    await expect(client.process({ orderId, ...paid }, 'user-1')).rejects.toMatchObject({ code: status.NOT_FOUND })
+    expect(await ledgerOf(orderId)).toEqual([])
+    await deps.database.query('DELETE FROM departed_users')
+  })
+
+  test('are paid over HTTP as over gRPC, for a gateway that does not speak it', async () => {
+    const orderId = await created()
+    const pay = async (message: object, userId = 'user-1') => {
+      const headers = { 'content-type': 'application/json', ...(userId !== '' && { 'x-user-id': userId }) }
+      const answer = await fetch(`${http}/api/payments`, { method: 'POST', headers, body: JSON.stringify(message) })
+      return { status: answer.status, body: (await answer.json()) as Record<string, unknown> }
+    }
+    const own = { orderId, ...paid }
+
+    expect((await pay(own, '')).status).toBe(401)
+    expect((await pay(own, 'user-2')).status).toBe(404)
+    expect(await pay({ ...own, amount: 1 })).toMatchObject({ status: 422, body: { status: 422, detail: /amount/ } })
+    expect((await pay({ orderId })).status).toBe(422)
+    expect(await ledgerOf(orderId)).toEqual([])
+    expect(await pay(own)).toEqual({ status: 200, body: await client.process(own, 'user-1') })
+    expect((await ledgerOf(orderId)).map(({ entry }) => entry)).toEqual(['authorise'])
+
+    await bus.publish('order.cancelled', { ...base, orderId, reason: 'stock' })
+    await deps.transport.drain()
+    expect((await pay(own)).status).toBe(409)
   })
 
   test('are not paid once they have ended, and what was paid before is given back when they are cancelled', async () => {

@@ -1,28 +1,28 @@
 import { paymentService, shopEvents } from '@shop/contracts'
 import {
-  type App,
   createService,
   fewAtOnce,
-  notFound,
   openMail,
+  rememberDeparture,
   type Service,
   type ServiceDeps,
   transactionOf,
 } from '@shop/platform'
 import { type GrpcServer, serveGrpc } from './grpc.js'
+import { paymentRoutes } from './http.js'
 import { rememberEnd, rememberOrder } from './known-orders.js'
 import { paymentMethodsOf } from './payments.js'
-import { createTransactions, type Transactions } from './transactions.js'
+import { createTransactions } from './transactions.js'
 
 const name = 'payment-service'
 
 export interface PaymentServiceOptions extends ServiceDeps {
-  /** Where health, metrics and the ledger are served. Default 0: a free port. `port` is that of gRPC. */
+  /** Where health, metrics, the ledger and payments over HTTP are served. Default 0: a free port. `port` is that of gRPC. */
   readonly httpPort?: number | undefined
 }
 
 export interface PaymentService extends Service {
-  /** `url` is the gRPC address, written so that discovery takes it; `http` that of health, metrics and the ledger. */
+  /** `url` is the gRPC address, written so that discovery takes it; `http` that of what is served over HTTP. */
   start(): Promise<{ readonly url: string; readonly http: string }>
 }
 
@@ -35,7 +35,7 @@ export function createPaymentService(options: PaymentServiceOptions): PaymentSer
   const mail = openMail(name, shopEvents, options, 'payment')
   mail.bus.subscribe(
     'payment',
-    'order.*',
+    ['order.*', 'user.deleted'],
     async (message, context) => {
       const tx = transactionOf(context)
       switch (message.type) {
@@ -47,6 +47,8 @@ export function createPaymentService(options: PaymentServiceOptions): PaymentSer
           await rememberEnd(tx, message.data, 'CANCELLED')
           // Its customer may have paid when the checkout was past asking.
           return transactions.giveBack(tx, message.data.orderId)
+        case 'user.deleted':
+          return rememberDeparture(tx, message.data)
       }
     },
     fewAtOnce,
@@ -57,7 +59,7 @@ export function createPaymentService(options: PaymentServiceOptions): PaymentSer
     deps: { ...options, port: options.httpPort },
     mail,
     migrations: new URL('../database/', import.meta.url),
-    routes: (app) => ledgerRoutes(app, transactions),
+    routes: (app) => paymentRoutes(app, transactions),
     background: {
       async start() {
         grpc = await serveGrpc({
@@ -80,14 +82,4 @@ export function createPaymentService(options: PaymentServiceOptions): PaymentSer
       return { url: grpc!.url, http } // a service that started has started its background
     },
   }
-}
-
-function ledgerRoutes(app: App, transactions: Transactions): void {
-  app.get('/internal/payments/:orderId', async (context) => {
-    const orderId = context.req.param('orderId')
-    const transaction = await transactions.find(orderId)
-    if (transaction === undefined) throw notFound('such payment')
-
-    return context.json({ ...transaction, ledger: await transactions.ledger(orderId) })
-  })
 }

@@ -1,7 +1,7 @@
 import { createBus } from '@msx/messaging'
 import { type OrderItem, shopEvents } from '@shop/contracts'
 import type { Service } from '@shop/platform'
-import { type TestDeps, testDeps } from '@shop/platform/testing'
+import { operationsToken, type TestDeps, testDeps } from '@shop/platform/testing'
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
 import { releaseExpired } from './reservations.js'
 import { createProductService } from './service.js'
@@ -36,10 +36,13 @@ interface Answer {
   readonly body: Record<string, unknown>
 }
 
-async function ask(method: string, path: string, body?: unknown): Promise<Answer> {
+async function ask(method: string, path: string, body?: unknown, headers?: Record<string, string>): Promise<Answer> {
   const response = await fetch(`${url}${path}`, {
     method,
-    ...(body === undefined ? {} : { body: JSON.stringify(body), headers: { 'content-type': 'application/json' } }),
+    ...(body !== undefined && {
+      body: JSON.stringify(body),
+      headers: { 'content-type': 'application/json', ...headers },
+    }),
   })
   const text = await response.text()
   return { status: response.status, body: text === '' ? {} : (JSON.parse(text) as Record<string, unknown>) }
@@ -289,6 +292,73 @@ describe('committing', () => {
 
     expect(await reserve(order, item('walnut-desk', 4))).toMatchObject({ status: 200, body: { status: 'committed' } })
     expect(await stock('walnut-desk')).toBe(6)
+  })
+})
+
+describe('goods that are delivered', () => {
+  let deliveries = 0
+  const newDelivery = (): string => `delivery-${++deliveries}`
+  const deliver = (id: string, body: unknown, token = operationsToken): Promise<Answer> =>
+    ask('PUT', `/internal/operations/deliveries/${id}`, body, { authorization: `Bearer ${token}` })
+
+  it('can be bought, and count once however often their delivery is told', async () => {
+    const id = newDelivery()
+
+    const first = await deliver(id, { productId: 'brass-lamp', quantity: 5 })
+    const again = await deliver(id, { productId: 'brass-lamp', quantity: 5 })
+
+    expect(first).toEqual({ status: 201, body: { id, productId: 'brass-lamp', quantity: 5 } })
+    expect(again).toEqual({ status: 200, body: { id, productId: 'brass-lamp', quantity: 5 } })
+    expect(await stock('brass-lamp')).toBe(15)
+  })
+
+  it('count once when their delivery is told many times at the same moment', async () => {
+    const id = newDelivery()
+
+    const answers = await Promise.all(
+      Array.from({ length: 5 }, () => deliver(id, { productId: 'brass-lamp', quantity: 5 })),
+    )
+
+    expect(answers.map(({ status }) => status).sort()).toEqual([200, 200, 200, 200, 201])
+    expect(await stock('brass-lamp')).toBe(15)
+  })
+
+  it('are refused under the number of a delivery of other goods', async () => {
+    const id = newDelivery()
+    await deliver(id, { productId: 'brass-lamp', quantity: 5 })
+
+    const more = await deliver(id, { productId: 'brass-lamp', quantity: 6 })
+    const other = await deliver(id, { productId: 'walnut-desk', quantity: 5 })
+
+    expect([more.status, other.status]).toEqual([409, 409])
+    expect([await stock('brass-lamp'), await stock('walnut-desk')]).toEqual([15, 10])
+  })
+
+  it.each([
+    ['nothing', { productId: 'brass-lamp', quantity: 0 }],
+    ['a part of one', { productId: 'brass-lamp', quantity: 1.5 }],
+    ['more than a lorry holds', { productId: 'brass-lamp', quantity: 100_001 }],
+    ['what the shop does not sell', { productId: 'unicorn', quantity: 1 }],
+    ['what is not said', { productId: 'brass-lamp' }],
+  ])('are refused when they are %s', async (_, body) => {
+    expect((await deliver(newDelivery(), body)).status).toBe(422)
+    expect(await stock('brass-lamp')).toBe(10)
+  })
+
+  it('are refused when there is no room for them', async () => {
+    await deps.database.execute(`UPDATE products SET on_hand = 2147483647 WHERE id = 'brass-lamp'`)
+
+    const answer = await deliver(newDelivery(), { productId: 'brass-lamp', quantity: 1 })
+
+    expect(answer.status).toBe(422)
+    expect(answer.body['detail']).toContain('no room')
+  })
+
+  it('are taken from an operator only', async () => {
+    const answer = await deliver(newDelivery(), { productId: 'brass-lamp', quantity: 5 }, 'somebody-else')
+
+    expect(answer.status).toBe(404)
+    expect(await stock('brass-lamp')).toBe(10)
   })
 })
 

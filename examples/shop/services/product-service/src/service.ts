@@ -1,5 +1,6 @@
 import { shopEvents } from '@shop/contracts'
 import { createService, fewAtOnce, openMail, type Service, type ServiceDeps, transactionOf } from '@shop/platform'
+import { deliveryOperations } from './deliveries.js'
 import { countDemand } from './demand.js'
 import { releaseExpired } from './reservations.js'
 import { productRoutes } from './routes.js'
@@ -34,7 +35,10 @@ export function createProductService(deps: ProductServiceOptions): Service {
     deps,
     mail,
     migrations: new URL('../database/', import.meta.url),
-    routes: (app) => productRoutes(app, database, reservationTtl),
+    routes(app) {
+      deliveryOperations(app, database, deps.instruments.token)
+      productRoutes(app, database, reservationTtl)
+    },
     background: {
       async start() {
         sweep = setInterval(() => {

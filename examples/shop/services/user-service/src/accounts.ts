@@ -30,7 +30,7 @@ export interface AccountChanges {
 const columns = 'id, email, name, preferences'
 
 /** Undefined when the address is taken, also by somebody who registers at the same moment. */
-export async function insertAccount(sql: Sql, account: NewAccount): Promise<Account | undefined> {
+export async function createUser(sql: Sql, account: NewAccount): Promise<Account | undefined> {
   const { rows } = await sql.query<Account>(
     `INSERT INTO users (id, email, name, password) VALUES ($1, $2, $3, $4)
      ON CONFLICT (email) DO NOTHING RETURNING ${columns}`,
@@ -56,7 +56,7 @@ export async function findCredentials(
 }
 
 /** Changes what is named and leaves the rest. Undefined when there is no such account. */
-export async function updateAccount(sql: Sql, id: string, changes: AccountChanges): Promise<Account | undefined> {
+export async function updateUser(sql: Sql, id: string, changes: AccountChanges): Promise<Account | undefined> {
   const { rows } = await sql.query<Account>(
     `UPDATE users SET name = coalesce($2, name), preferences = preferences || $3::jsonb, updated_at = now()
      WHERE id = $1 RETURNING ${columns}`,
@@ -66,7 +66,7 @@ export async function updateAccount(sql: Sql, id: string, changes: AccountChange
 }
 
 /** Whether there was such an account. */
-export async function deleteAccount(sql: Sql, id: string): Promise<boolean> {
+export async function deleteUser(sql: Sql, id: string): Promise<boolean> {
   const { rows } = await sql.query('DELETE FROM users WHERE id = $1 RETURNING id', [id])
   return rows.length > 0
 }

@@ -1,16 +1,19 @@
 import { type App, type Database, HttpProblem, notFound, readJson, type Sql } from '@shop/platform'
 import type { Context } from 'hono'
-import { type Account, deleteAccount, findAccount, findCredentials, insertAccount, updateAccount } from './accounts.js'
-import { hashPassword, verifyPassword } from './passwords.js'
+import { type Account, createUser, deleteUser, findAccount, findCredentials, updateUser } from './accounts.js'
+import { verifyPassword } from './passwords.js'
 import { changes, credentials, registration } from './requests.js'
 import { publishedKeys, rotateSigningKey } from './signing-keys.js'
+import type { Tries } from './tries.js'
 import type { InTurn } from './turns.js'
 
 export interface RouteOptions {
   readonly database: Database
   /** The hash that is compared where there is no account. */
-  decoy(): string
+  decoy(): Promise<string>
   sign(userId: string): Promise<string>
+  hash(password: string): Promise<string>
+  readonly tries: Tries
   /** What makes and compares hashes waits here for its turn. */
   readonly inTurn: InTurn
   /** How long a token is good for, in milliseconds. */
@@ -22,13 +25,13 @@ export interface RouteOptions {
 
 export function userRoutes(
   app: App,
-  { database, decoy, sign, inTurn, tokenTtl, announce, announceGone }: RouteOptions,
+  { database, decoy, hash, tries, sign, inTurn, tokenTtl, announce, announceGone }: RouteOptions,
 ): void {
   app.post('/api/users', async (context) => {
     const { email, name, password } = await readJson(context, registration)
-    const hash = await inTurn(() => hashPassword(password))
+    const hashed = await inTurn(() => hash(password))
     const account = await database.transaction(async (tx) => {
-      const inserted = await insertAccount(tx, { email, name, password: hash })
+      const inserted = await createUser(tx, { email, name, password: hashed })
       if (inserted !== undefined) await announce(tx, 'user.registered', inserted)
       return inserted
     })
@@ -43,10 +46,14 @@ export function userRoutes(
 
   app.post('/api/sessions', async (context) => {
     const { email, password } = await readJson(context, credentials)
-    const known = await findCredentials(database, email)
+    await tries.take(email)
+    const [known, spare] = await Promise.all([findCredentials(database, email), decoy()])
 
     // Who has no account costs as much time as who has one, or the answer's time would tell which addresses are known.
-    const matches = await inTurn(() => verifyPassword(password, known?.password ?? decoy()))
+    const matches = await inTurn(() => verifyPassword(password, known?.password ?? spare)).catch(async (error) => {
+      await tries.giveBack(email)
+      throw error
+    })
     if (known === undefined || !matches) {
       throw new HttpProblem({
         status: 401,
@@ -56,6 +63,7 @@ export function userRoutes(
       })
     }
 
+    await tries.giveBack(email)
     return context.json({ token: await sign(known.id) }, 200, { 'cache-control': 'no-store' })
   })
 
@@ -67,7 +75,7 @@ export function userRoutes(
     const id = ownId(context)
     const wanted = await readJson(context, changes)
     const account = await database.transaction(async (tx) => {
-      const updated = existing(await updateAccount(tx, id, wanted))
+      const updated = existing(await updateUser(tx, id, wanted))
       await announce(tx, 'user.updated', updated)
       return updated
     })
@@ -78,7 +86,7 @@ export function userRoutes(
   app.delete('/api/users/:id', async (context) => {
     const id = ownId(context)
     await database.transaction(async (tx) => {
-      if (!(await deleteAccount(tx, id))) throw notFound('such account')
+      if (!(await deleteUser(tx, id))) throw notFound('such account')
       await announceGone(tx, id)
     })
 

@@ -4,7 +4,7 @@ import { calculateJwkThumbprint, exportJWK, generateKeyPair, type JSONWebKeySet,
 export const algorithm = 'ES256'
 
 /** How far apart the clocks of those who sign, store and check may be, in milliseconds. */
-const clockSkew = 60_000
+export const clockSkew = 60_000
 
 export interface SigningKey {
   readonly kid: string

@@ -1,28 +1,45 @@
-import { randomBytes } from 'node:crypto'
+import type { HttpBindings } from '@hono/node-server'
+import { addressKey, type Clock, clientAddress, type TrustConfig } from '@msx/gateway-kit'
 import { HttpProblem, isSame } from '@shop/platform'
 import type { Context, MiddlewareHandler } from 'hono'
 import { getCookie, setCookie } from 'hono/cookie'
+import { createGuesses } from './guesses.js'
+import type { OperationsLink } from './link.js'
+import { createSessions, sessionLength } from './session.js'
 
 export interface Access {
   /** Lets in who shows the token or came by the link, and changes only from this shop's own pages. */
   readonly guard: MiddlewareHandler
   /** Takes the code of the link for a cookie, once. */
-  enter(context: Context): Response
+  enter(context: Context): Promise<Response>
+}
+
+export interface AccessOptions {
+  readonly token: string
+  /** Lets a browser in without the token. Default: there is none. */
+  readonly link?: OperationsLink | undefined
+  /** Whose word on a client's address is taken. */
+  readonly trust: TrustConfig
+  readonly clock?: Clock | undefined
 }
 
 const cookie = 'shop_operations'
 const changing = new Set(['POST', 'PUT', 'PATCH', 'DELETE'])
 
-/** `code`: of the one link that lets a browser in without the token. */
-export function createAccess(token: string, code?: string): Access {
-  const sessions = new Set<string>()
-  let unused = code
+export function createAccess({ token, link, trust, clock }: AccessOptions): Access {
+  const sessions = createSessions(token)
+  const guesses = createGuesses(clock)
+  const check = (context: Context, given: string, secret: string) =>
+    guesses.check(addressOf(context, trust), () => isSame(given, secret))
 
   return {
     async guard(context, next) {
       const session = getCookie(context, cookie)
-      const bearer = context.req.header('authorization') ?? ''
-      if (!isSame(bearer, `Bearer ${token}`) && !(session !== undefined && sessions.has(session))) {
+      const bearer = /^bearer +(.*)$/i.exec(context.req.header('authorization') ?? '')?.[1] ?? ''
+      // Nobody guesses what a session is signed with; one that is over comes from whoever had it.
+      const isIn =
+        (session !== undefined && sessions.isOpen(session)) || (bearer !== '' && check(context, bearer, token))
+      if (!isIn) {
         throw new HttpProblem({
           status: 401,
           title: 'Unauthorized',
@@ -34,19 +51,27 @@ export function createAccess(token: string, code?: string): Access {
       await next()
     },
 
-    enter(context) {
+    async enter(context) {
       const given = context.req.query('code') ?? ''
-      if (unused === undefined || !isSame(given, unused)) {
+      const isRight = given !== '' && check(context, given, link?.code ?? '')
+      if (!isRight || (await link?.use()) !== true) {
         throw new HttpProblem({ status: 401, title: 'Unauthorized', detail: 'this link was used before, or is none' })
       }
 
-      unused = undefined
-      const session = randomBytes(24).toString('base64url')
-      sessions.add(session)
-      setCookie(context, cookie, session, { httpOnly: true, sameSite: 'Strict', path: '/ops' })
+      setCookie(context, cookie, sessions.open(), {
+        httpOnly: true,
+        sameSite: 'Strict',
+        path: '/ops',
+        maxAge: sessionLength / 1_000,
+      })
       return context.redirect('/ops/topology', 303)
     },
   }
+}
+
+function addressOf(context: Context, trust: TrustConfig): string {
+  const { incoming } = context.env as HttpBindings
+  return addressKey(clientAddress(incoming, trust))
 }
 
 /** A page of somebody else's can send a form with our cookie, but no JSON without being asked where it comes from. */

@@ -20,13 +20,18 @@ interface Wanted extends FaultRequest {
 /** Between two looks whether an instance has come without what is wanted of it, in milliseconds. */
 const interval = 500
 
+/** For how long it is seen to it that what was dropped is dropped by who was away just then, in milliseconds. */
+const aftercare = 60_000
+
 /**
  * A process that was started again knows of no faults: so who ordered them remembers, and tells each instance that
- * comes. After a restart of its own it takes over what it finds.
+ * comes. After a restart of its own it takes over what it finds. What another gateway has dropped, the instances say.
  */
 export function createBreaking(services: Services, self: Self & { readonly instruments: Instruments }): Breaking {
   const wanted = new Map<string, Wanted>()
+  const unwanted = new Map<string, { readonly service: string; readonly until: number }>()
   let timer: NodeJS.Timeout | undefined
+  let closed = false
 
   const keyOf = (fault: { service: string; route: string }) => `${fault.service} ${fault.route}`
   const order = ({ id, route, latency, errors, drop }: Wanted) => JSON.stringify({ id, route, latency, errors, drop })
@@ -34,7 +39,27 @@ export function createBreaking(services: Services, self: Self & { readonly instr
   async function put(instance: Instance, fault: Wanted): Promise<boolean> {
     const response = await services.ask(instance, '/internal/operations/faults', { method: 'PUT', body: order(fault) })
     await response.body?.cancel()
+    if (response.status === 410) await drop(fault.id)
     return response.ok
+  }
+
+  /** Takes one fault, or all, from each instance that answers. */
+  async function drop(id?: string): Promise<void> {
+    for (const [key, fault] of wanted) {
+      if (id !== undefined && fault.id !== id) continue
+      wanted.delete(key)
+      unwanted.set(fault.id, { service: fault.service, until: performance.now() + aftercare })
+    }
+    self.instruments.faults.clear(id)
+    await Promise.all(services.names.flatMap(services.instances).map((instance) => take(instance, id)))
+    watch()
+  }
+
+  async function take(instance: Instance, id: string | undefined): Promise<void> {
+    const query = id === undefined ? '' : `?id=${encodeURIComponent(id)}`
+    const path = `/internal/operations/faults${query}`
+    const answer = await services.ask(instance, path, { method: 'DELETE' }).catch(() => undefined)
+    await answer?.body?.cancel()
   }
 
   async function apply(fault: Wanted): Promise<void> {
@@ -60,22 +85,28 @@ export function createBreaking(services: Services, self: Self & { readonly instr
     if (answer === undefined) throw away(service)
   }
 
-  /** Gives each instance what it lacks. */
+  /** Gives each instance what it lacks, and takes what it should have no more. */
   async function heal(): Promise<void> {
+    for (const [id, { until }] of unwanted) if (until < performance.now()) unwanted.delete(id)
+
     for (const service of services.names) {
       const due = [...wanted.values()].filter((fault) => fault.service === service)
-      if (due.length === 0) continue
+      const over = [...unwanted].filter(([, fault]) => fault.service === service).map(([id]) => id)
+      if (due.length + over.length === 0) continue
       for (const instance of services.instances(service)) {
         const response = await services.ask(instance, '/internal/operations/status').catch(() => undefined)
         if (response?.ok !== true) continue
         const known = new Set(((await response.json()) as ServiceStatus).faults.map(({ id }) => id))
-        for (const fault of due) if (!known.has(fault.id) && wanted.has(keyOf(fault))) await put(instance, fault)
+        for (const id of over) if (known.has(id)) await take(instance, id)
+        for (const fault of due) {
+          if (!known.has(fault.id) && wanted.get(keyOf(fault)) === fault) await put(instance, fault).catch(() => false)
+        }
       }
     }
   }
 
   function watch(): void {
-    if (timer !== undefined || wanted.size === 0) return
+    if (closed || timer !== undefined || wanted.size + unwanted.size === 0) return
     timer = setTimeout(() => {
       heal()
         .catch(() => undefined)
@@ -89,7 +120,7 @@ export function createBreaking(services: Services, self: Self & { readonly instr
 
   async function list(): Promise<Fault[]> {
     const statuses = [self.status(), ...(await services.askAll<ServiceStatus>('/internal/operations/status'))]
-    const found = mergedFaults(statuses)
+    const found = mergedFaults(statuses).filter(({ id }) => !unwanted.has(id))
     for (const fault of found) if (!wanted.has(keyOf(fault))) wanted.set(keyOf(fault), fault)
     watch()
 
@@ -119,20 +150,12 @@ export function createBreaking(services: Services, self: Self & { readonly instr
       if (kills === true) await kill(fault.service)
     },
 
-    async clear(id) {
-      for (const [key, fault] of wanted) if (id === undefined || fault.id === id) wanted.delete(key)
-      self.instruments.faults.clear(id)
-      const query = id === undefined ? '' : `?id=${encodeURIComponent(id)}`
-      await Promise.all(
-        services.names.flatMap(services.instances).map(async (instance) => {
-          const path = `/internal/operations/faults${query}`
-          const answer = await services.ask(instance, path, { method: 'DELETE' }).catch(() => undefined)
-          await answer?.body?.cancel()
-        }),
-      )
-    },
+    clear: drop,
 
-    close: () => clearTimeout(timer),
+    close() {
+      closed = true
+      clearTimeout(timer)
+    },
   }
 }
 

@@ -1,19 +1,25 @@
 import { getRequestListener } from '@hono/node-server'
 import type { Discovery } from '@msx/discovery'
-import type { Middleware } from '@msx/gateway-kit'
+import type { Clock, Middleware, TrustConfig } from '@msx/gateway-kit'
 import {
   faultRequest,
   HttpProblem,
   type Instruments,
   type Log,
+  limitBody,
+  limitOf,
   notFound,
   readJson,
   type ServiceStatus,
   type SpanView,
 } from '@shop/platform'
 import { type Context, Hono } from 'hono'
+import { accepts } from 'hono/accepts'
+import type { OwnHealth } from '../health.js'
 import { createAccess } from './access.js'
 import { createBreaking } from './breaking.js'
+import type { OperationsLink } from './link.js'
+import { outboxViewer, type Told, viewerPolicy } from './outbox-viewer.js'
 import { readDeadLetters, type Self, takePicture } from './picture.js'
 import { createServices } from './services.js'
 import { createStream } from './stream.js'
@@ -22,12 +28,17 @@ import { inOrder, linesOf } from './traces.js'
 export interface OperationsOptions {
   /** The name of the gateway itself. */
   readonly name: string
+  /** The gateway's own health and metrics. */
+  readonly own: OwnHealth
   /** Of the services behind it. */
   readonly services: readonly string[]
   readonly discovery: Discovery
   readonly instruments: Instruments
-  /** Of the link that lets a browser in, once. Default: there is none. */
-  readonly code?: string | undefined
+  /** Lets a browser in without the token. Default: there is none. */
+  readonly link?: OperationsLink | undefined
+  /** Whose word on a client's address is taken. */
+  readonly trust: TrustConfig
+  readonly clock?: Clock | undefined
   readonly log: Log
 }
 
@@ -44,7 +55,7 @@ const passed = new Set(['health/live', 'health/ready', 'metrics'])
  * each path is a 404.
  */
 export function createOperations(options: OperationsOptions): Operations {
-  const { name, discovery, instruments, log, code } = options
+  const { name, discovery, instruments, log, link, trust, clock } = options
   if (instruments.token === undefined) return { middleware: closed, close() {} }
 
   const services = createServices(options.services, discovery, instruments.token)
@@ -59,14 +70,14 @@ export function createOperations(options: OperationsOptions): Operations {
       group: undefined,
     }),
   }
-  const access = createAccess(instruments.token, code)
+  const access = createAccess({ token: instruments.token, link, trust, clock })
   const breaking = createBreaking(services, self)
   const picture = () => takePicture(services, self)
   const stream = createStream({ take: picture })
 
   const app = new Hono()
   app.get('/ops/session', (context) => access.enter(context))
-  app.use('/ops/*', access.guard)
+  app.use('/ops/*', access.guard, limitBody())
 
   app.get('/ops/topology', async (context) => {
     const { nodes, edges } = await picture()
@@ -94,15 +105,15 @@ export function createOperations(options: OperationsOptions): Operations {
     return context.body(null, 204)
   })
 
-  const orders = (context: Context, path = '') => {
-    const query = new URL(context.req.url).search
-    return services.forward('order-service', `/internal/operations/sagas${path}${query}`)
-  }
-  app.get('/ops/sagas', (context) => orders(context))
-  app.get('/ops/sagas/:id', (context) => orders(context, `/${context.req.param('id')}`))
+  const query = (context: Context) => new URL(context.req.url).search
+  const sagas = '/internal/operations/sagas'
+  app.get('/ops/sagas', (context) => services.forward('order-service', sagas + query(context)))
+  app.get('/ops/sagas/:id', (context) =>
+    services.forward('order-service', `${sagas}/${idOf(context)}${query(context)}`),
+  )
   for (const decision of ['resume', 'cancel']) {
     app.post(`/ops/sagas/:id/${decision}`, async (context) =>
-      services.forward('order-service', `/internal/operations/sagas/${context.req.param('id')}/${decision}`, {
+      services.forward('order-service', `${sagas}/${idOf(context)}/${decision}`, {
         method: 'POST',
         body: await context.req.text(),
       }),
@@ -122,13 +133,35 @@ export function createOperations(options: OperationsOptions): Operations {
     })
   })
 
-  app.get('/ops/notifications', (context) =>
-    services.forward('notification-service', `/internal/notifications${new URL(context.req.url).search}`),
+  app.put('/ops/deliveries/:id', async (context) =>
+    services.forward('product-service', `/internal/operations/deliveries/${idOf(context)}`, {
+      method: 'PUT',
+      body: await context.req.text(),
+    }),
   )
 
+  app.get('/ops/notifications', async (context) => {
+    const wanted = accepts(context, {
+      header: 'Accept',
+      supports: ['application/json', 'text/html'],
+      default: 'application/json',
+    })
+    const userId = context.req.query('userId') ?? ''
+    const page = (items?: readonly Told[]) =>
+      context.html(outboxViewer(userId, items), 200, {
+        'content-security-policy': viewerPolicy,
+        'cache-control': 'no-store',
+        vary: 'Accept',
+      })
+    if (wanted === 'text/html' && userId === '') return page()
+
+    const found = await services.forward('notification-service', `/internal/notifications${query(context)}`)
+    if (wanted !== 'text/html' || !found.ok) return found
+    return page(((await found.json()) as { items: Told[] }).items)
+  })
+
   app.get('/ops/traces', async (context) => {
-    const limit = Math.min(Number(context.req.query('limit') ?? 50) || 50, 200)
-    return context.json({ items: linesOf(await spans(), limit) })
+    return context.json({ items: linesOf(await spans(), limitOf(context, { usual: 50, most: 200 })) })
   })
   app.get('/ops/traces/:id', async (context) => {
     const traceId = context.req.param('id')
@@ -141,10 +174,14 @@ export function createOperations(options: OperationsOptions): Operations {
     const { nodes } = await picture()
     return context.json({ items: Object.values(nodes).filter(({ kind }) => kind === 'service') })
   })
-  app.get('/ops/services/:name/:what{.+}', (context) => {
+  app.get('/ops/services/:name/:what{.+}', async (context) => {
     const { name: service, what } = context.req.param()
     if (!passed.has(what)) throw notFound('such resource')
-    return services.forward(service, `/${what}`)
+    if (service !== name) return services.forward(service, `/${what}`)
+
+    const answer = await options.own(`/${what}`)
+    if (answer === undefined) throw notFound('such resource')
+    return new Response(answer.text, { status: answer.status, headers: { 'content-type': answer.type } })
   })
 
   app.notFound(() => notFound('such resource').toResponse())
@@ -155,8 +192,8 @@ export function createOperations(options: OperationsOptions): Operations {
   })
 
   async function spans(traceId?: string): Promise<SpanView[]> {
-    const query = traceId === undefined ? '' : `?trace=${encodeURIComponent(traceId)}`
-    const answers = await services.askAll<{ items: SpanView[] }>(`/internal/operations/spans${query}`)
+    const which = traceId === undefined ? '' : `?trace=${encodeURIComponent(traceId)}`
+    const answers = await services.askAll<{ items: SpanView[] }>(`/internal/operations/spans${which}`)
     return [...instruments.spans.list(traceId), ...answers.flatMap(({ items }) => items)]
   }
 
@@ -168,6 +205,11 @@ export function createOperations(options: OperationsOptions): Operations {
       breaking.close()
     },
   }
+}
+
+/** As one segment of a path: what comes decoded could name any other path of the service. */
+function idOf(context: Context): string {
+  return encodeURIComponent(context.req.param('id') ?? '')
 }
 
 const closed: Middleware = (req, res, next) => {

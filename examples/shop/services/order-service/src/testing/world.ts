@@ -1,10 +1,10 @@
 import { randomUUID } from 'node:crypto'
-import { createBus, type Transport } from '@msx/messaging'
+import { createBus } from '@msx/messaging'
 import { shopEvents } from '@shop/contracts'
-import type { Service } from '@shop/platform'
+import type { Service, StopOptions } from '@shop/platform'
 import { type TestDeps, testDeps } from '@shop/platform/testing'
 import { vi } from 'vitest'
-import { createOrderService } from '../index.js'
+import { createOrderService, type OrderServiceOptions } from '../index.js'
 import { type FakePayments, fakePayments } from './payment-service.js'
 import { type FakeProducts, fakeProducts } from './product-service.js'
 import { type FakeUsers, fakeUsers } from './user-service.js'
@@ -37,9 +37,9 @@ export interface World {
   /** Everything that was published, in order. */
   readonly events: { readonly id: string; readonly type: string; readonly data: Record<string, unknown> }[]
   readonly url: string
-  /** With another transport, the service is alone on it. */
-  start(transport?: Transport): Promise<void>
-  stop(): Promise<void>
+  /** With another transport, the service is alone on it; with instruments of its own it is as in another process. */
+  start(own?: Partial<Pick<OrderServiceOptions, 'transport' | 'instruments' | 'undoAttempts'>>): Promise<void>
+  stop(how?: StopOptions): Promise<void>
   request<T = Record<string, unknown>>(method: string, path: string, init?: RequestOptions): Promise<Answer<T>>
   order(options?: OrderOptions): Promise<Answer>
   /** Places an order and answers its id. */
@@ -49,6 +49,8 @@ export interface World {
   /** Waits until the order is no longer PENDING and its checkout has come to an end. */
   ended(id: string, timeout?: number): Promise<OrderBody>
   eventsOf(orderId: string): string[]
+  /** Somebody deletes the account; resolves when everybody has heard of it. */
+  depart(userId: string, tokensExpire?: Date): Promise<void>
   /** Names of the steps as they went, `-name` for one undone, `!name` for one that failed. */
   path(id: string): Promise<string[]>
   close(): Promise<void>
@@ -100,12 +102,12 @@ export async function createWorld(): Promise<World> {
       return url
     },
 
-    async start(transport: Transport = deps.transport) {
-      service = createOrderService({ ...deps, transport })
+    async start(own = {}) {
+      service = createOrderService({ ...deps, ...own })
       url = (await service.start()).url
     },
-    async stop() {
-      await service?.stop()
+    async stop(how) {
+      await service?.stop(how)
       service = undefined
     },
 
@@ -152,6 +154,14 @@ export async function createWorld(): Promise<World> {
     },
 
     eventsOf: (orderId) => events.filter((event) => event.data['orderId'] === orderId).map((event) => event.type),
+
+    async depart(userId, tokensExpire) {
+      users.ids.delete(userId)
+      const timestamp = new Date().toISOString()
+      const until = tokensExpire === undefined ? {} : { tokensExpire: tokensExpire.toISOString() }
+      await witness.publish('user.deleted', { userId, timestamp, ...until })
+      await deps.transport.drain()
+    },
 
     async path(id) {
       const { steps } = await world.saga(id)

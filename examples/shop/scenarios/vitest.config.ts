@@ -1,0 +1,3 @@
+import { defineConfig } from 'vitest/config'
+
+export default defineConfig({ test: { name: '@shop/scenarios', include: ['src/**/*.test.ts'], isolate: false } })
