@@ -1,7 +1,9 @@
 import { createServer } from 'node:http'
 import { afterAll, beforeAll, expect, test } from 'vitest'
-import { GATEWAYS } from './gateways.js'
+import { SMOKE } from '../harness/index.js'
+import { GATEWAYS, PARTS } from './gateways.js'
 import { validate } from './load.js'
+import { surcharge } from './surcharge.js'
 import { BODY, PATH } from './work.js'
 
 const seen: (string | undefined)[] = []
@@ -25,16 +27,23 @@ test('the body is what it is said to be', () => {
   expect(JSON.parse(BODY)).toMatchObject({ id: '7' })
 })
 
-test.each(Object.keys(GATEWAYS))(
+test.each(Object.entries({ ...GATEWAYS, ...PARTS }))(
   '%s forwards every request, and wants a token where it has the full chain',
-  async (name) => {
-    const { port, token } = await GATEWAYS[name]!(origin)
+  async (name, start) => {
+    const { port, token } = await start(origin)
     seen.length = 0
 
     await validate(port, token)
 
     expect(seen).toEqual(Array.from({ length: 20 }, () => PATH))
-    expect(token !== undefined).toBe(name.includes('full chain'))
+    expect(token !== undefined).toBe(/full chain|token/.test(name))
     if (token !== undefined) await expect(validate(port, undefined)).rejects.toThrow(/answered (?:401|500)/)
   },
 )
+
+test('what is added to a server without a network is measured for every gateway, by answers that are right', async () => {
+  for await (const { rows } of surcharge.run(SMOKE)) {
+    expect(rows.map(({ role }) => role)).toEqual(['bare', 'ours', ...Array.from({ length: 7 }, () => 'peer')])
+    for (const { amount } of rows) expect(amount.median).toBeGreaterThan(0)
+  }
+})

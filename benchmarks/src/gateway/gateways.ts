@@ -1,6 +1,8 @@
 import { createPublicKey, generateKeyPairSync, type KeyObject } from 'node:crypto'
 import { createWriteStream, type WriteStream } from 'node:fs'
-import { createServer, Agent as HttpAgent, type RequestListener, type Server } from 'node:http'
+import { createServer, Agent as HttpAgent, type RequestListener } from 'node:http'
+import { connect, createServer as createNetServer, type Server as NetServer } from 'node:net'
+import type { Gateway } from '@msx/gateway-kit'
 import type { Dispatcher } from 'undici'
 import { AUDIENCE, ISSUER } from './work.js'
 
@@ -10,16 +12,23 @@ export interface Running {
   readonly token?: string | undefined
 }
 
+export const OURS = '@msx/gateway-kit, proxy()'
+export const OUR_CHAIN = '@msx/gateway-kit, full chain'
+export const BARE = 'http + undici dispatch'
+export const FASTIFY = '@fastify/http-proxy'
+export const EXPRESS = 'express + http-proxy-middleware, full chain'
+export const RELAY = 'bytes passed on'
+
 /** Every way of forwarding that runs in Node. Each runs alone in a process of its own, with nothing loaded but what it needs. */
 export const GATEWAYS: Readonly<Record<string, (upstream: string) => Promise<Running>>> = {
-  '@msx/gateway-kit, proxy()': async (upstream) => {
+  [OURS]: async (upstream) => {
     const { proxy } = await import('@msx/gateway-kit')
     const forward = proxy(upstream)
     return { port: await listening(createServer((req, res) => forward(req, res, () => res.writeHead(404).end()))) }
   },
-  '@msx/gateway-kit, full chain': ourChain,
-  'http + undici dispatch': async (upstream) => ({ port: await listening(createServer(await bareLoop(upstream))) }),
-  '@fastify/http-proxy': async (upstream) => {
+  [OUR_CHAIN]: (upstream) => ourGateway(upstream, CHAIN),
+  [BARE]: async (upstream) => ({ port: await listening(createServer(await bareLoop(upstream))) }),
+  [FASTIFY]: async (upstream) => {
     const { default: fastify } = await import('fastify')
     const { default: fastifyProxy } = await import('@fastify/http-proxy')
     const app = fastify({ logger: false })
@@ -27,28 +36,52 @@ export const GATEWAYS: Readonly<Record<string, (upstream: string) => Promise<Run
     await app.listen({ port: 0, host: '127.0.0.1' })
     return { port: (app.server.address() as { port: number }).port }
   },
-  'express + http-proxy-middleware, full chain': expressChain,
+  [EXPRESS]: expressChain,
+  [RELAY]: async (upstream) => ({ port: await listening(relay(upstream)) }),
 }
 
-/** Token, limit, route, log, metrics and breaker. */
-async function ourChain(upstream: string): Promise<Running> {
+/** What the full chain has beyond a route. */
+export const CHAIN = ['breaker', 'limit', 'metrics', 'log', 'token'] as const
+
+export type Part = (typeof CHAIN)[number]
+
+/** The gateway with one part more each time, until it is the full chain. */
+export const PARTS: Readonly<Record<string, (upstream: string) => Promise<Running>>> = Object.fromEntries([
+  ['createGateway, a route', (upstream: string) => ourGateway(upstream, [])],
+  ...CHAIN.map((part, index) => [`and ${part}`, (upstream: string) => ourGateway(upstream, CHAIN.slice(0, index + 1))]),
+])
+
+async function ourGateway(upstream: string, parts: readonly Part[]): Promise<Running> {
+  const { gateway, token } = await assembled(upstream, parts)
+  const server = await gateway.listen(0, '127.0.0.1')
+  return { port: (server.address() as { port: number }).port, token }
+}
+
+/** A gateway with one route and these parts, and the token that it wants. */
+export async function assembled(
+  upstream: string,
+  parts: readonly Part[],
+  dispatcher?: Dispatcher,
+): Promise<{ readonly gateway: Gateway; readonly token: string | undefined }> {
   const { createGateway } = await import('@msx/gateway-kit')
   const { jwtVerifier } = await import('@msx/gateway-kit/jwt')
   const prometheus = await import('prom-client')
   const { publicKey, token } = await signedToken()
+  const has = (part: Part): boolean => parts.includes(part)
   const gateway = createGateway(
     {
       routes: [
         {
           path: '/api/products/:id',
           upstream,
-          auth: 'token',
-          rateLimit: { limit: 1_000_000, window: 1_000 },
-          breaker: {},
+          auth: has('token') && 'token',
+          rateLimit: has('limit') && { limit: 1_000_000, window: 1_000 },
+          breaker: has('breaker') && {},
         },
       ],
     },
     {
+      dispatcher,
       verifiers: {
         token: jwtVerifier({
           issuer: ISSUER,
@@ -57,12 +90,11 @@ async function ourChain(upstream: string): Promise<Running> {
           jwks: () => Promise.resolve(publicKey),
         }),
       },
-      metrics: { client: prometheus, registry: new prometheus.Registry() },
-      log: logStream(),
+      metrics: has('metrics') ? { client: prometheus, registry: new prometheus.Registry() } : undefined,
+      log: has('log') ? logStream() : undefined,
     },
   )
-  const server = await gateway.listen(0, '127.0.0.1')
-  return { port: (server.address() as { port: number }).port, token }
+  return { gateway, token: has('token') ? token : undefined }
 }
 
 /**
@@ -140,6 +172,23 @@ async function bareLoop(origin: string): Promise<RequestListener> {
   }
 }
 
+/** Knows nothing of HTTP: what a program between two sockets costs that does nothing. */
+function relay(upstream: string): NetServer {
+  const port = Number(new URL(upstream).port)
+
+  return createNetServer({ noDelay: true }, (client) => {
+    const there = connect({ port, host: '127.0.0.1', noDelay: true })
+    client
+      .on('data', (chunk) => there.write(chunk))
+      .on('close', () => there.destroy())
+      .on('error', () => {})
+    there
+      .on('data', (chunk) => client.write(chunk))
+      .on('close', () => client.destroy())
+      .on('error', () => {})
+  })
+}
+
 async function signedToken(): Promise<{ publicKey: KeyObject; token: string }> {
   const { SignJWT } = await import('jose')
   const { privateKey } = generateKeyPairSync('rsa', { modulusLength: 2_048 })
@@ -155,7 +204,7 @@ async function signedToken(): Promise<{ publicKey: KeyObject; token: string }> {
 
 const logStream = (): WriteStream => createWriteStream('/dev/null', { flags: 'a' })
 
-function listening(server: Server): Promise<number> {
+function listening(server: NetServer): Promise<number> {
   return new Promise((resolve) => {
     server.listen(0, '127.0.0.1', () => resolve((server.address() as { port: number }).port))
   })

@@ -1,11 +1,13 @@
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { connect, createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import type { Running } from './gateways.js'
+import { fieldsOf } from './interference.js'
+import type { Times } from './paced.js'
 
 /** The gateway has this core to itself; the load and the upstream share the other one. */
 const GATEWAY_CORE = '1'
@@ -16,6 +18,11 @@ export interface Started extends Running {
   /** Milliseconds of processor time that it has had so far. */
   cpu(): number
   stop(): Promise<void>
+}
+
+export interface StartedGateway extends Started {
+  /** Has V8 collect everything. */
+  collect(): Promise<void>
 }
 
 export interface Backend extends Started {
@@ -52,10 +59,16 @@ export async function startBackend(): Promise<Backend> {
 /** Flags for Node, such as `--cpu-prof --cpu-prof-dir=/tmp/profiles`. */
 const FLAGS = (process.env['GATEWAY_FLAGS'] ?? '').split(' ').filter((flag) => flag !== '')
 
-export async function startGateway(name: string, upstream: string): Promise<Started> {
+export async function startGateway(name: string, upstream: string): Promise<StartedGateway> {
   const child = pinned(GATEWAY_CORE, process.execPath, [...FLAGS, beside('gateway-process.js'), name, upstream])
 
-  return started(child, await introduced(child))
+  return {
+    ...started(child, await introduced(child)),
+    async collect() {
+      child.send('collect')
+      await once(child, 'message')
+    },
+  }
 }
 
 /** One worker without a log, with as many connections kept open as a load of some fifty needs. */
@@ -98,6 +111,27 @@ http {
   return started(child, { port })
 }
 
+export interface Pacer {
+  /** So many requests a second for so many milliseconds. */
+  load(port: number, token: string | undefined, rate: number, ms: number): Promise<Times>
+  stop(): Promise<void>
+}
+
+/** One process for all turns: a new one would still be compiling its own code while it measures others. */
+export function startPacer(): Pacer {
+  const child = pinned(OTHER_CORE, process.execPath, [beside('gateway-paced.js')])
+
+  return {
+    async load(port, token, rate, ms) {
+      child.send({ port, token, rate, ms })
+      const [told] = (await once(child, 'message')) as [Times | { failure: string }]
+      if ('failure' in told) throw new Error(`port ${port}: ${told.failure}`)
+      return told
+    },
+    stop: () => ended(child),
+  }
+}
+
 /** Runs a program on the core of the load and resolves with what it wrote. */
 export async function runLoad(program: string, args: readonly string[]): Promise<string> {
   const child = spawn('taskset', ['-c', OTHER_CORE, program, ...args], { stdio: ['ignore', 'pipe', 'inherit'] })
@@ -131,21 +165,21 @@ function started(child: ChildProcess, running: Running): Started {
   return {
     ...running,
     cpu() {
-      // The name may have spaces and ends with the last parenthesis; user and system time are the 12th and 13th after it.
-      const stat = readFileSync(`/proc/${child.pid}/stat`, 'latin1')
-      const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ')
-      return (Number(fields[11]) + Number(fields[12])) * 10
+      const [user, system] = fieldsOf(child.pid!)!.slice(11, 13).map(Number) as [number, number]
+      return (user + system) * 10
     },
-    async stop() {
-      if (child.exitCode !== null || child.signalCode !== null) return
-
-      const gone = once(child, 'exit')
-      // Node writes a profile when it exits by itself, and not when it is killed.
-      if (child.connected) child.disconnect()
-      else child.kill()
-      await gone
-    },
+    stop: () => ended(child),
   }
+}
+
+async function ended(child: ChildProcess): Promise<void> {
+  if (child.exitCode !== null || child.signalCode !== null) return
+
+  const gone = once(child, 'exit')
+  // Node writes a profile when it exits by itself, and not when it is killed.
+  if (child.connected) child.disconnect()
+  else child.kill()
+  await gone
 }
 
 async function freePort(): Promise<number> {

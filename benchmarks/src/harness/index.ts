@@ -1,5 +1,5 @@
 export { type Benchmark, main, missedTargets } from './cli.js'
 export { type Comparison, type Contest, compare, judge, type Row, type Target } from './compare.js'
-export { type Effort, measure, QUICK, SMOKE, type Stopwatch, THOROUGH } from './measure.js'
+export { type Effort, measure, orderOf, QUICK, SMOKE, type Stopwatch, THOROUGH } from './measure.js'
 export { paired, type Spread, spread } from './statistics.js'
 export { calling, type Pattern, type Peer, patternName, type Subject } from './subject.js'
