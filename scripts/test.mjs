@@ -13,7 +13,9 @@ const args = process.argv.slice(2)
 // Who names a reporter names them all; the summary comes on top.
 const reporters = args.some((arg) => arg.startsWith('--reporter')) ? [] : ['--reporter=default']
 
-await step('vitest', ['run', ...reporters, '--reporter=./scripts/skipped-reporter.mjs', ...args], {
+const ours = ['skipped', 'failures'].map((name) => `--reporter=./scripts/${name}-reporter.mjs`)
+
+await step('vitest', ['run', ...reporters, ...ours, ...args], {
   failed: 'Tests failed.',
   advice: 'The failures are above; `npm test -- <path>` runs the tests of one folder.',
 })
