@@ -105,8 +105,7 @@ describe.skipIf(server === undefined)('on a real PostgreSQL', { timeout }, () =>
     let database: Database
 
     beforeEach(async () => {
-      pool = new pg.Pool({ connectionString: databaseUrl(url, orders, passwords[orders]!), max: 1 })
-      pool.on('error', () => {})
+      pool = server!.pool(orders, passwords[orders]!, 1)
       database = pooledDatabase(pool)
       await database.execute('DROP TABLE IF EXISTS notes; CREATE TABLE notes (word text)')
     })

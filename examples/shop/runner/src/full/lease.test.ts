@@ -2,9 +2,7 @@ import { createDiscovery, fixed } from '@msx/discovery'
 import { memory } from '@msx/messaging'
 import { createOrderService } from '@shop/order-service'
 import { createInstruments, createLog, pooledDatabase } from '@shop/platform'
-import pg from 'pg'
 import { expect, onTestFinished, test } from 'vitest'
-import { databaseUrl } from './addresses.js'
 import { provisionDatabases } from './provision.js'
 import { testPostgres } from './test-postgres.js'
 
@@ -14,12 +12,11 @@ test.skipIf(server === undefined)(
   'order-service keeps the lease on its checkouts while requests have all of its connections',
   { timeout: 30_000 },
   async () => {
-    const { admin, url, name, close } = server!
+    const { admin, name, pool: openPool, close } = server!
     onTestFinished(close)
     const database = name()
     await provisionDatabases(admin, [database], { [database]: 'p-orders' })
-    const connectionString = databaseUrl(url, database, 'p-orders')
-    const pool = new pg.Pool({ connectionString, max: 3 })
+    const pool = openPool(database, 'p-orders', 3)
     onTestFinished(() => pool.end())
     const discovery = createDiscovery({ source: fixed({}) })
     onTestFinished(() => discovery.close())
@@ -33,8 +30,7 @@ test.skipIf(server === undefined)(
     })
     await service.start()
     onTestFinished(() => service.stop())
-    const watcher = new pg.Client({ connectionString })
-    await watcher.connect()
+    const watcher = openPool(database, 'p-orders', 1)
     onTestFinished(() => watcher.end())
     const lease = async (): Promise<{ id: string; expires_at: Date }> =>
       (await watcher.query('SELECT id, expires_at FROM order_service_saga.saga_worker')).rows[0]

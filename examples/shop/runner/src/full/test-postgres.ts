@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto'
 import pg from 'pg'
 import { missingServer } from '../../../../../tooling/missing-server.js'
-import { readAddresses } from './addresses.js'
+import { databaseUrl, readAddresses } from './addresses.js'
 import { dropDatabases } from './provision.js'
 
 /** The PostgreSQL for tests, as its administrator. */
@@ -10,6 +10,8 @@ export interface TestPostgres {
   readonly admin: pg.Client
   /** A name for a database and its role that nobody else has; both are dropped at the end. */
   name(): string
+  /** Connections to a database of such a name. */
+  pool(database: string, password: string, max: number): pg.Pool
   close(): Promise<void>
 }
 
@@ -31,6 +33,13 @@ export async function testPostgres(): Promise<TestPostgres | undefined> {
       const name = `test_${randomBytes(4).toString('hex')}`
       names.push(name)
       return name
+    },
+    pool(database, password, max) {
+      const pool = new pg.Pool({ connectionString: databaseUrl(url, database, password), max })
+      // A pool that has ended may have connections that the server does not know to be over: dropping the database cuts
+      // them, and says so to them.
+      pool.on('error', () => {})
+      return pool
     },
     async close() {
       await dropDatabases(admin, names)
