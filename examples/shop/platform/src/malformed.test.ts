@@ -1,5 +1,6 @@
+import { once } from 'node:events'
 import { createServer, type RequestListener } from 'node:http'
-import type { AddressInfo } from 'node:net'
+import { type AddressInfo, connect } from 'node:net'
 import { expect, it, onTestFinished } from 'vitest'
 import { refuseMalformed } from './malformed.js'
 import { rawAnswer } from './testing.js'
@@ -65,4 +66,28 @@ it('lets an answer leave that is whole', async () => {
 
   expect(received).toMatch(/^HTTP\/1\.1 200 OK\r\n/)
   expect(received).toMatch(/\r\n\r\nok$/)
+})
+
+it('is not ended by a client that asks for a tunnel and resets its connection at once', async () => {
+  const server = createServer()
+  refuseMalformed(server)
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+  onTestFinished(() => void server.close())
+  const closed: Promise<unknown>[] = []
+  server.on('connection', (socket) => closed.push(new Promise((resolve) => socket.once('close', resolve))))
+  const errors: unknown[] = []
+  const hear = (error: unknown) => errors.push(error)
+  process.on('uncaughtException', hear)
+  onTestFinished(() => void process.off('uncaughtException', hear))
+
+  for (let turn = 0; turn < 20; turn += 1) {
+    const client = connect((server.address() as AddressInfo).port, '127.0.0.1').on('error', () => {})
+    await once(client, 'connect')
+    client.write('CONNECT a:1 HTTP/1.1\r\nHost: a\r\n\r\n')
+    client.resetAndDestroy()
+  }
+  await expect.poll(() => closed.length).toBe(20)
+  await Promise.all(closed)
+
+  expect(errors).toEqual([])
 })

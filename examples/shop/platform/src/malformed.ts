@@ -36,7 +36,11 @@ export function refuseMalformed(server: Server): void {
       socket.destroy()
     }
   })
-  server.on('connect', (_request, socket) => hangUp(socket, 405, 'CONNECT is not spoken here', ['Allow: GET, HEAD']))
+  server.on('connect', (_request, socket) => {
+    // Node has let go of it, and an error that nobody hears would end the process.
+    socket.on('error', () => socket.destroy())
+    hangUp(socket, 405, 'CONNECT is not spoken here', ['Allow: GET, HEAD'])
+  })
 }
 
 function hangUp(socket: Duplex, status: number, detail: string, headers: readonly string[] = []): void {
