@@ -29,6 +29,8 @@ export async function runScenario(scenario: Scenario, shop: ShopAddress): Promis
     const loading = load(scenario, visitor).finally(() => {
       loaded = true
     })
+    // It may fail while one looks, before it is waited for.
+    loading.catch(() => {})
     // What is seen early belongs to it: a breaker may be open for no longer than the load takes.
     const meanwhile = await awaited(
       scenario.meanwhile,
