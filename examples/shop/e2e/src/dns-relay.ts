@@ -13,6 +13,7 @@ export async function dnsRelay(to: string): Promise<DnsRelay> {
   const [host, port] = to.split(':')
   const asked = new Set<string>()
   const server = createSocket('udp4')
+  let isOpen = true
   server.on('message', (question, from) => {
     asked.add(nameIn(question))
     // A socket for each question, so that its answer is no other's.
@@ -20,7 +21,8 @@ export async function dnsRelay(to: string): Promise<DnsRelay> {
     const late = setTimeout(() => client.close(), 5_000)
     client.on('error', () => {})
     client.once('message', (answer) => {
-      server.send(answer, from.port, from.address)
+      // A socket that is closed throws, and whoever asked may have been killed with the question on its way.
+      if (isOpen) server.send(answer, from.port, from.address)
       clearTimeout(late)
       client.close()
     })
@@ -29,7 +31,14 @@ export async function dnsRelay(to: string): Promise<DnsRelay> {
   server.bind(0, '127.0.0.1')
   await once(server, 'listening')
 
-  return { address: `127.0.0.1:${server.address().port}`, asked, close: () => server.close() }
+  return {
+    address: `127.0.0.1:${server.address().port}`,
+    asked,
+    close() {
+      isOpen = false
+      server.close()
+    },
+  }
 }
 
 /** The name that is asked for, which comes after the twelve bytes of the head. */

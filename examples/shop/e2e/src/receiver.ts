@@ -1,6 +1,7 @@
 import { once } from 'node:events'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
+import { text } from 'node:stream/consumers'
 
 export interface ReceivedSpan {
   readonly traceId: string
@@ -41,9 +42,10 @@ export async function otlpReceiver(): Promise<Receiver> {
   const spans: ReceivedSpan[] = []
   const server = createServer(async (req, res) => {
     if (req.method !== 'POST' || req.url !== '/v1/traces') return void res.writeHead(404).end()
-    let text = ''
-    for await (const chunk of req) text += chunk
-    for (const { resource, scopeSpans } of (JSON.parse(text) as ExportRequest).resourceSpans) {
+    // A process that is killed in the middle of its spans has sent none; it will not hear, either.
+    const body = await text(req).catch(() => undefined)
+    if (body === undefined) return
+    for (const { resource, scopeSpans } of (JSON.parse(body) as ExportRequest).resourceSpans) {
       const service = String(valuesOf(resource.attributes)['service.name'])
       for (const span of scopeSpans.flatMap((scope) => scope.spans)) {
         spans.push({ ...span, service, attributes: valuesOf(span.attributes) })
