@@ -45,8 +45,9 @@ describe.skipIf(database === undefined || rabbit === undefined)('relays between 
 
     async function join(): Promise<Member> {
       const line = await proxyTo(url)
-      const own = openPool(POSTGRES_OF_TESTS, 3)
-      own.on('connect', (client) => client.query(`SET application_name = 'member-${line.url.split(':').at(-1)}'`))
+      const named = new URL(POSTGRES_OF_TESTS)
+      named.searchParams.set('application_name', `member-${line.url.split(':').at(-1)}`)
+      const own = openPool(named.href, 3)
       const bus = createBus({ events, transport: transport({ url: line.url }), source: 'tests' })
       const relay = createOutbox({ events, pool: own, schema }).relay(bus, { batch: 50, reconnect: () => 20 })
       let isDead = false
