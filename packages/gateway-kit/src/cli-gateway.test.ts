@@ -14,7 +14,7 @@ import { hashApiKey } from './api-keys.js'
 import { listen, type Run, reload, run, urlOf } from './cli/testing.js'
 import { proto, startOrders } from './grpc/testing/server.js'
 import { connectTo, libraries, ownRedis, redisAnswers, redisServerInstalled, redisUrl } from './internal/test-redis.js'
-import { echo, signalled, startTcp, startUpstream } from './internal/test-servers.js'
+import { dial, echo, signalled, startTcp, startUpstream } from './internal/test-servers.js'
 
 /** The library of Redis that is not installed. */
 const missing = vi.hoisted(() => ({ name: '' }))
@@ -251,12 +251,11 @@ describe('services', { timeout: 20_000 }, () => {
     const running = await run('start', config({}))
     const { port } = new URL(await urlOf(running))
     const begun = ['/a', '/v1/orders'].map((path) => {
-      const socket = connect(Number(port), '127.0.0.1')
+      const socket = dial(Number(port))
       let answer = ''
       socket.setEncoding('latin1').on('data', (chunk) => {
         answer += chunk
       })
-      onTestFinished(() => void socket.destroy())
       socket.write(
         `POST ${path} HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: 2\r\nExpect: 100-continue\r\n\r\n`,
       )

@@ -1,4 +1,3 @@
-import { connect } from 'node:net'
 import { circuitBreaker } from '@msx/circuit-breaker'
 import { createDiscovery, type Discovery, fixed, type Source } from '@msx/discovery'
 import * as client from 'prom-client'
@@ -7,7 +6,7 @@ import { describe, expect, onTestFinished, test, vi } from 'vitest'
 import { authOf } from './authenticate.js'
 import type { GatewayConfig } from './config.js'
 import { createGateway, type Gateway, type GatewayDeps } from './gateway.js'
-import { type Echoed, echo, manualClock, serve, signalled, startUpstream } from './internal/test-servers.js'
+import { dial, type Echoed, echo, manualClock, serve, signalled, startUpstream } from './internal/test-servers.js'
 import { gcra } from './limit/gcra.js'
 import type { AccessLogEntry } from './request-log.js'
 
@@ -310,8 +309,7 @@ describe('reload', () => {
 
     test('and its body was late', async () => {
       const { url, reload } = await discovered()
-      const socket = connect(Number(new URL(url).port), '127.0.0.1')
-      onTestFinished(() => void socket.destroy())
+      const socket = dial(Number(new URL(url).port))
       let answer = ''
       socket.setEncoding('latin1').on('data', (chunk) => {
         answer += chunk

@@ -1,12 +1,12 @@
 import { type ClientHttp2Session, connect as connectHttp2, type IncomingHttpHeaders } from 'node:http2'
 import { request } from 'node:https'
-import { type AddressInfo, connect } from 'node:net'
+import type { AddressInfo } from 'node:net'
 import { connect as connectTls } from 'node:tls'
 import { afterEach, describe, expect, onTestFinished, test } from 'vitest'
 import type { GatewayConfig } from './config.js'
 import { createGateway, type Gateway } from './gateway.js'
 import { certificateFor } from './internal/test-certificates.js'
-import { type Echoed, echo, raw, signalled, startTcp, startUpstream } from './internal/test-servers.js'
+import { dial, type Echoed, echo, raw, signalled, startTcp, startUpstream } from './internal/test-servers.js'
 import type { AccessLogEntry } from './request-log.js'
 
 const one = certificateFor('one.example')
@@ -351,6 +351,8 @@ describe('an expectation that nobody meets', () => {
       'http://127.0.0.1:1',
     )
     const session = connectHttp2(`https://127.0.0.1:${port}`, { rejectUnauthorized: false })
+    // Of its end, which it may hear of by a reset; what befalls the request is heard there.
+    session.on('error', () => {})
     onTestFinished(() => session.destroy())
 
     const headers = await new Promise<IncomingHttpHeaders>((resolve, reject) => {
@@ -378,8 +380,7 @@ describe('limits of a connection', () => {
 
   test('more connections than are allowed are closed as they come', async () => {
     const { port } = await start({ limits: { connections: 1 } }, 'http://127.0.0.1:9')
-    const first = connect(port, '127.0.0.1')
-    onTestFinished(() => void first.destroy())
+    const first = dial(port)
     await new Promise((resolve) => first.once('connect', resolve))
 
     expect(await raw(port, 'GET / HTTP/1.1\r\nHost: a\r\n\r\n')).toBe('')

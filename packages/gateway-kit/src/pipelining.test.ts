@@ -3,7 +3,7 @@ import type { RequestListener } from 'node:http'
 import { type AddressInfo, connect, type Socket } from 'node:net'
 import { expect, onTestFinished, test, vi } from 'vitest'
 import { createGateway } from './gateway.js'
-import { raw, serve, signalled, startUpstream } from './internal/test-servers.js'
+import { dial, raw, serve, signalled, startUpstream } from './internal/test-servers.js'
 import { inTurn } from './pipelining.js'
 import { proxy } from './proxy.js'
 
@@ -57,8 +57,7 @@ test('who sends far more than is answered is not read from, until it is', async 
   const count = 1_500
   const bytes = get('/first') + get('/more', `X-Fill: ${'x'.repeat(8_000)}\r\n`).repeat(count)
 
-  const client = connect(port, '127.0.0.1', () => client.write(bytes))
-  onTestFinished(() => void client.destroy())
+  const client = dial(port, bytes)
   let text = ''
   client.on('data', (chunk) => {
     text += chunk.toString('latin1')
@@ -75,7 +74,7 @@ test('what waits is forgotten with its connection', async () => {
   const { asked, answer, listener } = firstWaits()
   const { port } = await start(listener)
 
-  const client = connect(port, '127.0.0.1', () => client.write(get('/first') + get('/second')))
+  const client = dial(port, get('/first') + get('/second'))
   await vi.waitFor(() => expect(asked).toEqual(['/first']))
   client.destroy()
   answer()
@@ -116,8 +115,7 @@ test.each(['', get('/first')])(
     const { port, sockets } = await start(listener)
 
     for (let turn = 0; turn < 20; turn += 1) {
-      const client = connect(port, '127.0.0.1')
-      client.on('error', () => {})
+      const client = dial(port)
       await once(client, 'connect')
       client.write(`${before}CONNECT a:443 HTTP/1.1\r\nHost: a\r\n\r\n`)
       client.resetAndDestroy()
@@ -133,6 +131,7 @@ test('the connection of a refused CONNECT is closed, whatever its client does', 
   const { listener } = firstWaits()
   const { port, sockets } = await start(listener)
   const client = connect({ port, host: '127.0.0.1', allowHalfOpen: true })
+  client.on('error', () => {})
   onTestFinished(() => void client.destroy())
 
   client.write('CONNECT a:443 HTTP/1.1\r\nHost: a\r\n\r\n')

@@ -1,10 +1,9 @@
 import { request } from 'node:http'
-import { connect } from 'node:net'
 import { circuitBreaker } from '@msx/circuit-breaker'
 import { describe, expect, test, vi } from 'vitest'
 import { contextOf } from './context.js'
 import type { ProxyError } from './errors.js'
-import { manualClock, serve, signalled, startTcp, startUpstream } from './internal/test-servers.js'
+import { dial, manualClock, serve, signalled, startTcp, startUpstream } from './internal/test-servers.js'
 import { type ProxyOptions, proxy } from './proxy.js'
 
 async function front(target: string, options: ProxyOptions = {}) {
@@ -188,7 +187,7 @@ describe('a client that goes away', () => {
     const breaker = circuitBreaker({ trip: { failures: 1 } })
     const { port, errors } = await front(upstream.url, { breaker })
 
-    const socket = connect(port, '127.0.0.1', () => socket.write('GET / HTTP/1.1\r\nHost: a\r\n\r\n'))
+    const socket = dial(port, 'GET / HTTP/1.1\r\nHost: a\r\n\r\n')
     await asked.promise
     socket.destroy()
     await closed.promise
@@ -223,9 +222,7 @@ describe('a client that goes away', () => {
     })
     const { port } = await front(upstream.url)
 
-    const socket = connect(port, '127.0.0.1', () =>
-      socket.write('POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n'),
-    )
+    const socket = dial(port, 'POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n')
     await first.promise
     socket.destroy()
 
@@ -245,7 +242,7 @@ describe('a client that stops sending', () => {
     const { port, errors } = await front(upstream.url, { clock, breaker, timeout: { idle: 1_000 } })
 
     const answer = signalled<string>()
-    const socket = connect(port, '127.0.0.1', () => socket.write(`POST / HTTP/1.1\r\nHost: a\r\n${rest}`))
+    const socket = dial(port, `POST / HTTP/1.1\r\nHost: a\r\n${rest}`)
     socket.on('data', (chunk) => answer.fire(String(chunk)))
     await vi.waitFor(() => expect(clock.waiting).toBe(1))
     await vi.waitFor(() => {
@@ -286,9 +283,7 @@ describe('maxBody', () => {
     const { port } = await front(upstream.url, { maxBody: 6 })
 
     const answer = signalled<string>()
-    const socket = connect(port, '127.0.0.1', () =>
-      socket.write('POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n4\r\n1234\r\n'),
-    )
+    const socket = dial(port, 'POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n4\r\n1234\r\n')
     socket.on('data', (chunk) => answer.fire(String(chunk)))
     await first.promise
     socket.write('4\r\n5678\r\n')

@@ -3,7 +3,7 @@ import { request } from 'node:http'
 import { connect } from 'node:net'
 import { Readable } from 'node:stream'
 import { expect, test, vi } from 'vitest'
-import { serve, signalled, startUpstream } from './internal/test-servers.js'
+import { dial, serve, signalled, startUpstream } from './internal/test-servers.js'
 import { proxy } from './proxy.js'
 
 const MEGABYTE = 1_048_576
@@ -19,7 +19,7 @@ test('a large body goes up and comes down byte by byte as it was', async () => {
       res.on('data', (chunk) => hash.update(chunk))
       res.on('end', () => resolve(hash.digest('hex')))
       res.on('error', reject)
-    })
+    }).on('error', reject)
     Readable.from(chunksOf(data, 100_000)).pipe(req)
   })
 
@@ -85,7 +85,7 @@ test('a client that does not read slows the upstream down instead of filling the
   })
   const { port } = await serve(proxy(upstream.url))
 
-  const socket = connect(port, '127.0.0.1', () => socket.write('GET / HTTP/1.1\r\nHost: a\r\n\r\n'))
+  const socket = dial(port, 'GET / HTTP/1.1\r\nHost: a\r\n\r\n')
   socket.pause()
   await settled(() => written)
 
@@ -99,19 +99,17 @@ test('an upstream that does not read slows the client down', async () => {
   const { port } = await serve(proxy(upstream.url))
   let written = 0
 
-  const socket = connect(port, '127.0.0.1', () => {
-    socket.write(`POST / HTTP/1.1\r\nHost: a\r\nContent-Length: ${1_024 * MEGABYTE}\r\n\r\n`)
-    const write = (): void => {
-      while (written < 256 * MEGABYTE) {
-        written += MEGABYTE
-        if (!socket.write(Buffer.alloc(MEGABYTE))) {
-          socket.once('drain', write)
-          return
-        }
+  const socket = dial(port, `POST / HTTP/1.1\r\nHost: a\r\nContent-Length: ${1_024 * MEGABYTE}\r\n\r\n`)
+  const write = (): void => {
+    while (written < 256 * MEGABYTE) {
+      written += MEGABYTE
+      if (!socket.write(Buffer.alloc(MEGABYTE))) {
+        socket.once('drain', write)
+        return
       }
     }
-    write()
-  })
+  }
+  write()
   await settled(() => written)
 
   expect(written).toBeLessThan(64 * MEGABYTE)

@@ -1,13 +1,13 @@
 import { createHash } from 'node:crypto'
 import { createServer, type IncomingMessage } from 'node:http'
-import { type AddressInfo, connect, type Socket } from 'node:net'
+import type { AddressInfo, Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import { WebSocket } from 'undici'
 import { afterEach, describe, expect, onTestFinished, test, vi } from 'vitest'
 import type { Clock } from './clock.js'
 import type { GatewayLimits } from './config.js'
 import { createGateway, type Gateway } from './gateway.js'
-import { manualClock, raw, signalled, startUpstream } from './internal/test-servers.js'
+import { dial, manualClock, raw, signalled, startUpstream } from './internal/test-servers.js'
 import type { AccessLogEntry } from './request-log.js'
 
 const opened: Gateway[] = []
@@ -79,14 +79,13 @@ const handshake = (path: string, more = ''): string =>
 
 /** Sends bytes and gathers what comes back. */
 function open(port: number, bytes: string): { socket: Socket; text(): string; closed: Promise<void> } {
-  const socket = connect(port, '127.0.0.1', () => socket.write(bytes, 'latin1'))
+  const socket = dial(port)
+  socket.write(bytes, 'latin1')
   let text = ''
   socket.setEncoding('latin1')
   socket.on('data', (chunk: string) => {
     text += chunk
   })
-  socket.on('error', () => {})
-  onTestFinished(() => void socket.destroy())
 
   return { socket, text: () => text, closed: new Promise((resolve) => socket.on('close', () => resolve())) }
 }

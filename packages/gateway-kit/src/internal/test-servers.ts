@@ -1,5 +1,6 @@
 import { createServer, type IncomingMessage, type RequestListener, type Server, type ServerResponse } from 'node:http'
 import { type AddressInfo, connect, createServer as createTcpServer, type Socket } from 'node:net'
+import { text } from 'node:stream/consumers'
 import { onTestFinished } from 'vitest'
 import type { Middleware } from '../middleware.js'
 import { problem } from '../problem.js'
@@ -49,6 +50,18 @@ function closeServer(server: Server): Promise<void> {
   })
 }
 
+/**
+ * A client that says what the test says, gone with it. It may be reset at any time, also between two steps of a test: what
+ * comes of that is seen by what it read, and by its end.
+ */
+export function dial(port: number, bytes = ''): Socket {
+  const socket = connect(port, '127.0.0.1')
+  socket.on('error', () => {})
+  onTestFinished(() => void socket.destroy())
+  if (bytes !== '') socket.write(bytes)
+  return socket
+}
+
 /** Sends bytes as they are and resolves with all that came back before the other side closed. */
 export function raw(port: number, request: string): Promise<string> {
   return new Promise((resolve) => {
@@ -63,10 +76,10 @@ export function raw(port: number, request: string): Promise<string> {
   })
 }
 
-/** Answers with what it was asked. */
+/** Answers with what it was asked, unless whoever asks leaves in the middle of it. */
 export async function echo(req: IncomingMessage, res: ServerResponse): Promise<void> {
-  const chunks: Buffer[] = []
-  for await (const chunk of req) chunks.push(chunk as Buffer)
+  const body = await text(req).catch(() => undefined)
+  if (body === undefined) return
 
   res.setHeader('content-type', 'application/json')
   res.end(
@@ -75,7 +88,7 @@ export async function echo(req: IncomingMessage, res: ServerResponse): Promise<v
       url: req.url,
       headers: req.headers,
       rawHeaders: req.rawHeaders,
-      body: Buffer.concat(chunks).toString(),
+      body,
     }),
   )
 }
