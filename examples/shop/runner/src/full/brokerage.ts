@@ -1,4 +1,4 @@
-import { connect } from 'amqplib'
+import { type ChannelModel, connect } from 'amqplib'
 import { StartError } from '../start-error.js'
 import { exchangeOf, queuePrefixOf } from './names.js'
 
@@ -10,7 +10,7 @@ const waits = [1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1_200, 1_800, 3_600].map(
 
 /** Rejects with what is wrong with AMQP_URL: seven services would each say it at length. */
 export async function checkBrokerage(url: string): Promise<void> {
-  const connection = await connect(url).catch((error: Error) => {
+  const connection = await open(url).catch((error: Error) => {
     throw new StartError(`RabbitMQ does not let AMQP_URL in: ${error.message}`)
   })
   await connection.close()
@@ -26,9 +26,10 @@ export async function dropBrokerage(url: string, shop: string): Promise<void> {
     `${exchange}.nowhere`,
   ]
 
-  const connection = await connect(url)
+  const connection = await open(url)
   try {
     const channel = await connection.createChannel()
+    channel.on('error', ignore)
     for (const queue of [...own, ...own.map((queue) => `${queue}.dlq`), ...shared]) await channel.deleteQueue(queue)
     for (const name of [exchange, `${exchange}.retry`, `${exchange}.delay`, ...shared]) {
       await channel.deleteExchange(name)
@@ -36,4 +37,13 @@ export async function dropBrokerage(url: string, shop: string): Promise<void> {
   } finally {
     await connection.close()
   }
+}
+
+/** What a connection or a channel says of its end, its next operation rejects with; unheard it would end the process. */
+function ignore(): void {}
+
+async function open(url: string): Promise<ChannelModel> {
+  const connection = await connect(url)
+  connection.on('error', ignore)
+  return connection
 }
