@@ -31,12 +31,14 @@ describe.skipIf(!installed)('on a cluster', () => {
 
   test('counts with the Cluster of ioredis', async () => {
     const cluster = new Cluster([server.url])
+    cluster.on('error', () => {})
     await countsTo(3, cluster)
     cluster.disconnect()
   })
 
   test('counts with the cluster of redis, told which argument is the key', async () => {
     const cluster = createCluster({ rootNodes: [{ url: server.url }] })
+    cluster.on('error', () => {})
     await cluster.connect()
     await countsTo(4, { sendCommand: (args) => cluster.sendCommand(args[3], false, args) })
     cluster.destroy()

@@ -18,6 +18,7 @@ const pool = new pg.Pool({
   connectionTimeoutMillis: 3_000,
   options: `-c search_path=${schema}`,
 })
+pool.on('error', () => {})
 const database = await openDatabase()
 
 afterAll(async () => {
