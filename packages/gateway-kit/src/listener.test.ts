@@ -281,7 +281,10 @@ describe('HTTP/2', () => {
     const upstream = await startUpstream((_req, res) => void answer.promise.then(() => res.end('late')))
     const { port } = await start({ listen, limits: { keepAliveTimeout: 100 } }, upstream.url)
     const [idle, busy] = [session(port), session(port)]
-    idle.request({ ':path': '/' }).close(8)
+    idle
+      .request({ ':path': '/' })
+      .on('error', () => {})
+      .close(8)
     const idleClosed = new Promise<void>((resolve) => void idle.once('close', resolve))
     const late = ask(busy, {})
 

@@ -249,6 +249,7 @@ describe('a span', () => {
   test('of a WebSocket has one below it that ends when the bytes begin to go through', async () => {
     const upstream = await serve(() => {})
     upstream.server.on('upgrade', (_req, socket) => {
+      socket.on('error', () => {})
       socket.write('HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n')
       socket.on('end', () => socket.end())
     })

@@ -258,6 +258,7 @@ describe('what is not opened over HTTP/2', () => {
     const upstream = await startUpstream()
     const { port } = await front(upstream.url)
     const stream = (await session(port)).request({ ':method': 'CONNECT', ':authority': 'evil.example:443' })
+    stream.on('error', () => {})
 
     const status = await new Promise((resolve) => stream.once('response', (headers) => resolve(headers[':status'])))
 
@@ -285,7 +286,7 @@ test.each(['content-type', 'age', 'date'])(
     const { headers, closed } = await open(client, '/ws')
     await closed
     const plain = client.request({ ':path': '/plain', ':authority': 'shop.example' })
-    plain.end()
+    plain.on('error', () => {}).end()
     const [answer] = (await once(plain, 'response')) as [IncomingHttpHeaders & { ':status': number }]
 
     expect([headers[':status'], answer[':status']]).toEqual([502, 502])
