@@ -126,3 +126,15 @@ test('one that throws does not keep the others from expiring', () => {
 
   expect(expired).toEqual(['a', 'b'])
 })
+
+test('one that is over names no other: what is garbage would keep all that came after it', () => {
+  const clock = handClock()
+  const deadlines = new Deadlines(clock, 100)
+  const [first, second, third] = ['a', 'b', 'c'].map((name) => deadlines.set(waiting([], name), clock.now()))
+
+  deadlines.remove(second!)
+  expect([second!.before, second!.after]).toEqual([undefined, undefined])
+  expect([first!.after, third!.before]).toEqual([third, first])
+  clock.move(100)
+  expect([first!.after, third!.before]).toEqual([undefined, undefined])
+})

@@ -51,11 +51,15 @@ export class Deadlines {
     }
   }
 
-  #unchain({ before, after: next }: Deadline): void {
+  #unchain(deadline: Deadline): void {
+    const { before, after: next } = deadline
     if (before === undefined) this.#first = next
     else before.after = next
     if (next === undefined) this.#last = before
     else next.before = before
+    // Once in V8's old generation it is garbage for a while, and whatever it names lives on: all that came after it.
+    deadline.before = undefined
+    deadline.after = undefined
   }
 
   #look(ms: number): void {
