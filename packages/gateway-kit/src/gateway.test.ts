@@ -274,6 +274,29 @@ describe('reload', () => {
     expect([made.status, made.headers.get('ratelimit')]).toEqual([500, expect.stringContaining('r=5')])
   })
 
+  test('gives no new budget for retries to a route that stays', async () => {
+    let asked = 0
+    const upstream = await startUpstream((_req, res) => {
+      asked += 1
+      res.writeHead(503).end()
+    })
+    const route = { id: 'a', path: '/a', upstream: upstream.url, retry: { attempts: 1_000, backoff: () => 0 } }
+    const { url, gateway } = await start({ routes: [route] })
+    await fetch(`${url}/a`)
+    const spent = asked
+
+    gateway.reload({ routes: [{ ...route, path: '/b', retry: { ...route.retry, attempts: 999 } }] })
+    await fetch(`${url}/b`)
+    const kept = asked - spent
+    gateway.reload({ routes: [{ ...route, id: 'b' }] })
+    await fetch(`${url}/a`)
+
+    // A retry per 100 ms is allowed anew.
+    expect(spent).toBeGreaterThan(100)
+    expect(kept).toBeLessThan(90)
+    expect(asked - spent - kept).toBeGreaterThan(100)
+  })
+
   test('makes a breaker anew whose options were changed where they are', async () => {
     const breaker = { trip: { failures: 9 } }
     const config: GatewayConfig = { routes: [{ path: '/a', upstream: 'http://127.0.0.1:1', breaker }] }

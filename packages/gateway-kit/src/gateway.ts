@@ -4,6 +4,7 @@ import type { Http2ServerRequest } from 'node:http2'
 import type { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import { type CircuitBreaker, circuitBreaker } from '@msx/circuit-breaker'
+import { type RetryBudget, retryBudget } from '@msx/retry'
 import type { Agent, Dispatcher } from 'undici'
 import { clientAddress, type TrustConfig, trustsPeer } from './address.js'
 import { authenticate } from './authenticate.js'
@@ -43,7 +44,7 @@ import { isPolicyName, rateLimit } from './rate-limit.js'
 import { refuse } from './refusal.js'
 import { assignRequestId } from './request-id.js'
 import { type AccessLog, checkLog, createLogger } from './request-log.js'
-import { createRetryPlan, type RetryPlan } from './retrying.js'
+import { createRetryPlan, type ProxyRetry, type RetryPlan } from './retrying.js'
 import { compileRewrite } from './rewrite.js'
 import { allowed, createRouter, type Router } from './router.js'
 import { copyOf, same } from './same.js'
@@ -81,7 +82,7 @@ export interface Gateway extends AsyncDisposable {
   readonly handler: Middleware
   /**
    * Puts another config in the place of this one, as a whole or not at all. Breakers and limiters of routes whose id
-   * and settings stay are kept, and so are connections; requests under way finish by the old config. Certificates are
+   * and settings stay are kept, retry budgets of routes whose id stays, and connections; requests under way finish by the old config. Certificates are
    * read again. Where it listens and what connections are limited to stays as it was. `changed` puts other verifiers,
    * limiters, transcoders or discovery in the place of the ones there were.
    */
@@ -129,6 +130,14 @@ interface Kept<T> {
   readonly settings: object
 }
 
+/** All that routes keep, each under the id of its route. */
+class Keepsakes {
+  readonly breakers = new Map<string, Kept<CircuitBreaker>>()
+  readonly limiters = new Map<string, Kept<RateLimiter>>()
+  /** Of routes that name none of their own. */
+  readonly budgets = new Map<string, RetryBudget>()
+}
+
 /**
  * A gateway from one config: it checks each request, finds its route, limits, authenticates, and forwards.
  *
@@ -155,8 +164,7 @@ export function createGateway<R = never>(config: GatewayConfig, given: GatewayDe
   const listeners = new Set<Listener>()
   const tunnels = new Set<Tunnel>()
   const underWay = new InFlight()
-  let breakers = new Map<string, Kept<CircuitBreaker>>()
-  let limiters = new Map<string, Kept<RateLimiter>>()
+  let kept = new Keepsakes()
   let shedder: Kept<Shedder> | undefined
   let current = config
   let table = build(config)
@@ -171,15 +179,14 @@ export function createGateway<R = never>(config: GatewayConfig, given: GatewayDe
       transcoders: deps.transcoders ?? {},
       discovery: deps.discovery !== undefined,
     })
-    const nextBreakers = new Map<string, Kept<CircuitBreaker>>()
-    const nextLimiters = new Map<string, Kept<RateLimiter>>()
+    const keeps = new Keepsakes()
     const trust = next.trust ?? false
     const configs = next.routes.map((route) => withDefaults(route, next.defaults))
     for (const [index, route] of configs.entries()) warnOfUnused(route, index)
     const named = new Map(
       Object.entries(next.upstreams ?? {}).map(([name, { targets }]) => [name, fromTargets(targets)]),
     )
-    const routes = configs.map((route) => createRoute(route, named, trust, nextBreakers, nextLimiters))
+    const routes = configs.map((route) => createRoute(route, named, trust, keeps))
     const built: Table = {
       router: createRouter(routes),
       mayBeMisread: createMisreading(routes),
@@ -191,8 +198,7 @@ export function createGateway<R = never>(config: GatewayConfig, given: GatewayDe
       mostTunnels: next.limits?.webSockets ?? Number.POSITIVE_INFINITY,
     }
 
-    breakers = nextBreakers
-    limiters = nextLimiters
+    kept = keeps
     return built
   }
 
@@ -208,21 +214,21 @@ export function createGateway<R = never>(config: GatewayConfig, given: GatewayDe
     route: RouteConfig,
     named: ReadonlyMap<string, Upstream>,
     trust: TrustConfig,
-    nextBreakers: Map<string, Kept<CircuitBreaker>>,
-    nextLimiters: Map<string, Kept<RateLimiter>>,
+    keeps: Keepsakes,
   ): Route {
     const id = routeId(route)
-    const breaker = breakerOf(route, id, nextBreakers)
+    const breaker = breakerOf(route, id, keeps)
+    const retry = retryOf(route, id, keeps)
     const forwarding =
       route.grpc === undefined
         ? createForwarding(
             named.get(route.upstream) ?? route.upstream,
-            { ...route, breaker, trust, discovery: finder, clock },
+            { ...route, breaker, retry, trust, discovery: finder, clock },
             shared,
           )
         : undefined
     const transcoder = route.grpc === undefined ? undefined : deps.transcoders![route.grpc]!
-    const callRetry = route.grpc !== undefined && route.retry ? createRetryPlan(route.retry, clock) : false
+    const callRetry = route.grpc !== undefined && retry ? createRetryPlan(retry, clock) : false
     const pattern = parsePattern(route.path)
     const rewrite = route.rewrite === undefined ? undefined : compileRewrite(route.rewrite, pattern)
 
@@ -234,7 +240,7 @@ export function createGateway<R = never>(config: GatewayConfig, given: GatewayDe
       auth: route.auth,
       rateLimit: route.rateLimit,
       exactPath: route.exactPath,
-      guards: compose(...guardsOf(route, id, nextLimiters)),
+      guards: compose(...guardsOf(route, id, keeps)),
       cors: route.cors !== undefined && route.cors !== false,
       priority: route.priority ?? 0,
       forward(req, res, target) {
@@ -274,23 +280,28 @@ export function createGateway<R = never>(config: GatewayConfig, given: GatewayDe
     void tunnel.run(() => land(contextOf(req)))
   }
 
-  function breakerOf(
-    { breaker }: RouteConfig,
-    id: string,
-    next: Map<string, Kept<CircuitBreaker>>,
-  ): CircuitBreaker | undefined {
+  function breakerOf({ breaker }: RouteConfig, id: string, keeps: Keepsakes): CircuitBreaker | undefined {
     if (breaker === undefined || breaker === false) return undefined
     if ('tryAcquire' in breaker) return breaker
 
-    const known = breakers.get(id)
-    const kept = same(known?.settings, breaker)
+    const known = kept.breakers.get(id)
+    const mine = same(known?.settings, breaker)
       ? known!
       : { thing: circuitBreaker({ name: id, clock, ...breaker }), settings: copyOf(breaker) }
-    next.set(id, kept)
-    return kept.thing
+    keeps.breakers.set(id, mine)
+    return mine.thing
   }
 
-  function guardsOf(route: RouteConfig, id: string, next: Map<string, Kept<RateLimiter>>): Middleware[] {
+  /** A new budget at each reload would allow more, just when a config is changed in an outage. */
+  function retryOf({ retry }: RouteConfig, id: string, keeps: Keepsakes): ProxyRetry | false | undefined {
+    if (!retry || retry.budget !== undefined) return retry
+
+    const budget = kept.budgets.get(id) ?? retryBudget()
+    keeps.budgets.set(id, budget)
+    return { ...retry, budget }
+  }
+
+  function guardsOf(route: RouteConfig, id: string, keeps: Keepsakes): Middleware[] {
     const guards: Middleware[] = []
     const { auth, rateLimit: limit } = route
     if (auth !== undefined && auth !== false) {
@@ -300,7 +311,7 @@ export function createGateway<R = never>(config: GatewayConfig, given: GatewayDe
     if (limit !== undefined && limit !== false) {
       const policy = typeof limit === 'string' ? { limiter: limit } : limit
       const guard = rateLimit({
-        limiter: limiterOf(policy, id, next),
+        limiter: limiterOf(policy, id, keeps),
         key: policy.key,
         cost: policy.cost,
         // A limiter's name tells its quota from that of another one on the same answer.
@@ -315,19 +326,15 @@ export function createGateway<R = never>(config: GatewayConfig, given: GatewayDe
     return guards
   }
 
-  function limiterOf(
-    policy: Exclude<RateLimitPolicy, string>,
-    id: string,
-    next: Map<string, Kept<RateLimiter>>,
-  ): RateLimiter {
+  function limiterOf(policy: Exclude<RateLimitPolicy, string>, id: string, keeps: Keepsakes): RateLimiter {
     if ('limiter' in policy) return deps.limiters![policy.limiter]!
 
     const { limit, window, burst } = policy
     const settings = { limit, window, burst }
-    const known = limiters.get(id)
-    const kept = same(known?.settings, settings) ? known! : { thing: gcra({ ...settings, clock }), settings }
-    next.set(id, kept)
-    return kept.thing
+    const known = kept.limiters.get(id)
+    const mine = same(known?.settings, settings) ? known! : { thing: gcra({ ...settings, clock }), settings }
+    keeps.limiters.set(id, mine)
+    return mine.thing
   }
 
   /** What every request begins with, whatever comes of it. */
