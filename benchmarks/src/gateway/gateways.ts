@@ -16,6 +16,8 @@ export const OURS = '@msx/gateway-kit, proxy()'
 export const OUR_CHAIN = '@msx/gateway-kit, full chain'
 export const BARE = 'http + undici dispatch'
 export const FASTIFY = '@fastify/http-proxy'
+/** It is sent what the full chain is sent: the token goes through it, unread. */
+export const FASTIFY_TOO = '@fastify/http-proxy, the same requests'
 export const EXPRESS = 'express + http-proxy-middleware, full chain'
 export const RELAY = 'bytes passed on'
 
@@ -28,16 +30,20 @@ export const GATEWAYS: Readonly<Record<string, (upstream: string) => Promise<Run
   },
   [OUR_CHAIN]: (upstream) => ourGateway(upstream, CHAIN),
   [BARE]: async (upstream) => ({ port: await listening(createServer(await bareLoop(upstream))) }),
-  [FASTIFY]: async (upstream) => {
-    const { default: fastify } = await import('fastify')
-    const { default: fastifyProxy } = await import('@fastify/http-proxy')
-    const app = fastify({ logger: false })
-    await app.register(fastifyProxy, { upstream })
-    await app.listen({ port: 0, host: '127.0.0.1' })
-    return { port: (app.server.address() as { port: number }).port }
-  },
+  [FASTIFY]: async (upstream) => ({ port: await fastifyProxy(upstream) }),
+  [FASTIFY_TOO]: async (upstream) => ({ port: await fastifyProxy(upstream), token: (await signedToken()).token }),
   [EXPRESS]: expressChain,
   [RELAY]: async (upstream) => ({ port: await listening(relay(upstream)) }),
+}
+
+async function fastifyProxy(upstream: string): Promise<number> {
+  const { default: fastify } = await import('fastify')
+  const { default: httpProxy } = await import('@fastify/http-proxy')
+  const app = fastify({ logger: false })
+  await app.register(httpProxy, { upstream })
+  await app.listen({ port: 0, host: '127.0.0.1' })
+
+  return (app.server.address() as { port: number }).port
 }
 
 /** What the full chain has beyond a route. */

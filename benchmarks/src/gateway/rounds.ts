@@ -14,7 +14,7 @@ export interface Plan {
 }
 
 /** Many short rounds: what else the machine does then falls on all alike, and few rounds are spoilt by it. */
-const FULL: Plan = { rounds: 11, ms: 1_000, warmUp: 40_000 }
+const FULL: Plan = { rounds: 11, ms: 1_000, warmUp: 200_000 }
 const SHORT: Plan = { rounds: 3, ms: 1_000, warmUp: 10_000 }
 
 export const planOf = (effort: Effort): Plan => (effort === THOROUGH ? FULL : SHORT)

@@ -1,5 +1,5 @@
 import type { Benchmark } from '../harness/index.js'
-import { BARE, EXPRESS, FASTIFY, OUR_CHAIN, OURS } from './gateways.js'
+import { BARE, EXPRESS, FASTIFY, FASTIFY_TOO, OUR_CHAIN, OURS } from './gateways.js'
 import { interferenceTable } from './interference.js'
 import { has } from './processes.js'
 import { canLoad, contested, information, inTurns, type Limits, NGINX, planOf, type Taken } from './rounds.js'
@@ -14,7 +14,7 @@ export const throughput: Benchmark = {
     if (!canLoad('throughput')) return
     if (!has('nginx')) console.warn('Without nginx, for it is not installed (apt-get install nginx-light).\n')
 
-    const names = [OURS, OUR_CHAIN, BARE, FASTIFY, EXPRESS, ...(has('nginx') ? [NGINX] : [])]
+    const names = [OURS, OUR_CHAIN, BARE, FASTIFY, FASTIFY_TOO, EXPRESS, ...(has('nginx') ? [NGINX] : [])]
     const turns = await inTurns(names, planOf(effort))
     const contest = (title: string, ours: string, limits: Limits, read: (turn: Taken) => number, unit: string) =>
       contested(title, ours, limits, (name) => turns.get(name)!.map(read), unit)
@@ -24,7 +24,12 @@ export const throughput: Benchmark = {
       [BARE]: { goal: faster(0.85) },
       ...(has('nginx') && { [NGINX]: { goal: faster(0.6) } }),
     }
-    const chain = { [FASTIFY]: { target: faster(1.5) }, [EXPRESS]: { target: faster(2) }, [OURS]: {} }
+    const chain = {
+      [FASTIFY]: { target: faster(1.5) },
+      [FASTIFY_TOO]: {},
+      [EXPRESS]: { target: faster(2) },
+      [OURS]: {},
+    }
     const [time, core] = ['Requests as fast as they are answered', 'Processor time of the gateway']
     yield contest(`Plain proxy, GET 1 KiB. ${time}`, OURS, plain, ({ perRequest }) => perRequest, 'ns/request')
     yield contest(`Plain proxy, GET 1 KiB. ${core}`, OURS, information(plain), ({ cpu }) => cpu, 'ns/request')
