@@ -17,8 +17,9 @@ const PREFIX = 'sha256:'
  * random bytes; it is not for passwords.
  */
 export function hashApiKey(key: string): string {
-  if (typeof key !== 'string' || key.length < 16) {
-    throw new TypeError('hashApiKey: key must be a text of at least 16 characters')
+  // Of what comes in a header the blanks around it are gone, and of other characters nobody knows the encoding.
+  if (typeof key !== 'string' || !/^[!-~][ -~]{14,}[!-~]$/.test(key)) {
+    throw new TypeError('hashApiKey: key must be at least 16 characters of ASCII without blanks around')
   }
 
   return PREFIX + hash('sha256', key)
@@ -37,7 +38,8 @@ export function apiKeys({ keys, header = 'x-api-key' }: ApiKeyOptions): Verify {
   if (typeof header !== 'string' || !/^[\w!#$%&'*+.^`|~-]+$/.test(header)) {
     throw new TypeError(`apiKeys: header must be the name of a header, got ${show(header)}`)
   }
-  if (!isRecord(keys)) throw new TypeError(`apiKeys: keys must be an object by hash, got ${show(keys)}`)
+  // What was given is not told: it may be a key.
+  if (!isRecord(keys)) throw new TypeError('apiKeys: keys must be an object by hash')
 
   // Looked up under a name that whoever asks cannot foresee, so that no comparison on the way tells anything.
   const secret = randomBytes(32)
@@ -46,12 +48,14 @@ export function apiKeys({ keys, header = 'x-api-key' }: ApiKeyOptions): Verify {
     Object.entries(keys).map(([stored, claims]) => {
       const hex = /^sha256:([0-9a-f]{64})$/i.exec(stored)?.[1]
       if (hex === undefined) throw new TypeError('apiKeys: keys must be named by hashes from hashApiKey()')
-      if (!isRecord(claims)) throw new TypeError(`apiKeys: the claims of a key must be an object, got ${show(claims)}`)
+      if (!isRecord(claims)) throw new TypeError('apiKeys: the claims of a key must be an object')
 
       const digest = Buffer.from(hex, 'hex')
       return [nameOf(digest), { digest, claims: Object.freeze({ ...claims }) }] as const
     }),
   )
+  // Of two spellings one would stay when the other is taken out, and the key with it.
+  if (known.size < Object.keys(keys).length) throw new TypeError('apiKeys: keys must be named by hashes, each once')
   const nobody = { digest: randomBytes(32), claims: {} }
 
   const verify = (key: string): Claims => {

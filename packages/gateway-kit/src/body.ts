@@ -175,7 +175,9 @@ export function collectBody(req: IncomingMessage, { clock, idle, done, stalled }
 export function parsedBody(req: IncomingMessage): Buffer | undefined {
   if (!req.readableDidRead || !hasBody(req)) return undefined
 
-  const { body } = req as { body?: unknown }
+  // What a parser makes of numbers and blanks is not always what came: some, such as that of NestJS, keep the bytes.
+  const { body, rawBody } = req as { body?: unknown; rawBody?: unknown }
+  if (Buffer.isBuffer(rawBody)) return rawBody
   if (Buffer.isBuffer(body)) return body
 
   const said = req.headers['content-type'] ?? ''

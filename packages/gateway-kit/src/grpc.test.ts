@@ -152,6 +152,31 @@ describe('a call', () => {
       expect(metadata[name]).toBeUndefined()
   })
 
+  test('is made only once what the same connection asked for before is answered', async () => {
+    const asked: string[] = []
+    const answer = signalled()
+    const { port } = await start({
+      GetOrder: (async ({ request }, reply) => {
+        const { orderId: id } = request as { orderId: string }
+        asked.push(id)
+        if (id === 'first') await answer.promise
+        reply(null, { orderId: id })
+      }) satisfies handleUnaryCall<unknown, unknown>,
+    })
+    const get = (id: string, more = '') => `GET /v1/orders/${id} HTTP/1.1\r\nHost: a\r\n${more}\r\n`
+    const last = 'Connection: close\r\n'
+
+    const answers = raw(port, get('first') + get('second') + get('third', last))
+    await expect.poll(() => asked).toEqual(['first'])
+    // Whoever else asks has had an answer by the time the second would have been asked for.
+    expect(await raw(port, get('other', last))).toContain('other')
+    expect(asked).toEqual(['first', 'other'])
+    answer.fire()
+
+    expect(await answers).toMatch(/first[\s\S]*second[\s\S]*third/)
+    expect(asked).toEqual(['first', 'other', 'second', 'third'])
+  })
+
   test('goes where discovery says, under the name of the route', async () => {
     const { port } = await startOrders({ GetOrder: echo })
     const discovery = createDiscovery({ source: fixed({ 'order-service': [`http://127.0.0.1:${port}`] }) })
@@ -241,6 +266,16 @@ describe('a refused request', () => {
 
     expect(announced.status).toBe(413)
     expect(chunked).toMatch(/^HTTP\/1.1 413 /)
+  })
+
+  test('with a body beyond the limit is a 413, after a parser in front, too', async () => {
+    const { transcoder } = await start({ CreateOrder: echo }, { maxBody: 100 })
+    const { url } = await serve((req, res, next) => {
+      req.on('data', (chunk) => Object.assign(req, { body: JSON.parse(chunk) }))
+      req.on('end', () => transcoder(req, res, next))
+    })
+
+    expect((await fetch(`${url}/v1/orders`, json({ orderId: 'x'.repeat(100) }))).status).toBe(413)
   })
 
   test('passes over what it does not know where it is told so', async () => {

@@ -24,6 +24,7 @@ import {
   wholeNumber,
 } from './internal/checks.js'
 import type { Middleware } from './middleware.js'
+import { inTurn } from './pipelining.js'
 import { problem } from './problem.js'
 import { refuse } from './refusal.js'
 import { createRetryPlan, type ProxyRetry } from './retrying.js'
@@ -155,7 +156,7 @@ export function transcode(options: TranscodeOptions): Transcoder {
     retry: options.retry ? createRetryPlan(options.retry, clock) : undefined,
   }
 
-  const middleware: Middleware = function transcodeRequest(req, res, next) {
+  const middleware: Middleware = inTurn(function transcodeRequest(req, res, next) {
     if (isConnectionRefused(req)) return
 
     const context = contextOf(req)
@@ -191,7 +192,7 @@ export function transcode(options: TranscodeOptions): Transcoder {
     }
     const field = binding.responseBody === undefined ? undefined : fieldOf(rpc.output, binding.responseBody)
     new TranscodedCall(req, res, plan, callRules, rpc, match, field).run()
-  }
+  })
 
   // Resolved, not rejected: there is nothing that could go wrong.
   const close = async (): Promise<void> => channels.close()

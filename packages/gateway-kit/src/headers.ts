@@ -42,7 +42,7 @@ const isHopByHop = (name: string): boolean =>
 
 /** What a `Connection` header cannot take away: a client must not be able to strip what the gateway relies on. */
 const notNominable =
-  /^(?:host|content-length|content-type|authorization|cookie|set-cookie|cache-control|via|forwarded|x-forwarded-.*|x-real-ip|x-request-id|x-user-.*|traceparent|tracestate|idempotency-key)$/
+  /^(?:host|content-length|content-type|authorization|cookie|set-cookie|cache-control|via|forwarded|x-forwarded-.*|x-real-ip|x-request-id|x-user-.*|x-api-key|traceparent|tracestate|idempotency-key)$/
 
 /** What does not go to the upstream as it came: it ends here, or the gateway says it itself. */
 const notForwarded = new Set([

@@ -3,7 +3,7 @@ import { apiKeys, hashApiKey } from './api-keys.js'
 import { type AuthenticateOptions, authenticate, authOf } from './authenticate.js'
 import type { Claims } from './claims.js'
 import { createGateway } from './gateway.js'
-import { type Echoed, echo, serve, startUpstream } from './internal/test-servers.js'
+import { type Echoed, echo, raw, serve, startUpstream } from './internal/test-servers.js'
 
 const bearer = { headers: { authorization: 'Bearer t' } }
 
@@ -116,13 +116,42 @@ describe('apiKeys', () => {
   test.each([
     [{ keys: { [key]: {} } }, 'hashApiKey()'],
     [{ keys: [] }, 'keys must be'],
+    [{ keys: key }, 'keys must be an object'],
+    [{ keys: { [hashApiKey(key)]: key } }, 'claims of a key'],
+    [
+      { keys: { [hashApiKey(key)]: {}, [hashApiKey(key).replace(/[a-f]/g, (one) => one.toUpperCase())]: {} } },
+      'each once',
+    ],
     [{ keys: {}, header: 'a b' }, 'header must be'],
   ])('refuses %j', (options, message) => {
     expect(() => apiKeys(options as never)).toThrow(message)
     expect(() => apiKeys(options as never)).not.toThrow(key)
   })
 
-  test('a key that could be guessed is not hashed', () => {
-    expect(() => hashApiKey('secret')).toThrow('at least 16 characters')
+  test.each([
+    ['that could be guessed', 'secret'],
+    ['that no header could carry', `${key}-ключ`],
+    ['with the end of the line it was read from', `${key}\n`],
+    ['with a blank in front', ` ${key}`],
+  ])('a key %s is not hashed', (_, text) => {
+    expect(() => hashApiKey(text)).toThrow('at least 16 characters')
+    expect(() => hashApiKey(text)).not.toThrow(text)
+  })
+
+  test('a client cannot have its key taken away before the upstream reads it', async () => {
+    const upstream = await startUpstream(echo)
+    const gateway = createGateway(
+      { routes: [{ path: '/**', upstream: upstream.url, auth: 'partners' }] },
+      { verifiers: { partners: verify } },
+    )
+    const { port } = await serve(gateway.handler)
+
+    const answer = await raw(
+      port,
+      `GET /a HTTP/1.1\r\nHost: a\r\nX-API-Key: ${key}\r\nConnection: close, x-api-key\r\n\r\n`,
+    )
+
+    expect(answer).toContain(`"x-api-key":"${key}"`)
+    await gateway.close()
   })
 })

@@ -204,6 +204,20 @@ describe('what the upstream sees', () => {
   })
 })
 
+test('the bytes of a body come before what a parser made of them, where it kept them', async () => {
+  const upstream = await startUpstream(echo)
+  const forward = proxy(upstream.url)
+  const { url } = await serve((req, res, next) => {
+    req.on('data', (rawBody) => Object.assign(req, { rawBody, body: JSON.parse(rawBody) }))
+    req.on('end', () => forward(req, res, next))
+  })
+  const body = '{ "id": 12345678901234567890, "price": 1.0 }'
+
+  const response = await fetch(url, { method: 'POST', body, headers: { 'content-type': 'application/json' } })
+
+  expect(((await response.json()) as Echoed).body).toBe(body)
+})
+
 describe('what the client sees', () => {
   test('status, headers and body as they are, every Set-Cookie of them, and nothing that ends at the gateway', async () => {
     const upstream = await startUpstream((_req, res) => {

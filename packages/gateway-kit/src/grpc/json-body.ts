@@ -37,12 +37,12 @@ export function readJson(req: IncomingMessage, reading: BodyReading): () => void
   }
 
   const parsed = parsedBody(req)
-  if (parsed !== undefined) {
-    finish([parsed])
+  if ((parsed?.byteLength ?? Number(req.headers['content-length'] ?? 0)) > maxBody) {
+    reading.failed(new ProxyError('body-limit', 'request'))
     return () => {}
   }
-  if (Number(req.headers['content-length'] ?? 0) > maxBody) {
-    reading.failed(new ProxyError('body-limit', 'request'))
+  if (parsed !== undefined) {
+    finish([parsed])
     return () => {}
   }
 
