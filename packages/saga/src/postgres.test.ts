@@ -366,7 +366,10 @@ test('renews its lease while transactional steps take all the connections they c
     return rows[0].at * 1_000
   }
   const first = await expires()
-  await vi.waitFor(async () => expect(await expires()).toBeGreaterThan(first + 1_200), { timeout: 10_000, interval: 50 })
+  await vi.waitFor(async () => expect(await expires()).toBeGreaterThan(first + 1_200), {
+    timeout: 10_000,
+    interval: 50,
+  })
   end.open()
 
   expect(await Promise.all(handles.map((handle) => handle.result()))).toEqual(['done', 'done', 'done'])
