@@ -1,5 +1,5 @@
 // biome-ignore-all lint/suspicious/noTemplateCurlyInString: that is how a config names a variable
-import { type ChildProcess, spawn } from 'node:child_process'
+import { type ChildProcess, spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
 import { cp, mkdtemp, readFile, realpath, rm, symlink, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
@@ -25,7 +25,13 @@ interface Program {
 
 async function start(
   config: unknown,
-  { command = 'start', program = cli, flags = [] as string[], env = {} as Record<string, string> } = {},
+  {
+    command = 'start',
+    program = cli,
+    runtime = [process.execPath],
+    flags = [] as string[],
+    env = {} as Record<string, string>,
+  } = {},
 ): Promise<Program> {
   const folder = await mkdtemp(join(tmpdir(), 'msx-gateway-'))
   onTestFinished(() => rm(folder, { recursive: true, force: true }))
@@ -35,7 +41,7 @@ async function start(
   await write(config)
 
   // The runner of the tests sets NODE_PATH, by which everything would be found everywhere.
-  const child = spawn(process.execPath, [...flags, program, command, file], {
+  const child = spawn(runtime[0]!, [...runtime.slice(1), ...flags, program, command, file], {
     stdio: ['ignore', 'pipe', 'pipe'],
     env: { ...process.env, NODE_PATH: '', ...env },
   })
@@ -48,6 +54,11 @@ async function start(
   child.stderr!.on('data', hear)
   const exited = once(child, 'close').then(([code]) => code as number | null)
   return { child, file, said: () => text, exited, write }
+}
+
+/** To the process within the one that was spawned. */
+async function signalInner({ child: { pid } }: Program, signal: NodeJS.Signals): Promise<void> {
+  process.kill(Number(await readFile(`/proc/${pid}/task/${pid}/children`, 'utf8')), signal)
 }
 
 async function urlOf({ said }: Program): Promise<string> {
@@ -166,14 +177,14 @@ describe('the program', { timeout: 30_000 }, () => {
     expect(checked.child.signalCode).toBe('SIGHUP')
   })
 
-  test('ends at a second signal without waiting any longer', async () => {
+  test.each([
+    ['', []],
+    [', whoever else hears it', ['--import', "data:text/javascript,process.on('SIGTERM',()=>{})"]],
+  ])('ends at a second signal without waiting any longer%s', async (_, flags) => {
     const asked = signalled()
     const upstream = await startUpstream(() => asked.fire())
-    const program = await start({
-      listen,
-      shutdown: { timeout: 60_000 },
-      routes: [{ path: '/a', upstream: upstream.url }],
-    })
+    const config = { listen, shutdown: { timeout: 60_000 }, routes: [{ path: '/a', upstream: upstream.url }] }
+    const program = await start(config, { flags })
     const url = await urlOf(program)
     const response = fetch(`${url}/a`).catch(() => 'cut')
     await asked.promise
@@ -193,6 +204,47 @@ describe('the program', { timeout: 30_000 }, () => {
     expect(program.child.signalCode).toBe('SIGTERM')
     expect(await response).toBe('cut')
   })
+
+  // As in a container: what such a process does not hear does nothing to it.
+  const asFirst = ['-Urpf', '--kill-child', process.execPath]
+  const canBeFirst = spawnSync('unshare', [...asFirst, '-e', '']).status === 0
+
+  test.runIf(canBeFirst)(
+    'ends at a second signal as the first process, too, and at one before it listens',
+    async () => {
+      const asked = signalled()
+      const upstream = await startUpstream(() => asked.fire())
+      const config = { listen, shutdown: { timeout: 60_000 }, routes: [{ path: '/a', upstream: upstream.url }] }
+      const program = await start(config, { runtime: ['unshare', ...asFirst] })
+      const url = await urlOf(program)
+      const response = fetch(`${url}/a`).catch(() => 'cut')
+      await asked.promise
+
+      await signalInner(program, 'SIGTERM')
+      await expect
+        .poll(() =>
+          fetch(url).then(
+            () => 'listens',
+            () => 'closed',
+          ),
+        )
+        .toBe('closed')
+      await signalInner(program, 'SIGINT')
+
+      expect(await program.exited).toBe(130)
+      expect(await response).toBe('cut')
+
+      const waits = signalled()
+      const redis = (await startTcp(() => waits.fire())).replace('http:', 'redis:')
+      const limiters = { shared: { store: 'redis', limit: 1, window: 1_000 } }
+      const early = await start({ listen, redis, limiters, routes: [] }, { runtime: ['unshare', ...asFirst] })
+      await waits.promise
+      await signalInner(early, 'SIGTERM')
+
+      expect(await early.exited).toBe(143)
+      expect(early.said()).not.toContain('listens on')
+    },
+  )
 
   test('writes no access log when it is to have none', async () => {
     const upstream = await startUpstream(echo)

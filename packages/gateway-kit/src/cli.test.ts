@@ -6,7 +6,7 @@ import { hashApiKey } from './api-keys.js'
 import { parseConfig } from './cli/config-text.js'
 import { Issues } from './cli/issues.js'
 import { main } from './cli/main.js'
-import { listen, type Run, run, urlOf } from './cli/testing.js'
+import { listen, type Run, reload, run, urlOf } from './cli/testing.js'
 import { proto, startOrders } from './grpc/testing/server.js'
 import { echo, signalled, startTcp, startUpstream } from './internal/test-servers.js'
 
@@ -168,6 +168,35 @@ describe('start', () => {
       expect(running.err.at(-1)).toContain('the config before it stays in force')
       expect((await fetch(`${url}/a`)).status).toBe(200)
     }
+  })
+
+  test('asks for a restart as long as the file says another address than the one it listens on', async () => {
+    const restarts = (): number => running.err.filter((text) => text.includes('needs a restart')).length
+    const running = await run('start', { listen, routes: [] })
+    const url = await urlOf(running)
+
+    await reload(running, { listen: { ...listen, port: 1 }, routes: [] })
+    expect(running.err).toEqual(['listen has changed: that needs a restart'])
+    await reload(running, { listen: { ...listen, port: 1 }, health: { live: '/live' }, routes: [] })
+    expect(restarts()).toBe(1)
+    expect((await fetch(`${url}/live`)).status).toBe(200)
+
+    await reload(running, { listen, routes: [] })
+    expect(restarts()).toBe(1)
+  })
+
+  test('ends at a SIGTERM that comes as soon as it says that it listens', async () => {
+    const running = await run(
+      'start',
+      { listen, routes: [] },
+      {},
+      async () => {},
+      (text, signal) => {
+        if (text.includes('listens on')) signal('SIGTERM')
+      },
+    )
+
+    expect(await running.done).toBe(0)
   })
 
   test('loads the file again at SIGHUP, and ends at SIGTERM', async () => {

@@ -87,7 +87,8 @@ async function start(file: string, io: Io): Promise<number> {
     const stateRead = stateOf(file)
     let loaded = await loadFile(file, loading)
     closing.push(() => loaded.parts.close())
-    const { settings } = loaded
+    const started = loaded
+    const { settings } = started
     const metrics = settings.metrics === undefined ? undefined : await createMetrics(settings.metrics)
     metrics?.watch(loaded.deps.discovery)
     if (metrics !== undefined) {
@@ -102,6 +103,8 @@ async function start(file: string, io: Io): Promise<number> {
     })
     closing.push(() => gateway.close(loaded.settings.shutdown))
     const { address, port } = (await gateway.listen()).address() as AddressInfo
+    // Whoever waits for the next line may answer it with a signal.
+    const stop = stopped(io)
     io.out(
       `msx-gateway listens on ${loaded.config.listen?.tls === undefined ? 'http' : 'https'}://${address.includes(':') ? `[${address}]` : address}:${port}`,
     )
@@ -114,7 +117,7 @@ async function start(file: string, io: Io): Promise<number> {
 
       reloading = reloading.then(async () => {
         const before = loaded
-        loaded = await reloadFile(file, io, gateway, { ...loading, before }, asked)
+        loaded = await reloadFile(file, io, gateway, { ...loading, before, started }, asked)
         metrics?.watch(loaded.deps.discovery)
         if (loaded === before) return
 
@@ -125,7 +128,7 @@ async function start(file: string, io: Io): Promise<number> {
     }
     const stopWatching = watchFile(file, stateRead, () => reload?.(false), io)
     if (askedEarly) reload(true)
-    await stopped(io)
+    await stop
 
     ending = true
     stopWatching()
@@ -169,10 +172,10 @@ async function reloadFile(
   file: string,
   io: Io,
   gateway: Gateway,
-  loading: Loading & { readonly before: Loaded },
+  loading: Loading & { readonly before: Loaded; readonly started: Loaded },
   asked: boolean,
 ): Promise<Loaded> {
-  const { before } = loading
+  const { before, started } = loading
   let after: Loaded | undefined
   try {
     after = await loadFile(file, loading)
@@ -187,8 +190,8 @@ async function reloadFile(
       )
     }
     for (const [name, read] of Object.entries(readOnce)) {
-      if (JSON.stringify(read(after)) !== JSON.stringify(read(before)))
-        io.err(`${name} has changed: that needs a restart`)
+      const [now, last, first] = [after, before, started].map((loaded) => JSON.stringify(read(loaded)))
+      if (now !== last && now !== first) io.err(`${name} has changed: that needs a restart`)
     }
   } catch (error) {
     if (after !== undefined) await after.parts.close(before.parts)

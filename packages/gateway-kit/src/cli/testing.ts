@@ -17,12 +17,13 @@ export interface Run {
 /** Only this machine, on whatever port there is. */
 export const listen: { readonly port: number; readonly host: string } = { port: 0, host: '127.0.0.1' }
 
-/** Runs the command in this process, after `prepare`; it is ended with the test. */
+/** Runs the command in this process, after `prepare`; it is ended with the test. `heard` gets what it says as it says it. */
 export async function run(
   command: string,
   config: unknown,
   env: Io['env'] = {},
   prepare: (file: string) => Promise<void> = async () => {},
+  heard: (text: string, signal: (name: string) => void) => void = () => {},
 ): Promise<Run> {
   const folder = await mkdtemp(join(tmpdir(), 'msx-gateway-'))
   const file = join(folder, 'config.json')
@@ -36,9 +37,13 @@ export async function run(
   const out: string[] = []
   const err: string[] = []
   const handlers = new Map<string, () => void>()
+  const signal = (name: string): void => handlers.get(name)?.()
   const done = main([command, file], {
     env,
-    out: (text) => out.push(text.replaceAll(file, 'config.json')),
+    out(text) {
+      out.push(text.replaceAll(file, 'config.json'))
+      heard(text, signal)
+    },
     err: (text) => err.push(text.replaceAll(file, 'config.json')),
     lines: { write: (text) => out.push(text) },
     onSignal(signal, handler) {
@@ -47,7 +52,6 @@ export async function run(
     },
     isTerminal: true,
   })
-  const signal = (name: string): void => handlers.get(name)?.()
   onTestFinished(async () => {
     signal('SIGTERM')
     await done
