@@ -1,5 +1,5 @@
 import { createHmac, hash, randomBytes, timingSafeEqual } from 'node:crypto'
-import type { Claims, Verify } from './claims.js'
+import { type Claims, freezeClaims, type Verify } from './claims.js'
 import { AuthError } from './errors.js'
 import { isRecord, show } from './internal/checks.js'
 
@@ -51,7 +51,7 @@ export function apiKeys({ keys, header = 'x-api-key' }: ApiKeyOptions): Verify {
       if (!isRecord(claims)) throw new TypeError('apiKeys: the claims of a key must be an object')
 
       const digest = Buffer.from(hex, 'hex')
-      return [nameOf(digest), { digest, claims: Object.freeze({ ...claims }) }] as const
+      return [nameOf(digest), { digest, claims: freezeClaims(structuredClone(claims)) }] as const
     }),
   )
   // Of two spellings one would stay when the other is taken out, and the key with it.

@@ -15,3 +15,14 @@ export interface Verify {
   /** The header the token is in, in lower case. Default `authorization`, as a bearer token. */
   readonly header?: string | undefined
 }
+
+/** In all their depth: they are shared by all who come with the same token. */
+export function freezeClaims<T extends object>(claims: T): T {
+  const left: object[] = [claims]
+  for (let one = left.pop(); one !== undefined; one = left.pop()) {
+    Object.freeze(one)
+    for (const value of Object.values(one)) if (typeof value === 'object' && value !== null) left.push(value)
+  }
+
+  return claims
+}

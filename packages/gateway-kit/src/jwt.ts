@@ -1,5 +1,5 @@
 import { hash } from 'node:crypto'
-import type { Claims, Verify } from './claims.js'
+import { type Claims, freezeClaims, type Verify } from './claims.js'
 import { AuthError, isAuthError } from './errors.js'
 import {
   aFunction,
@@ -120,7 +120,7 @@ export function jwtVerifier(options: JwtVerifierOptions): Verify {
     const { version } = source
     try {
       const { payload } = await jose.jwtVerify(token, source, { ...expected, currentDate: new Date(at) })
-      freeze(payload)
+      freezeClaims(payload)
       if (key !== undefined) {
         recent.set(key, {
           claims: payload,
@@ -134,15 +134,6 @@ export function jwtVerifier(options: JwtVerifierOptions): Verify {
     } catch (error) {
       throw explain(error, jose.errors)
     }
-  }
-}
-
-/** The claims are shared by all who come with the same token. */
-function freeze(claims: object): void {
-  const left: object[] = [claims]
-  for (let one = left.pop(); one !== undefined; one = left.pop()) {
-    Object.freeze(one)
-    for (const value of Object.values(one)) if (typeof value === 'object' && value !== null) left.push(value)
   }
 }
 

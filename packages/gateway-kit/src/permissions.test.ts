@@ -104,6 +104,16 @@ describe('apiKeys', () => {
     expect(Object.isFrozen(verify(key, {} as never))).toBe(true)
   })
 
+  test('whoever handles one request gives nothing to those that come with the same key', () => {
+    const roles = ['clerk']
+    const claimsOf = apiKeys({ keys: { [hashApiKey(key)]: { roles } } })
+    const claims = claimsOf(key, {} as never) as { roles: string[] }
+
+    expect(() => claims.roles.push('admin')).toThrow(TypeError)
+    roles.push('owner')
+    expect(claimsOf(key, {} as never)).toEqual({ roles: ['clerk'] })
+  })
+
   test('takes a key as a bearer token where it is told so', async () => {
     const guard = authenticate({
       verify: apiKeys({ keys: { [hashApiKey(key)]: { sub: 'p' } }, header: 'Authorization' }),

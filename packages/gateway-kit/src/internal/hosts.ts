@@ -3,7 +3,7 @@ import { createServer, type IncomingMessage, type RequestListener, type Server }
 import { createRequire } from 'node:module'
 import type { AddressInfo } from 'node:net'
 import { getRequestListener } from '@hono/node-server'
-import { Module } from '@nestjs/common'
+import { type MiddlewareConsumer, Module } from '@nestjs/common'
 import { NestFactory } from '@nestjs/core'
 import { authOf } from '../authenticate.js'
 import type { Claims } from '../claims.js'
@@ -151,6 +151,26 @@ const nest: Host = {
   },
 }
 
+/** As the documentation of NestJS has it: in a module, behind the parsers, which keep the bytes. */
+const nestModule: Host = {
+  name: 'a module of NestJS',
+  async start({ all, api }) {
+    const own: Middleware = (req, res) => void res.end(said(authOf(req)))
+    class AppModule {
+      configure(consumer: MiddlewareConsumer) {
+        consumer.apply(all).forRoutes('*path')
+        consumer.apply(own).forRoutes('own')
+        consumer.apply(api).forRoutes('api/*path')
+      }
+    }
+    Module({})(AppModule)
+    const app = await NestFactory.create(AppModule, { logger: false, rawBody: true })
+    await app.listen(0, '127.0.0.1')
+
+    return running(app.getHttpServer() as Server, () => app.close())
+  },
+}
+
 export const hosts: readonly Host[] = [
   plain,
   likeConnect('Connect', require('connect')),
@@ -161,4 +181,5 @@ export const hosts: readonly Host[] = [
   fastify,
   hono,
   nest,
+  nestModule,
 ]
