@@ -21,7 +21,7 @@ export function freezeClaims<T extends object>(claims: T): T {
   const left: object[] = [claims]
   for (let one = left.pop(); one !== undefined; one = left.pop()) {
     Object.freeze(one)
-    for (const value of Object.values(one)) if (typeof value === 'object' && value !== null) left.push(value)
+    for (const value of Object.values(one)) if (!Object.isFrozen(value)) left.push(value)
   }
 
   return claims

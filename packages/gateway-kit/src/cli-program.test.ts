@@ -208,6 +208,8 @@ describe('the program', { timeout: 30_000 }, () => {
   // As in a container: what such a process does not hear does nothing to it.
   const asFirst = ['-Urpf', '--kill-child', process.execPath]
   const canBeFirst = spawnSync('unshare', [...asFirst, '-e', '']).status === 0
+  if (!canBeFirst)
+    console.warn('\n  SKIPPED: signals to the first process of a container: unshare is not there or may not\n')
 
   test.runIf(canBeFirst)(
     'ends at a second signal as the first process, too, and at one before it listens',

@@ -114,6 +114,13 @@ describe('apiKeys', () => {
     expect(claimsOf(key, {} as never)).toEqual({ roles: ['clerk'] })
   })
 
+  test('claims may name themselves', () => {
+    const claims: Record<string, unknown> = { sub: 'p' }
+    claims['all'] = claims
+
+    expect(apiKeys({ keys: { [hashApiKey(key)]: claims } })(key, {} as never)).toMatchObject({ all: { sub: 'p' } })
+  })
+
   test('takes a key as a bearer token where it is told so', async () => {
     const guard = authenticate({
       verify: apiKeys({ keys: { [hashApiKey(key)]: { sub: 'p' } }, header: 'Authorization' }),
