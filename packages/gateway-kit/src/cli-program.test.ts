@@ -61,6 +61,29 @@ async function signalInner({ child: { pid } }: Program, signal: NodeJS.Signals):
   process.kill(Number(await readFile(`/proc/${pid}/task/${pid}/children`, 'utf8')), signal)
 }
 
+/** One with a request under way that gets no answer; `cut` is what comes of it when the program ends. */
+async function startBusy(options: Parameters<typeof start>[1]) {
+  const asked = signalled()
+  const upstream = await startUpstream(() => asked.fire())
+  const config = { listen, shutdown: { timeout: 60_000 }, routes: [{ path: '/a', upstream: upstream.url }] }
+  const program = await start(config, options)
+  const url = await urlOf(program)
+  const response = fetch(`${url}/a`).catch(() => 'cut')
+  await asked.promise
+
+  return { program, url, response }
+}
+
+/** Resolves when nobody listens there any more. */
+async function closed(url: string): Promise<void> {
+  const state = () =>
+    fetch(url).then(
+      () => 'listens',
+      () => 'closed',
+    )
+  await expect.poll(state).toBe('closed')
+}
+
 async function urlOf({ said }: Program): Promise<string> {
   await expect.poll(said, { timeout: 20_000 }).toMatch(/listens on http/)
   return /listens on (\S+)/.exec(said())![1]!
@@ -181,23 +204,10 @@ describe('the program', { timeout: 30_000 }, () => {
     ['', []],
     [', whoever else hears it', ['--import', "data:text/javascript,process.on('SIGTERM',()=>{})"]],
   ])('ends at a second signal without waiting any longer%s', async (_, flags) => {
-    const asked = signalled()
-    const upstream = await startUpstream(() => asked.fire())
-    const config = { listen, shutdown: { timeout: 60_000 }, routes: [{ path: '/a', upstream: upstream.url }] }
-    const program = await start(config, { flags })
-    const url = await urlOf(program)
-    const response = fetch(`${url}/a`).catch(() => 'cut')
-    await asked.promise
+    const { program, url, response } = await startBusy({ flags })
 
     program.child.kill('SIGTERM')
-    await expect
-      .poll(() =>
-        fetch(url).then(
-          () => 'listens',
-          () => 'closed',
-        ),
-      )
-      .toBe('closed')
+    await closed(url)
     program.child.kill('SIGTERM')
 
     await program.exited
@@ -214,23 +224,10 @@ describe('the program', { timeout: 30_000 }, () => {
   test.runIf(canBeFirst)(
     'ends at a second signal as the first process, too, and at one before it listens',
     async () => {
-      const asked = signalled()
-      const upstream = await startUpstream(() => asked.fire())
-      const config = { listen, shutdown: { timeout: 60_000 }, routes: [{ path: '/a', upstream: upstream.url }] }
-      const program = await start(config, { runtime: ['unshare', ...asFirst] })
-      const url = await urlOf(program)
-      const response = fetch(`${url}/a`).catch(() => 'cut')
-      await asked.promise
+      const { program, url, response } = await startBusy({ runtime: ['unshare', ...asFirst] })
 
       await signalInner(program, 'SIGTERM')
-      await expect
-        .poll(() =>
-          fetch(url).then(
-            () => 'listens',
-            () => 'closed',
-          ),
-        )
-        .toBe('closed')
+      await closed(url)
       await signalInner(program, 'SIGINT')
 
       expect(await program.exited).toBe(130)
