@@ -1,5 +1,6 @@
 import type { IncomingMessage } from 'node:http'
 import { BlockList, isIP, isIPv6 } from 'node:net'
+import { contextOf } from './context.js'
 import { fold, forwardedElements, parseNode } from './forwarded.js'
 import { isRecord } from './internal/checks.js'
 
@@ -135,22 +136,17 @@ function forwardedFor(req: IncomingMessage, headers: ForwardingHeaders): readonl
     .map((entry) => entry.trim())
 }
 
-// Registered, so that two copies of the package agree.
-const peer: unique symbol = Symbol.for('@msx/gateway-kit.peer') as never
-
 /** The other end of the socket. It stays the same for all requests of a connection, so it is read once. */
 export function peerAddress(req: IncomingMessage): string {
-  const socket = req.socket as IncomingMessage['socket'] & { [peer]?: string }
-  const known = socket[peer]
-  if (known !== undefined) return known
+  const { connection } = contextOf(req)
+  if (connection.peer !== undefined) return connection.peer
 
-  const { remoteAddress } = socket
+  const { remoteAddress } = req.socket
   // Gone already: an address that is not known now will not be known later, but is nothing to remember.
   if (remoteAddress === undefined) return ''
 
-  const address = fold(remoteAddress)
-  socket[peer] = address
-  return address
+  connection.peer = fold(remoteAddress)
+  return connection.peer
 }
 
 /**

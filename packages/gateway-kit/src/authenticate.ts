@@ -125,26 +125,17 @@ export function checkIdentity(identity: unknown): string | undefined {
   return valid ? undefined : "an object from headers that begin with 'x-user-' to the names of claims"
 }
 
-interface Bearer {
-  readonly header: string
-  readonly token: string
-}
-
-/** Where a connection keeps what it came with last. */
-const bearer: unique symbol = Symbol('@msx/gateway-kit.bearer')
-
 /** Mostly the same header comes again on a connection: it is compared, not read. It goes when the connection goes. */
 function bearerToken(req: IncomingMessage): string | undefined {
   const header = req.headers.authorization
   if (header === undefined) return undefined
 
-  const socket = req.socket as IncomingMessage['socket'] & { [bearer]?: Bearer }
-  const last = socket[bearer]
-  if (last?.header === header) return last.token
+  const { connection } = contextOf(req)
+  if (connection.bearer?.header === header) return connection.bearer.token
 
   // RFC 6750, 2.1: the scheme in any case, then one token of these characters.
   const token = /^bearer +([A-Za-z0-9\-._~+/]+=*) *$/i.exec(header)?.[1]
-  if (token !== undefined) socket[bearer] = { header, token }
+  if (token !== undefined) connection.bearer = { header, token }
   return token
 }
 

@@ -2,6 +2,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Duplex } from 'node:stream'
 import type { CircuitBreaker } from '@msx/circuit-breaker'
 import type { Claims } from './claims.js'
+import { type Connection, connectionOf } from './connection.js'
 import { ProxyError } from './errors.js'
 import { isFinished, isHttp2 } from './http2.js'
 import type { Flight } from './in-flight.js'
@@ -50,6 +51,7 @@ type Ending = (req: IncomingMessage, res: ServerResponse, context: RequestContex
  * to V8.
  */
 export class RequestContext {
+  readonly connection: Connection
   requestId: string | undefined = undefined
   /** The pattern of the route, never the path. */
   route: string | undefined = undefined
@@ -85,6 +87,10 @@ export class RequestContext {
   switched: boolean = false
   /** All of the answer is written, while the rest of the request is still being read and thrown away. */
   answered: boolean = false
+
+  constructor(req: IncomingMessage) {
+    this.connection = connectionOf(req)
+  }
 }
 
 // Registered, so that two copies of the package in one process share what they know about a request.
@@ -93,7 +99,7 @@ const key: unique symbol = Symbol.for('@msx/gateway-kit.context') as never
 /** The facts of this request, made on first use. */
 export function contextOf(req: IncomingMessage): RequestContext {
   const carrier = req as IncomingMessage & { [key]?: RequestContext }
-  carrier[key] ??= new RequestContext()
+  carrier[key] ??= new RequestContext(req)
 
   return carrier[key]
 }

@@ -1,3 +1,6 @@
+import { once } from 'node:events'
+import { createServer, type Server } from 'node:http'
+import type { AddressInfo, Socket } from 'node:net'
 import { circuitBreaker } from '@msx/circuit-breaker'
 import { createDiscovery, type Discovery, fixed, type Source } from '@msx/discovery'
 import * as client from 'prom-client'
@@ -91,6 +94,45 @@ describe('routing', () => {
         address: '127.0.0.1',
       },
     ])
+  })
+
+  test('gives the log the same members for all requests, also for those that failed', async () => {
+    const log: AccessLogEntry[] = []
+    const upstream = await startUpstream(echo)
+    const routes = [
+      { path: '/well', upstream: upstream.url },
+      { path: '/ill', upstream: 'http://127.0.0.1:1' },
+    ]
+    const { url } = await start({ routes }, { log: (entry) => void log.push(entry) })
+    await fetch(`${url}/well`)
+    await fetch(`${url}/ill`)
+    await expect.poll(() => log.length).toBe(2)
+
+    expect(log.map(({ error }) => error?.code)).toEqual([undefined, 'MSX_PROXY_CONNECT'])
+    expect(Object.keys(log[1]!)).toEqual(Object.keys(log[0]!))
+  })
+
+  test('leaves sockets in the shape that Node gives them, in which all of its code for sockets knows them', async () => {
+    const { url: upstream } = await startUpstream(echo)
+    const gateway = createGateway(
+      { routes: [{ path: '/**', upstream, auth: 'token', rateLimit: { limit: 100, window: 1_000 } }] },
+      { verifiers: { token: () => ({ sub: 'ada' }) }, log: () => {} },
+    )
+    onTestFinished(() => gateway.close({ timeout: 0 }))
+    const membersAfter = async (server: Server): Promise<(string | symbol)[]> => {
+      const [socket] = await Promise.all([
+        once(server, 'connection').then(([socket]) => socket as Socket),
+        fetch(`http://127.0.0.1:${(server.address() as AddressInfo).port}/a`, {
+          headers: { authorization: 'Bearer abc' },
+        }).then((response) => response.text()),
+      ])
+      return Reflect.ownKeys(socket)
+    }
+    const bare = createServer((req, res) => res.end(req.socket.remoteAddress)).listen(0, '127.0.0.1')
+    onTestFinished(() => void bare.close())
+    await once(bare, 'listening')
+
+    expect(await membersAfter(await gateway.listen(0, '127.0.0.1'))).toEqual(await membersAfter(bare))
   })
 
   test('keeps the request id of a trusted peer', async () => {

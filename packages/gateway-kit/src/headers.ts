@@ -146,30 +146,22 @@ function withoutRuled(headers: readonly string[], rules: Readonly<Record<string,
   })
 }
 
-/** Where a connection keeps what was written about it last: the same is written for each of its requests. */
-const written: unique symbol = Symbol('@msx/gateway-kit.forwarded')
-
-interface Written {
-  readonly peer: string
-  readonly host: string | undefined
-  readonly element: string
-}
-
 /** A peer we do not trust tells us nothing: what it claims is dropped, and the chain begins with itself. */
 function pushPeer(headers: string[], req: IncomingMessage): void {
   const peer = peerAddress(req)
   const host = hostOf(req)
   const proto = protocolOf(req)
-  const socket = req.socket as IncomingMessage['socket'] & { [written]?: Written }
-  let last = socket[written]
-  if (last?.peer !== peer || last.host !== host) {
-    last = { peer, host, element: writeElement({ for: peer, host, proto }) }
-    socket[written] = last
+  const { connection } = contextOf(req)
+  // The same is written for each request of a connection.
+  let hop = connection.hop
+  if (hop?.peer !== peer || hop.host !== host) {
+    hop = { peer, host, element: writeElement({ for: peer, host, proto }) }
+    connection.hop = hop
   }
 
   headers.push('x-forwarded-for', peer)
   if (host !== undefined) headers.push('x-forwarded-host', host)
-  headers.push('x-forwarded-proto', proto, 'x-real-ip', peer, 'forwarded', last.element)
+  headers.push('x-forwarded-proto', proto, 'x-real-ip', peer, 'forwarded', hop.element)
 }
 
 /** What our own proxy says by the headers it writes, with the proxy itself added; the other headers say the same. */

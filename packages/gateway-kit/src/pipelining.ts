@@ -1,16 +1,13 @@
 import type { ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
+import type { Connection } from './connection.js'
+import { contextOf } from './context.js'
 import { isHttp2 } from './http2.js'
 import type { Middleware } from './middleware.js'
 
 /** How many requests of one connection may wait before no more are read from it. */
 const MOST_WAITING = 100
-
-/** How many requests of a connection wait for the answers to those before them. */
-const waiting: unique symbol = Symbol('@msx/gateway-kit.waiting')
-
-type Waited = Socket & { [waiting]?: number }
 
 /** Whether Node has noted a response that the connection is busy with. */
 function isBusy(socket: Duplex): socket is Duplex & { readonly _httpMessage: ServerResponse } {
@@ -30,21 +27,22 @@ export function inTurn(handle: Middleware): Middleware {
       return
     }
 
-    const socket = req.socket as Waited
-    socket[waiting] = (socket[waiting] ?? 0) + 1
+    const { socket } = req
+    const { connection } = contextOf(req)
+    connection.waiting += 1
     // At the end of a request Node itself reads on.
-    if (socket[waiting] >= MOST_WAITING) process.nextTick(hold, socket)
+    if (connection.waiting >= MOST_WAITING) process.nextTick(hold, socket, connection)
     // Never, where the connection ends first.
     res.once('socket', () => {
-      socket[waiting]! -= 1
-      if (socket[waiting] === 0 && socket.isPaused()) socket.resume()
+      connection.waiting -= 1
+      if (connection.waiting === 0 && socket.isPaused()) socket.resume()
       handle(req, res, next)
     })
   }
 }
 
-function hold(socket: Waited): void {
-  if (socket[waiting]! >= MOST_WAITING) socket.pause()
+function hold(socket: Socket, connection: Connection): void {
+  if (connection.waiting >= MOST_WAITING) socket.pause()
 }
 
 /** The same for what takes the connection itself: runs once all that came before has its answer, if it is still open then. */
