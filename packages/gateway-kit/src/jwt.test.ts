@@ -1,9 +1,10 @@
 import type { IncomingMessage } from 'node:http'
+import { setImmediate as nextTurn } from 'node:timers/promises'
 import { createLocalJWKSet, exportJWK, generateKeyPair, type JWTPayload, SignJWT } from 'jose'
 import { describe, expect, test, vi } from 'vitest'
 import { authenticate } from './authenticate.js'
-import type { Verify } from './claims.js'
-import { serve, startUpstream } from './internal/test-servers.js'
+import type { Claims, Verify } from './claims.js'
+import { serve, signalled, startUpstream } from './internal/test-servers.js'
 import { type JwtVerifierOptions, jwtVerifier, remoteJwks } from './jwt.js'
 
 const request = {} as never
@@ -151,6 +152,91 @@ describe('jwtVerifier', () => {
 
     time += 31_000
     await expect(verify(token, request)).rejects.toThrow('expired')
+  })
+
+  test('looks into a token once for all who come with it at the same time', async () => {
+    const { keys, sign } = await issuer()
+    const jwks = vi.fn(createLocalJWKSet(keys as never))
+    const verify = verifier(keys, { jwks: jwks as never })
+    const token = await sign()
+
+    const claims = await Promise.all([verify(token, request), verify(token, request), verify(token, request)])
+    expect(claims.map(({ sub }) => sub)).toEqual(['u1', 'u1', 'u1'])
+    expect(jwks).toHaveBeenCalledTimes(1)
+  })
+
+  test('refuses all who wait for keys with a token that expires before they come', async () => {
+    const { keys, sign } = await issuer()
+    let time = now()
+    const find = createLocalJWKSet(keys as never)
+    const asked = signalled()
+    const there = signalled()
+    const verify = verifier(keys, {
+      jwks: async (header: never) => {
+        asked.fire()
+        await there.promise
+        return find(header)
+      },
+      now: () => time,
+      clockTolerance: 0,
+    } as never)
+    const token = await sign({ exp: Math.floor(time / 1_000) + 30 })
+
+    const first = verify(token, request) as Promise<Claims>
+    await asked.promise
+    const second = verify(token, request) as Promise<Claims>
+    const outcomes = Promise.allSettled([first, second])
+    time += 31_000
+    there.fire()
+
+    expect(await outcomes).toMatchObject([{ reason: { status: 401 } }, { reason: { status: 401 } }])
+  })
+
+  test('looks again at a token that is in use before its time is up, while nobody waits', async () => {
+    const { keys, sign } = await issuer()
+    let time = now()
+    const find = vi.fn(createLocalJWKSet(keys as never))
+    const clock = vi.fn(() => time)
+    const verify = verifier(keys, { jwks: find, now: clock, cache: { ttl: 60_000 } })
+    const token = await sign({ exp: Math.floor(time / 1_000) + 3_600 })
+    const connection = { socket: {} } as IncomingMessage
+    await verify(token, connection)
+
+    for (let minute = 1; minute < 4; minute += 1) {
+      time += 44_000
+      expect(verify(token, connection)).toMatchObject({ sub: 'u1' })
+      expect(find).toHaveBeenCalledTimes(minute)
+
+      clock.mockClear()
+      time += 2_000
+      for (let come = 0; come < 3; come += 1) expect(verify(token, connection)).toMatchObject({ sub: 'u1' })
+      // Once for each who came, and twice when key and signature have been looked at.
+      await expect.poll(() => clock.mock.calls.length).toBeGreaterThanOrEqual(5)
+      await nextTurn()
+      expect(find).toHaveBeenCalledTimes(minute + 1)
+      clock.mockClear()
+    }
+  })
+
+  test('tells whoever comes afterwards, when looking again has failed', async () => {
+    const { keys, sign } = await issuer()
+    let time = now()
+    const find = createLocalJWKSet(keys as never)
+    let broken = false
+    const jwks = vi.fn((header: never) => (broken ? Promise.reject(new Error('down')) : find(header)))
+    const verify = verifier(keys, { jwks: jwks as never, now: () => time, cache: { ttl: 60_000 } })
+    const token = await sign()
+    await verify(token, request)
+
+    broken = true
+    time += 50_000
+    expect(verify(token, request)).toMatchObject({ sub: 'u1' })
+    await nextTurn()
+    time += 9_000
+    expect(verify(token, request)).toMatchObject({ sub: 'u1' })
+    expect(jwks).toHaveBeenCalledTimes(2)
+    time += 2_000
+    await expect(verify(token, request)).rejects.toMatchObject({ status: 503 })
   })
 
   test('does not remember a token that another verifier has accepted', async () => {

@@ -1,5 +1,6 @@
 import { hash } from 'node:crypto'
 import { type Claims, freezeClaims, type Verify } from './claims.js'
+import { contextOf } from './context.js'
 import { AuthError, isAuthError } from './errors.js'
 import {
   aFunction,
@@ -34,7 +35,8 @@ export interface JwtVerifierOptions {
   readonly clockTolerance?: number | undefined
   /**
    * How many verified tokens are remembered, and for how long in milliseconds; never longer than the token is valid
-   * or the key set stands. Default `{ max: 10_000, ttl: 60_000 }`. `false`: every token is verified anew.
+   * or the key set stands. One that is still in use after three quarters of that time is verified again while it is
+   * believed. Default `{ max: 10_000, ttl: 60_000 }`. `false`: every token is verified anew.
    */
   readonly cache?: { readonly max?: number | undefined; readonly ttl?: number | undefined } | false | undefined
   /** The wall clock, in milliseconds. Default `Date.now`. */
@@ -45,18 +47,14 @@ interface Verified {
   readonly claims: Claims
   /** Until when this is believed without looking again. */
   readonly until: number
+  /** From when on somebody looks again while it is still believed: then nobody waits. Infinity once that has begun. */
+  again: number
   readonly notBefore: number
   readonly version: number | undefined
 }
 
-/** The token that came last on a connection, and what one of the verifiers knows about it. */
-interface Last {
-  readonly token: string
-  readonly verified: Verified
-  readonly by: unknown
-}
-
-const last: unique symbol = Symbol('@msx/gateway-kit.token')
+/** The part of its time after which a token in use is looked into again. */
+const EARLY = 0.75
 
 /**
  * Verifies signed tokens with jose: algorithm, signature, issuer, audience, `exp` (which must be there) and `nbf`.
@@ -79,6 +77,8 @@ export function jwtVerifier(options: JwtVerifierOptions): Verify {
   const library = importJose()
   library.catch((error: unknown) => process.emitWarning(String((error as Error).message), 'MsxPeerWarning'))
   const recent = new RecentMap<Verified>(max)
+  /** Tokens that are being looked into. */
+  const underWay = new Map<string, Promise<Claims>>()
   const expected = {
     issuer: [options.issuer].flat() as string[],
     audience: [options.audience].flat() as string[],
@@ -91,40 +91,64 @@ export function jwtVerifier(options: JwtVerifierOptions): Verify {
   return function verify(token, req) {
     if (ttl === 0) return look(token)
 
+    const at = now()
     // Tokens themselves are kept with the connection they came on, and nowhere longer.
-    const socket = req?.socket as { [last]?: Last | undefined } | undefined
-    const before = socket?.[last]
-    if (before !== undefined && before.by === recent && before.token === token && holds(before.verified))
-      return before.verified.claims
+    const connection = req === undefined ? undefined : contextOf(req).connection
+    const before = connection?.known
+    if (before !== undefined && before.by === recent && before.token === token) {
+      const verified = before.verified as Verified
+      if (holds(verified, at) && at < verified.again) return verified.claims
+    }
 
     const key = hash('sha256', token, 'base64url')
     const verified = recent.get(key)
-    if (verified === undefined || !holds(verified)) {
-      if (before !== undefined) socket![last] = undefined
-      return look(token, key)
+    if (verified === undefined || !holds(verified, at)) {
+      if (before !== undefined) connection!.known = undefined
+      return lookOnce(token, key)
     }
 
-    if (socket !== undefined) socket[last] = { token, verified, by: recent }
+    if (at >= verified.again) {
+      verified.again = Number.POSITIVE_INFINITY
+      // Whoever comes when this one is no longer believed hears what was wrong.
+      lookOnce(token, key).catch(() => {})
+    }
+    if (connection !== undefined) connection.known = { token, verified, by: recent }
     return verified.claims
   }
 
-  function holds({ until, notBefore, version }: Verified): boolean {
-    const at = now()
-
+  function holds({ until, notBefore, version }: Verified, at: number): boolean {
     return at < until && at >= notBefore && version === source.version
   }
 
+  /** Whoever comes with the same token in the meantime waits for the same answer. */
+  function lookOnce(token: string, key: string): Promise<Claims> {
+    let looking = underWay.get(key)
+    if (looking === undefined) {
+      looking = look(token, key).finally(() => underWay.delete(key))
+      underWay.set(key, looking)
+    }
+    return looking
+  }
+
   async function look(token: string, key?: string): Promise<Claims> {
-    const at = now()
     const jose = await library
     const { version } = source
     try {
-      const { payload } = await jose.jwtVerify(token, source, { ...expected, currentDate: new Date(at) })
+      const { payload } = await jose.jwtVerify(token, source, {
+        ...expected,
+        // Asked for when the key is there: others may have joined, and time may have passed.
+        get currentDate() {
+          return new Date(now())
+        },
+      })
+      const at = now()
       freezeClaims(payload)
       if (key !== undefined) {
         recent.set(key, {
           claims: payload,
           until: Math.min(payload.exp! * 1_000 + clockTolerance, at + ttl),
+          // One that is about to expire will not be better for it.
+          again: payload.exp! * 1_000 + clockTolerance > at + ttl ? at + ttl * EARLY : Number.POSITIVE_INFINITY,
           notBefore: payload.nbf === undefined ? 0 : payload.nbf * 1_000 - clockTolerance,
           // A set that changed while we looked may no longer have the key we used; then the entry never matches.
           version: version === source.version || version === 0 ? source.version : version,
