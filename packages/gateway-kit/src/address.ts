@@ -1,6 +1,6 @@
 import type { IncomingMessage } from 'node:http'
 import { BlockList, isIP, isIPv6 } from 'node:net'
-import { contextOf } from './context.js'
+import { connectionOf } from './context.js'
 import { fold, forwardedElements, parseNode } from './forwarded.js'
 import { isRecord } from './internal/checks.js'
 
@@ -138,7 +138,7 @@ function forwardedFor(req: IncomingMessage, headers: ForwardingHeaders): readonl
 
 /** The other end of the socket. It stays the same for all requests of a connection, so it is read once. */
 export function peerAddress(req: IncomingMessage): string {
-  const { connection } = contextOf(req)
+  const connection = connectionOf(req)
   if (connection.peer !== undefined) return connection.peer
 
   const { remoteAddress } = req.socket

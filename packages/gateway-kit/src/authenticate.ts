@@ -1,6 +1,6 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Claims, Verify } from './claims.js'
-import { contextOf, type Identity } from './context.js'
+import { connectionOf, contextOf, type Identity } from './context.js'
 import { aFunction, checkOption, isRecord, listOfStrings } from './internal/checks.js'
 import type { Middleware } from './middleware.js'
 import { checkScopes, type Permissions, permits } from './permissions.js'
@@ -130,7 +130,7 @@ function bearerToken(req: IncomingMessage): string | undefined {
   const header = req.headers.authorization
   if (header === undefined) return undefined
 
-  const { connection } = contextOf(req)
+  const connection = connectionOf(req)
   if (connection.bearer?.header === header) return connection.bearer.token
 
   // RFC 6750, 2.1: the scheme in any case, then one token of these characters.

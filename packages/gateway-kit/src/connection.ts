@@ -39,11 +39,12 @@ export class Connection {
  */
 const connections = new WeakMap<object, Connection>()
 
-export function connectionOf(req: IncomingMessage): Connection {
+/** Makes no context for the request; `connectionOf`, which does, keeps there what it found. */
+export function findConnection(req: IncomingMessage): Connection {
   // Over HTTP/2 each stream has a socket of its own, which only stands for that of the session.
-  const carrier: object | undefined = isHttp2(req) ? (req.stream.session ?? req.stream) : req.socket
+  const carrier: object | null | undefined = isHttp2(req) ? (req.stream.session ?? req.stream) : req.socket
   // A request of somebody's own making may have come over no connection at all.
-  if (carrier === undefined) return new Connection()
+  if (!carrier) return new Connection()
 
   let connection = connections.get(carrier)
   if (connection === undefined) {

@@ -2,7 +2,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Duplex } from 'node:stream'
 import type { CircuitBreaker } from '@msx/circuit-breaker'
 import type { Claims } from './claims.js'
-import { type Connection, connectionOf } from './connection.js'
+import { type Connection, findConnection } from './connection.js'
 import { ProxyError } from './errors.js'
 import { isFinished, isHttp2 } from './http2.js'
 import type { Flight } from './in-flight.js'
@@ -51,7 +51,6 @@ type Ending = (req: IncomingMessage, res: ServerResponse, context: RequestContex
  * to V8.
  */
 export class RequestContext {
-  readonly connection: Connection
   requestId: string | undefined = undefined
   /** The pattern of the route, never the path. */
   route: string | undefined = undefined
@@ -87,10 +86,8 @@ export class RequestContext {
   switched: boolean = false
   /** All of the answer is written, while the rest of the request is still being read and thrown away. */
   answered: boolean = false
-
-  constructor(req: IncomingMessage) {
-    this.connection = connectionOf(req)
-  }
+  /** By {@link connectionOf}. */
+  connection: Connection | undefined = undefined
 }
 
 // Registered, so that two copies of the package in one process share what they know about a request.
@@ -99,9 +96,18 @@ const key: unique symbol = Symbol.for('@msx/gateway-kit.context') as never
 /** The facts of this request, made on first use. */
 export function contextOf(req: IncomingMessage): RequestContext {
   const carrier = req as IncomingMessage & { [key]?: RequestContext }
-  carrier[key] ??= new RequestContext(req)
+  carrier[key] ??= new RequestContext()
 
   return carrier[key]
+}
+
+/** What is known about the connection a request came on. */
+export function connectionOf(req: IncomingMessage): Connection {
+  const context = contextOf(req)
+  // Found on first use: a context may have been made by an older copy of the package, which knows nothing of it.
+  context.connection ??= findConnection(req)
+
+  return context.connection
 }
 
 /**

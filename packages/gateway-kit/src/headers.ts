@@ -1,7 +1,7 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { believed, clientAddress, type ForwardingHeaders, peerAddress, type TrustConfig } from './address.js'
 import type { ResponseHeaders } from './attempt.js'
-import { contextOf, setTold } from './context.js'
+import { connectionOf, contextOf, setTold } from './context.js'
 import { type ForwardedElement, forwardedElements, parseNode, writeElement } from './forwarded.js'
 import { headerText } from './header-text.js'
 import { hostOf, isHttp2 } from './http2.js'
@@ -151,7 +151,7 @@ function pushPeer(headers: string[], req: IncomingMessage): void {
   const peer = peerAddress(req)
   const host = hostOf(req)
   const proto = protocolOf(req)
-  const { connection } = contextOf(req)
+  const connection = connectionOf(req)
   // The same is written for each request of a connection.
   let hop = connection.hop
   if (hop?.peer !== peer || hop.host !== host) {

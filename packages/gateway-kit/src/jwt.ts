@@ -1,6 +1,6 @@
 import { hash } from 'node:crypto'
 import { type Claims, freezeClaims, type Verify } from './claims.js'
-import { contextOf } from './context.js'
+import { connectionOf } from './context.js'
 import { AuthError, isAuthError } from './errors.js'
 import {
   aFunction,
@@ -93,7 +93,7 @@ export function jwtVerifier(options: JwtVerifierOptions): Verify {
 
     const at = now()
     // Tokens themselves are kept with the connection they came on, and nowhere longer.
-    const connection = req === undefined ? undefined : contextOf(req).connection
+    const connection = req ? connectionOf(req) : undefined
     const before = connection?.known
     if (before !== undefined && before.by === recent && before.token === token) {
       const verified = before.verified as Verified

@@ -6,6 +6,7 @@ import { createGateway } from './gateway.js'
 import { dial, raw, serve, signalled, startUpstream } from './internal/test-servers.js'
 import { inTurn } from './pipelining.js'
 import { proxy } from './proxy.js'
+import type { AccessLogEntry } from './request-log.js'
 
 const get = (path: string, more = ''): string => `GET ${path} HTTP/1.1\r\nHost: a\r\n${more}\r\n`
 
@@ -137,4 +138,27 @@ test('the connection of a refused CONNECT is closed, whatever its client does', 
   client.write('CONNECT a:443 HTTP/1.1\r\nHost: a\r\n\r\n')
 
   await vi.waitFor(() => expect(sockets.map(({ destroyed }) => destroyed)).toEqual([true]))
+})
+
+test('what was sent in advance counts from its turn on, as it does in a trace', async () => {
+  const { asked, answer, listener } = firstWaits()
+  const upstream = await startUpstream(listener)
+  const log: AccessLogEntry[] = []
+  const gateway = createGateway(
+    { routes: [{ path: '/**', upstream: upstream.url }] },
+    { log: (entry) => void log.push(entry) },
+  )
+  onTestFinished(() => gateway.close({ timeout: 0 }))
+  const { port } = (await gateway.listen(0, '127.0.0.1')).address() as AddressInfo
+  const answers = raw(port, get('/first') + get('/second', 'Connection: close\r\n'))
+  await vi.waitFor(() => expect(asked).toEqual(['/first']))
+  const seen = Date.now()
+  await vi.waitFor(() => expect(Date.now()).toBeGreaterThan(seen + 5))
+
+  const answered = Date.now()
+  answer()
+  await answers
+
+  await vi.waitFor(() => expect(log.map(({ path }) => path)).toEqual(['/first', '/second']))
+  expect(Date.parse(log[1]!.time)).toBeGreaterThanOrEqual(answered)
 })

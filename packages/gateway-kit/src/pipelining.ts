@@ -1,8 +1,7 @@
 import type { ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
-import type { Connection } from './connection.js'
-import { contextOf } from './context.js'
+import { type Connection, findConnection } from './connection.js'
 import { isHttp2 } from './http2.js'
 import type { Middleware } from './middleware.js'
 
@@ -28,7 +27,8 @@ export function inTurn(handle: Middleware): Middleware {
     }
 
     const { socket } = req
-    const { connection } = contextOf(req)
+    // Not by its context, which would count from now on: it begins with its turn.
+    const connection = findConnection(req)
     connection.waiting += 1
     // At the end of a request Node itself reads on.
     if (connection.waiting >= MOST_WAITING) process.nextTick(hold, socket, connection)

@@ -414,3 +414,15 @@ test.each<[string, ProxyOptions, string]>([
 ])('proxy(%s, %j) is refused', (target, options, message) => {
   expect(() => proxy(target, options)).toThrow(message)
 })
+
+test('shares a request with an older copy of the package, which knows nothing of connections', async () => {
+  const upstream = await startUpstream(echo)
+  const forward = proxy(upstream.url)
+  const { url } = await serve((req, res, next) => {
+    Object.assign(req, { [Symbol.for('@msx/gateway-kit.context')]: { requestId: 'older', attempts: 0 } })
+    forward(req, res, next)
+  })
+
+  const told = (await (await fetch(url)).json()) as Echoed
+  expect(told.headers).toMatchObject({ 'x-request-id': 'older', 'x-forwarded-for': '127.0.0.1' })
+})
