@@ -1,6 +1,6 @@
 import type { IncomingMessage } from 'node:http'
 import { setImmediate as nextTurn } from 'node:timers/promises'
-import { createLocalJWKSet, exportJWK, generateKeyPair, type JWTPayload, SignJWT } from 'jose'
+import { createLocalJWKSet, errors, exportJWK, generateKeyPair, type JWTPayload, SignJWT } from 'jose'
 import { describe, expect, test, vi } from 'vitest'
 import { authenticate } from './authenticate.js'
 import type { Claims, Verify } from './claims.js'
@@ -237,6 +237,130 @@ describe('jwtVerifier', () => {
     expect(jwks).toHaveBeenCalledTimes(2)
     time += 2_000
     await expect(verify(token, request)).rejects.toMatchObject({ status: 503 })
+  })
+
+  test('believes no token any longer that looking again has found to be wrong', async () => {
+    const { keys, sign } = await issuer()
+    let time = now()
+    const find = createLocalJWKSet(keys as never)
+    let withdrawn = false
+    const jwks = (header: never) => (withdrawn ? createLocalJWKSet({ keys: [] })(header) : find(header))
+    const verify = verifier(keys, { jwks: jwks as never, now: () => time, cache: { ttl: 60_000 } })
+    const token = await sign()
+    const connection = { socket: {} } as IncomingMessage
+    await verify(token, connection)
+
+    withdrawn = true
+    time += 50_000
+    expect(verify(token, connection)).toMatchObject({ sub: 'u1' })
+    await nextTurn()
+
+    await expect(verify(token, connection)).rejects.toMatchObject({ status: 401 })
+  })
+
+  test('does not have who comes after a change of the keys wait for what began before', async () => {
+    const { keys, sign } = await issuer()
+    const found = createLocalJWKSet(keys as never)
+    const asked = signalled()
+    const there = signalled()
+    let version = 1
+    const jwks = Object.defineProperty(
+      async (header: never) => {
+        if (version === 2) return createLocalJWKSet({ keys: [] })(header)
+
+        asked.fire()
+        await there.promise
+        return found(header)
+      },
+      'version',
+      { get: () => version },
+    )
+    const verify = verifier(keys, { jwks: jwks as never })
+    const token = await sign()
+
+    const before = verify(token, request) as Promise<Claims>
+    await asked.promise
+    version = 2
+    const after = verify(token, request) as Promise<Claims>
+    const outcomes = Promise.allSettled([before, after])
+    there.fire()
+
+    expect(await outcomes).toMatchObject([{ value: { sub: 'u1' } }, { reason: { status: 401 } }])
+    await expect(verify(token, request)).rejects.toMatchObject({ status: 401 })
+  })
+
+  test('does not remember what was verified with the first keys of all under the number of the next', async () => {
+    const { keys, sign } = await issuer()
+    const found = createLocalJWKSet(keys as never)
+    let version = 0
+    const jwks = Object.defineProperty(
+      async (header: never) => {
+        if (version === 1) return createLocalJWKSet({ keys: [] })(header)
+
+        const key = await found(header)
+        version = 1
+        return key
+      },
+      'version',
+      { get: () => version },
+    )
+    const verify = verifier(keys, { jwks: jwks as never })
+    const token = await sign()
+    await verify(token, request)
+
+    await expect(verify(token, request)).rejects.toMatchObject({ status: 401 })
+  })
+
+  test('asks anew for a token that a source of keys has not answered for', async () => {
+    const { keys, sign } = await issuer()
+    const find = createLocalJWKSet(keys as never)
+    let time = now()
+    const jwks = vi.fn((header: never) => find(header)).mockImplementationOnce(() => new Promise(() => {}))
+    const verify = verifier(keys, { jwks: jwks as never, now: () => time })
+    const token = await sign()
+    void verify(token, request)
+
+    time += 10_000
+    expect(await verify(token, request)).toMatchObject({ sub: 'u1' })
+  })
+
+  test('believes what is known on a connection also where the cache has forgotten it', async () => {
+    const { keys, sign } = await issuer()
+    let time = now()
+    const verify = verifier(keys, { now: () => time, cache: { max: 2, ttl: 60_000 } })
+    const token = await sign()
+    const connection = { socket: {} } as IncomingMessage
+    await verify(token, connection)
+    await verify(token, connection)
+    for (const sub of ['a', 'b', 'c']) await verify(await sign({ sub }), request)
+
+    time += 50_000
+    expect(verify(token, connection)).toMatchObject({ sub: 'u1' })
+    await nextTurn()
+  })
+
+  test.each([
+    ['does not answer', new errors.JWKSTimeout()],
+    ['answers with an error', new errors.JOSEError('Expected 200 OK from the JSON Web Key Set HTTP response')],
+    ['has no key set', new errors.JWKSInvalid('JSON Web Key Set malformed')],
+  ])("blames no token where jose's own source of keys %s", async (_, error) => {
+    const { keys, sign } = await issuer()
+    const verify = verifier(keys, { jwks: () => Promise.reject(error) })
+
+    await expect(verify(await sign(), request)).rejects.toMatchObject({
+      code: 'MSX_AUTH_KEYS_UNAVAILABLE',
+      status: 503,
+      cause: error,
+    })
+  })
+
+  test.each([{ socket: null }, {}, null, undefined])('needs no connection: %o', async (req) => {
+    const { keys, sign } = await issuer()
+    const verify = verifier(keys)
+    const token = await sign()
+    await verify(token, req as never)
+
+    expect(verify(token, req as never)).toMatchObject({ sub: 'u1' })
   })
 
   test('does not remember a token that another verifier has accepted', async () => {

@@ -46,15 +46,25 @@ export interface JwtVerifierOptions {
 interface Verified {
   readonly claims: Claims
   /** Until when this is believed without looking again. */
-  readonly until: number
+  until: number
   /** From when on somebody looks again while it is still believed: then nobody waits. Infinity once that has begun. */
   again: number
   readonly notBefore: number
   readonly version: number | undefined
 }
 
+/** A token that is being looked into. */
+interface Look {
+  readonly claims: Promise<Claims>
+  readonly version: number | undefined
+  readonly since: number
+}
+
 /** The part of its time after which a token in use is looked into again. */
 const EARLY = 0.75
+
+/** How long others join whoever looks into a token, in milliseconds. A source of keys may never answer; to the next it may. */
+const PATIENCE = 5_000
 
 /**
  * Verifies signed tokens with jose: algorithm, signature, issuer, audience, `exp` (which must be there) and `nbf`.
@@ -77,8 +87,7 @@ export function jwtVerifier(options: JwtVerifierOptions): Verify {
   const library = importJose()
   library.catch((error: unknown) => process.emitWarning(String((error as Error).message), 'MsxPeerWarning'))
   const recent = new RecentMap<Verified>(max)
-  /** Tokens that are being looked into. */
-  const underWay = new Map<string, Promise<Claims>>()
+  const underWay = new Map<string, Look>()
   const expected = {
     issuer: [options.issuer].flat() as string[],
     audience: [options.audience].flat() as string[],
@@ -95,23 +104,18 @@ export function jwtVerifier(options: JwtVerifierOptions): Verify {
     // Tokens themselves are kept with the connection they came on, and nowhere longer.
     const connection = req ? connectionOf(req) : undefined
     const before = connection?.known
-    if (before !== undefined && before.by === recent && before.token === token) {
-      const verified = before.verified as Verified
-      if (holds(verified, at) && at < verified.again) return verified.claims
-    }
+    const last = before?.by === recent && before.token === token ? (before.verified as Verified) : undefined
+    if (last !== undefined && holds(last, at) && at < last.again) return last.claims
 
     const key = hash('sha256', token, 'base64url')
-    const verified = recent.get(key)
+    // The cache may have forgotten what the connection has not.
+    const verified = recent.get(key) ?? last
     if (verified === undefined || !holds(verified, at)) {
       if (before !== undefined) connection!.known = undefined
-      return lookOnce(token, key)
+      return lookOnce(token, key, at)
     }
 
-    if (at >= verified.again) {
-      verified.again = Number.POSITIVE_INFINITY
-      // Whoever comes when this one is no longer believed hears what was wrong.
-      lookOnce(token, key).catch(() => {})
-    }
+    if (at >= verified.again) lookAgain(verified, token, key, at)
     if (connection !== undefined) connection.known = { token, verified, by: recent }
     return verified.claims
   }
@@ -120,14 +124,26 @@ export function jwtVerifier(options: JwtVerifierOptions): Verify {
     return at < until && at >= notBefore && version === source.version
   }
 
-  /** Whoever comes with the same token in the meantime waits for the same answer. */
-  function lookOnce(token: string, key: string): Promise<Claims> {
-    let looking = underWay.get(key)
-    if (looking === undefined) {
-      looking = look(token, key).finally(() => underWay.delete(key))
-      underWay.set(key, looking)
-    }
-    return looking
+  function lookAgain(verified: Verified, token: string, key: string, at: number): void {
+    verified.again = Number.POSITIVE_INFINITY
+    lookOnce(token, key, at).catch((error: AuthError) => {
+      // Whoever comes next hears it. Where nobody could tell, it is believed until its time is up.
+      if (error.code === 'MSX_AUTH_INVALID_TOKEN') verified.until = 0
+    })
+  }
+
+  /** Whoever comes with the same token in the meantime waits for the same answer, unless the keys have changed. */
+  function lookOnce(token: string, key: string, at: number): Promise<Claims> {
+    const { version } = source
+    const before = underWay.get(key)
+    if (before !== undefined && before.version === version && at - before.since < PATIENCE) return before.claims
+
+    const claims = look(token, key).finally(() => {
+      if (underWay.get(key) === mine) underWay.delete(key)
+    })
+    const mine: Look = { claims, version, since: at }
+    underWay.set(key, mine)
+    return claims
   }
 
   async function look(token: string, key?: string): Promise<Claims> {
@@ -151,7 +167,7 @@ export function jwtVerifier(options: JwtVerifierOptions): Verify {
           again: payload.exp! * 1_000 + clockTolerance > at + ttl ? at + ttl * EARLY : Number.POSITIVE_INFINITY,
           notBefore: payload.nbf === undefined ? 0 : payload.nbf * 1_000 - clockTolerance,
           // A set that changed while we looked may no longer have the key we used; then the entry never matches.
-          version: version === source.version || version === 0 ? source.version : version,
+          version,
         })
       }
       return payload
@@ -163,11 +179,18 @@ export function jwtVerifier(options: JwtVerifierOptions): Verify {
 
 function explain(error: unknown, errors: Jose['errors']): AuthError {
   if (isAuthError(error)) return error
-  if (error instanceof errors.JOSEError)
+  if (error instanceof errors.JOSEError && !isOfKeys(error, errors))
     return new AuthError('MSX_AUTH_INVALID_TOKEN', describe(error, errors), { cause: error })
 
   // Not about the token: a source of keys that failed. Nobody may come in, and nobody is told that the token is bad.
   return new AuthError('MSX_AUTH_KEYS_UNAVAILABLE', 'The token could not be verified.', { cause: error })
+}
+
+/** Whether one of jose's own sources had no keys to give; where its issuer answers with an error, it has no name for that. */
+function isOfKeys(error: Error & { readonly code: string }, errors: Jose['errors']): boolean {
+  return (
+    error instanceof errors.JWKSTimeout || error instanceof errors.JWKSInvalid || error.code === errors.JOSEError.code
+  )
 }
 
 function describe(error: Error, errors: Jose['errors']): string {
