@@ -31,6 +31,7 @@ export function authenticate(options: AuthenticateOptions): Middleware {
   checkOption('authenticate', 'roles', roles, listOfStrings)
   const carrier = verify.header ?? 'authorization'
   const isBearer = carrier === 'authorization'
+  const proofs = [carrier]
   // Verifiers give the same claims for the same token. Those that are not frozen may be others by the next time.
   const known = new WeakMap<Claims, Identity>()
   const headers = Object.entries(identity).map(([header, claim]) => [header.toLowerCase(), claim] as const)
@@ -70,12 +71,15 @@ export function authenticate(options: AuthenticateOptions): Middleware {
         return
       }
 
+      const context = contextOf(req)
       try {
-        contextOf(req).identity = identityOf(verified)
+        context.identity = identityOf(verified)
       } catch (error) {
         turnAway(res, error)
         return
       }
+      // That of bearer tokens stays in any case.
+      if (!isBearer) context.proofs = context.proofs === undefined ? proofs : [...context.proofs, carrier]
       next()
     }
   }

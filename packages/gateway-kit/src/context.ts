@@ -57,6 +57,8 @@ export class RequestContext {
   /** The address the request came from, by the gateway's rules of trust. */
   address: string | undefined = undefined
   identity: Identity | undefined = undefined
+  /** Headers of verifiers' own, in lower case, by which it was let in: no client can have them taken away on the way. */
+  proofs: readonly string[] | undefined = undefined
   /** The origin that answered, or that was tried last. */
   upstream: string | undefined = undefined
   /** How many times an upstream was asked. */

@@ -1,8 +1,10 @@
+import { type TextMapPropagator, trace } from '@opentelemetry/api'
 import { describe, expect, onTestFinished, test } from 'vitest'
 import type { TrustConfig } from './address.js'
 import type { RouteConfig } from './config.js'
 import { createGateway, type GatewayDeps } from './gateway.js'
 import { type Echoed, echo, raw, serve, startTcp, startUpstream } from './internal/test-servers.js'
+import { openTelemetry } from './opentelemetry.js'
 import { proxy } from './proxy.js'
 
 async function gatewayTo(route: Partial<RouteConfig>, deps?: GatewayDeps, trust: TrustConfig = false) {
@@ -220,4 +222,40 @@ test('early hints that Node would not write are left out, and HTTP/1.0 gets none
   expect(await get('/odd', '1.1')).toMatch(/^HTTP\/1\.1 200 /)
   expect(await get('/fine', '1.1')).toMatch(/^HTTP\/1\.1 103 /)
   expect(await get('/fine', '1.0')).toMatch(/^HTTP\/1\.1 200 /)
+})
+
+/** One that nobody here knows the header of. */
+const b3: TextMapPropagator = {
+  fields: () => ['b3'],
+  extract: (context) => context,
+  inject: (_context, carrier, setter) => setter.set(carrier, 'b3', 'ours'),
+}
+
+test('a client takes away what came from it, never what the gateway or a rule says in its place', async () => {
+  const request = { 'X-Tenant': 'rule', '+x-tag': 'rule', 'X-Gone': null }
+  const { port } = await gatewayTo(
+    { auth: 'users', headers: { request } },
+    {
+      verifiers: { users: () => ({ sub: 'u1' }) },
+      telemetry: openTelemetry({ tracer: trace.getTracer('none'), propagator: b3 }),
+    },
+  )
+
+  const answer = await raw(
+    port,
+    'GET / HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer a\r\nX-Tenant: client\r\nX-Tag: client\r\nB3: client\r\nX-Request-Id: client\r\nX-Mine: client\r\n' +
+      'Connection: close, authorization, x-tenant, x-tag, b3, x-request-id, x-user-id, via, forwarded, x-forwarded-for, x-mine\r\n\r\n',
+  )
+  const told = JSON.parse(/\r\n\r\n(?:[0-9a-f]+\r\n)?(\{.*\})/.exec(answer)![1]!) as Echoed
+
+  expect(named(told, 'authorization')).toEqual(['Bearer a'])
+  expect(named(told, 'x-tenant')).toEqual(['rule'])
+  expect(named(told, 'x-tag')).toEqual(['rule'])
+  expect(named(told, 'b3')).toEqual(['ours'])
+  expect(named(told, 'x-request-id')).toEqual([/x-request-id: (\S+)/i.exec(answer)![1]])
+  expect(named(told, 'x-user-id')).toEqual(['u1'])
+  expect(named(told, 'via')).toHaveLength(1)
+  expect(named(told, 'forwarded')).toHaveLength(1)
+  expect(named(told, 'x-forwarded-for')).toEqual(['127.0.0.1'])
+  expect(named(told, 'x-mine')).toEqual([])
 })

@@ -84,8 +84,8 @@ export function requestHeaders(
   bodyLength?: number,
 ): string[] {
   const raw = req.rawHeaders
-  const dropped = nominated(req.headers.connection)
   const context = contextOf(req)
+  const dropped = nominated(req.headers.connection, context.proofs)
   const told = believed(req, trust)
   const left = forwardsLeft(req)
   const headers: string[] = ['host', rules?.['host'] ?? host]
@@ -223,14 +223,18 @@ export function isIdentity(lower: string): boolean {
   return lower.startsWith('x') && asVariable(lower).startsWith('x-user-')
 }
 
-function nominated(connection: string | undefined): Set<string> | undefined {
+/** The names in a `Connection` header, but for those that stay. */
+function nominated(connection: string | undefined, kept?: readonly string[]): Set<string> | undefined {
   if (connection === undefined) return undefined
 
   const names = connection
     .toLowerCase()
     .split(',')
     .map((name) => name.trim())
-    .filter((name) => name !== '' && name !== 'close' && name !== 'keep-alive' && !notNominable.test(name))
+    .filter(
+      (name) =>
+        name !== '' && name !== 'close' && name !== 'keep-alive' && !notNominable.test(name) && !kept?.includes(name),
+    )
   return names.length === 0 ? undefined : new Set(names)
 }
 

@@ -4,6 +4,8 @@ import { type AuthenticateOptions, authenticate, authOf } from './authenticate.j
 import type { Claims } from './claims.js'
 import { createGateway } from './gateway.js'
 import { type Echoed, echo, raw, serve, startUpstream } from './internal/test-servers.js'
+import { compose } from './middleware.js'
+import { proxy } from './proxy.js'
 
 const bearer = { headers: { authorization: 'Bearer t' } }
 
@@ -170,5 +172,26 @@ describe('apiKeys', () => {
 
     expect(answer).toContain(`"x-api-key":"${key}"`)
     await gateway.close()
+  })
+
+  test('nor a key in a header of its own, not even where the request has two', async () => {
+    const { url } = await startUpstream(echo)
+    const keyIn = (header: string) => apiKeys({ keys: { [hashApiKey(key)]: { sub: header } }, header })
+    const { port } = await serve(
+      compose(
+        authenticate({ verify: keyIn('X-Partner-Key') }),
+        authenticate({ verify: keyIn('X-Shop-Key') }),
+        proxy(url),
+      ),
+    )
+
+    const answer = await raw(
+      port,
+      `GET /a HTTP/1.1\r\nHost: a\r\nX-Partner-Key: ${key}\r\nX-Shop-Key: ${key}\r\nX-Mine: 1\r\nConnection: close, X-Partner-Key, x-shop-key , x-mine\r\n\r\n`,
+    )
+
+    expect(answer).toContain(`"x-partner-key":"${key}"`)
+    expect(answer).toContain(`"x-shop-key":"${key}"`)
+    expect(answer).not.toContain('"x-mine"')
   })
 })

@@ -116,6 +116,23 @@ describe('a WebSocket', () => {
     expect(upstream.asked[0]!.headers).not.toHaveProperty('x-user-id')
   })
 
+  test('is opened with the key it was let in by, whatever the client says of its connection', async () => {
+    const upstream = await startWebSockets(accept)
+    const partners = Object.assign((token: string) => ({ sub: token }), { header: 'x-partner-key' })
+    const gateway = createGateway(
+      { routes: [{ path: '/ws', upstream: upstream.url, websocket: true, auth: 'partners' }] },
+      { verifiers: { partners } },
+    )
+    opened.push(gateway)
+    const server = await gateway.listen(0, '127.0.0.1')
+
+    const asked = handshake('/ws', 'X-Partner-Key: p1\r\n').replace('Upgrade\r\n', 'Upgrade, X-Partner-Key\r\n')
+    const client = open((server.address() as AddressInfo).port, asked)
+    await vi.waitFor(() => expect(client.text()).toContain('\r\n\r\n'))
+
+    expect(upstream.asked[0]!.headers).toMatchObject({ 'x-partner-key': 'p1', 'x-user-id': 'p1' })
+  })
+
   test('waits for the answers to what came before it on its connection, and stays', async () => {
     const answer = signalled()
     const asked = signalled()
