@@ -50,6 +50,8 @@ export class Topology {
   readonly #waits = new Map<string, Wait>()
   /** Connections on which the ways out of a wait were seen to. */
   readonly #withWaysOut = new WeakSet<ChannelModel>()
+  /** Waits that are being made, by connection and name. */
+  readonly #coming = new WeakMap<ChannelModel, Map<string, Promise<void>>>()
   /** Queues that retries find, by connection. */
   readonly #returns = new WeakMap<ChannelModel, Set<string>>()
 
@@ -112,20 +114,37 @@ export class Topology {
    * Makes a wait be there, for retries with the way back to their queue. Rejects with MSX_QUEUE_NOT_FOUND when that is
    * not there.
    */
-  addWait(model: ChannelModel, kind: WaitKind, ms: number, queue?: string): Promise<void> {
-    const name = this.names.wait(kind, ms)
+  async addWait(model: ChannelModel, kind: WaitKind, ms: number, queue?: string): Promise<void> {
+    await this.#makeWait(model, { kind, ms })
+    if (queue === undefined) return
 
-    return explaining(`declare wait queue '${name}'`, model, async (channel) => {
-      await this.#assertEvents(channel)
-      await this.#assertWaysOut(channel, model)
-      await this.#assertWait(channel, { kind, ms })
-      this.#waits.set(name, { kind, ms })
-      if (queue === undefined) return
-
-      await channel.bindQueue(queue, this.names.retry, queue)
+    const { retry } = this.names
+    await explaining(`bind queue '${queue}' to '${retry}'`, model, async (channel) => {
+      await channel.bindQueue(queue, retry, queue)
       const returns = this.#returns.get(model) ?? new Set()
       this.#returns.set(model, returns.add(queue))
     })
+  }
+
+  /**
+   * Once for all who ask meanwhile. The broker has a quorum queue in its books before it has started it: whoever else
+   * declares it then is told that it is there, and has refused what they publish to it at once.
+   */
+  #makeWait(model: ChannelModel, wait: Wait): Promise<void> {
+    const coming = this.#coming.get(model) ?? new Map<string, Promise<void>>()
+    this.#coming.set(model, coming)
+    const name = this.names.wait(wait.kind, wait.ms)
+    const known = coming.get(name)
+    if (known !== undefined) return known
+
+    const making = explaining(`declare wait queue '${name}'`, model, async (channel) => {
+      await this.#assertEvents(channel)
+      await this.#assertWaysOut(channel, model)
+      await this.#assertWait(channel, wait)
+      this.#waits.set(name, wait)
+    }).finally(() => coming.delete(name))
+    coming.set(name, making)
+    return making
   }
 
   /** Its queue was found missing. */
