@@ -17,8 +17,8 @@ export interface OwnBroker {
   /** Kills the node without a warning; it is away until `up`. */
   down(): Promise<void>
   up(): Promise<void>
-  /** Raises the memory alarm for so many ms: publishers are blocked. */
-  starve(ms: number): Promise<void>
+  /** Raises the memory alarm, so that publishers are blocked; calls `meanwhile`, and lifts it when that has settled. */
+  starve(meanwhile: () => Promise<unknown>): Promise<void>
   stop(): Promise<void>
 }
 
@@ -33,6 +33,9 @@ export const LARGEST_MESSAGE = 1_000_000
 
 /** How long a node may take to start on a busy machine, in ms. */
 const PATIENCE = 90_000
+
+/** How often it is looked whether something has happened, in ms. */
+const POLL = 50
 
 /** Why no node can be started here; undefined when one can. */
 export function missingPrograms(): string | undefined {
@@ -72,10 +75,24 @@ export async function startOwnBroker(): Promise<OwnBroker> {
       await answering(port, server)
     },
 
-    async starve(ms) {
-      // In one command: each takes seconds to start.
-      const set = (share: number): string => `vm_memory_monitor:set_vm_memory_high_watermark(${share.toFixed(9)})`
-      await control('eval', `${set(1e-7)}, timer:sleep(${ms}), ${set(0.4)}.`)
+    async starve(meanwhile) {
+      const sign = join(folder, 'starving')
+      let hasEnded = false
+      const command = control('eval', starvation(sign)).finally(() => {
+        hasEnded = true
+      })
+      const working = (async () => {
+        while (!existsSync(sign)) {
+          if (hasEnded) return
+          await wait(POLL)
+        }
+        try {
+          await meanwhile()
+        } finally {
+          await rm(sign)
+        }
+      })()
+      await Promise.all([working, command])
     },
 
     async stop() {
@@ -92,6 +109,19 @@ export async function startOwnBroker(): Promise<OwnBroker> {
     throw error
   }
   return broker
+}
+
+/**
+ * One command for both, since each takes seconds to start: the file is there once the alarm is raised, and the alarm is
+ * lifted when it is gone.
+ */
+function starvation(sign: string): string {
+  const file = JSON.stringify(sign)
+  const set = (share: number): string => `vm_memory_monitor:set_vm_memory_high_watermark(${share.toFixed(9)})`
+  const isThere = `filelib:is_regular(${file})`
+  const lasting = `(fun Wait() -> case ${isThere} of true -> timer:sleep(${POLL}), Wait(); false -> ok end end)()`
+
+  return `${set(1e-7)}, ok = file:write_file(${file}, ""), ${lasting}, ${set(0.4)}.`
 }
 
 /** What Debian's own start script would read from /etc is set here, so that this node knows nothing of the machine's. */

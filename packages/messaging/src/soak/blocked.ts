@@ -1,4 +1,5 @@
 import { createInterface } from 'node:readline'
+import { setTimeout as wait } from 'node:timers/promises'
 import type { OwnBroker } from '../../../../tooling/own-broker.js'
 import type { FloodReport } from './actors.js'
 import { kill, startActor } from './processes.js'
@@ -41,9 +42,10 @@ export async function blockade(
   try {
     // What is allocated once, and kept, has been.
     await until(({ confirmed }) => confirmed > 8_000)
-    const starving = broker.starve(ms)
-    await until(({ blocked }) => blocked)
-    await starving
+    await broker.starve(async () => {
+      await until(({ blocked }) => blocked)
+      await wait(ms)
+    })
     const freed = await until(({ blocked }) => !blocked)
     // Something went out since.
     await until(({ confirmed }) => confirmed > freed.confirmed + 1_000)

@@ -20,7 +20,7 @@ export interface SoakTerms {
   readonly restarts: readonly ('application' | 'node')[]
   /** How often the consumers' process is killed. */
   readonly kills: number
-  /** How long the memory alarm lasts, in ms. */
+  /** How long the memory alarm lasts after a publisher was told of it, in ms. */
   readonly alarm: number
 }
 
@@ -45,8 +45,8 @@ const OUTSTANDING = 400
 /** How long a publisher pauses between two events while there is trouble, in ms, so that there are some all the time. */
 const PACE = 50
 
-/** How often each publisher gets one more event until the alarm is over, in ms: the command takes seconds to start, many on a busy machine. */
-const TRICKLE = 200
+/** How long it may take until a publisher is told of the alarm, once that is raised, in ms. */
+const NOTICE_TIMEOUT = 30_000
 
 /** How long nothing may be handled, once all publishes are settled, before what is missing counts as lost, in ms. */
 const PATIENCE = 30_000
@@ -135,19 +135,23 @@ export async function soak(
     await bus.close()
   }
 
-  /** A few events at a time until this is over, so that some are left for the alarm. */
-  const trickle = async (alarm: Promise<void>): Promise<void> => {
+  /** The broker tells only who publishes, so events are kept for the alarm while the command to raise it starts. */
+  const starve = async (): Promise<void> => {
     const most = allowed
-    let isOver = false
-    const ended = alarm.finally(() => {
-      isOver = true
+    allowed = published
+    await broker.starve(async () => {
+      const before = blocked
+      const deadline = performance.now() + NOTICE_TIMEOUT
+      allowed = most
+      while (blocked === before) {
+        if (performance.now() > deadline) {
+          const state = `${published} of ${terms.events} events published, ${confirmed.size} confirmed`
+          throw new Error(`no publisher was told of the memory alarm within ${NOTICE_TIMEOUT} ms: ${state}`)
+        }
+        await wait(PACE)
+      }
+      await wait(terms.alarm)
     })
-    while (!isOver) {
-      allowed = Math.min(published + terms.publishers, most)
-      await Promise.race([wait(TRICKLE), ended])
-    }
-    allowed = most
-    await ended
   }
 
   const troubles = interleave<[name: string, run: () => Promise<void> | void]>([
@@ -162,17 +166,18 @@ export async function soak(
         consumer = startConsumer()
       },
     ]),
-    [['raises the memory alarm, and lifts it', () => trickle(broker.starve(terms.alarm))]],
+    [['raises the memory alarm, and lifts it', starve]],
     terms.restarts.map((what) => [`restarts the broker (${what})`, () => broker.restart(what)]),
   ])
 
   const shareOf = (trouble: number): number => Math.floor(((trouble + 1) / (troubles.length + 1)) * terms.events)
   const makeTrouble = async (): Promise<void> => {
     for (const [index, [name, run]] of troubles.entries()) {
-      allowed = shareOf(index + 1)
-      while (published < shareOf(index)) await wait(5)
+      allowed = shareOf(index)
+      while (published < allowed) await wait(5)
       say(`${confirmed.size} of ${terms.events} confirmed: ${name}`)
       isTrouble = true
+      allowed = shareOf(index + 1)
       await run()
       isTrouble = false
     }
